@@ -1,0 +1,11 @@
+//! greylist
+
+use crate::policy::Mode;
+
+crate::settings! {
+    /// Settings of greylist.
+    pub struct GreylistSettings {
+        /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run ("off").
+        mode: Mode = Mode::Enforce,
+    }
+}

@@ -1,0 +1,14 @@
+//! The checks: one file a check, one file a check in `policies/`.
+//!
+//! Each has `needs(&Facts, &Settings, &Known) -> Needs`, which says what it wants to know, and
+//! `judge(&Facts, &Settings, &Known) -> Vec<Finding>`, which decides by what is known. Both are pure.
+
+pub mod attachments;
+pub mod greylist;
+pub mod helo;
+pub mod recipients;
+
+pub use attachments::AttachmentSettings;
+pub use greylist::GreylistSettings;
+pub use helo::HeloSettings;
+pub use recipients::RecipientSettings;

@@ -1,0 +1,218 @@
+//! Envelope addresses, as RFC 5321 §4.1.2 writes them and as MTAs pass them on.
+
+/// Longest part of an address that is kept, in bytes (RFC 5321 §4.5.3.1 allows 254; anything longer is cut, not refused).
+const MAX_ADDRESS: usize = 1024;
+
+/// A mailbox: local part and domain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    local: String,
+    domain: Option<String>,
+}
+
+impl Address {
+    /// Reads `local@domain`, with or without angle brackets and source route, quoted or not. Never fails: what has no `@` is a
+    /// bare local part, as MTAs accept it.
+    pub fn parse(text: &str) -> Self {
+        let text = cut(text.trim(), MAX_ADDRESS);
+        let text = text.strip_prefix('<').unwrap_or(text);
+        let text = text.strip_suffix('>').unwrap_or(text);
+        // RFC 5321 §4.1.1.3: a source route `@a,@b:` is stripped.
+        let text = match text.strip_prefix('@').and_then(|rest| rest.split_once(':')) {
+            Some((_, address)) => address,
+            None => text,
+        };
+        let (local, domain) = match text.rsplit_once('@') {
+            Some((local, domain)) => (local, host_name(domain)),
+            None => (text, None),
+        };
+        Self { local: unquote(local), domain }
+    }
+
+    /// The local part, unquoted, in the sender's own case.
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// The domain in lower case without a final dot; `None` for a bare local part.
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
+    /// The whole address in lower case, as keys of stores and lists use it.
+    pub fn key(&self) -> String {
+        match &self.domain {
+            Some(domain) => format!("{}@{domain}", self.local.to_lowercase()),
+            None => self.local.to_lowercase(),
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.domain {
+            Some(domain) => write!(f, "{}@{domain}", self.local),
+            None => f.write_str(&self.local),
+        }
+    }
+}
+
+/// The reverse-path of MAIL FROM.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ReversePath {
+    /// `<>`: a bounce or another automatic notice.
+    Null,
+    /// A mailbox.
+    Address(Address),
+}
+
+impl ReversePath {
+    /// Reads the argument of MAIL FROM, or the `sender` attribute of the policy protocol.
+    pub fn parse(text: &str) -> Self {
+        match text.trim() {
+            "" | "<>" => Self::Null,
+            text => Self::Address(Address::parse(text)),
+        }
+    }
+
+    /// The mailbox, unless null.
+    pub const fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Null => None,
+            Self::Address(address) => Some(address),
+        }
+    }
+
+    /// The address in lower case, empty for the null reverse-path.
+    pub fn key(&self) -> String {
+        self.address().map_or_else(String::new, Address::key)
+    }
+}
+
+impl std::fmt::Display for ReversePath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Null => f.write_str("<>"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// The forward-path of one RCPT TO.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Recipient {
+    raw: String,
+    address: Address,
+}
+
+impl Recipient {
+    /// Reads the argument of RCPT TO, or the `recipient` attribute of the policy protocol.
+    pub fn parse(text: &str) -> Self {
+        let text = cut(text.trim(), MAX_ADDRESS);
+        let raw = text.strip_prefix('<').unwrap_or(text);
+        let raw = raw.strip_suffix('>').unwrap_or(raw);
+        Self { raw: raw.to_owned(), address: Address::parse(text) }
+    }
+
+    /// The path as the client wrote it, without angle brackets.
+    pub fn raw(&self) -> &str {
+        &self.raw
+    }
+
+    /// The mailbox.
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether the local part is `postmaster` or `abuse` (RFC 5321 §4.5.1, RFC 2142 §4), which must stay reachable.
+    pub fn is_role(&self) -> bool {
+        ["postmaster", "abuse"].iter().any(|role| self.address.local.eq_ignore_ascii_case(role))
+    }
+}
+
+/// A host or domain name in the form keys and lists use: lower case, no final dot; internationalised names as A-labels where
+/// IDNA 2008 can write them, else as they stand. `None` when empty.
+pub fn host_name(text: &str) -> Option<String> {
+    let text = text.trim();
+    let text = text.strip_suffix('.').unwrap_or(text);
+    if text.is_empty() {
+        return None;
+    }
+    if text.is_ascii() {
+        return Some(text.to_ascii_lowercase());
+    }
+    Some(idna::domain_to_ascii(text).unwrap_or_else(|_| text.to_lowercase()))
+}
+
+fn unquote(local: &str) -> String {
+    let Some(inner) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return local.to_owned();
+    };
+    let mut out = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => out.extend(chars.next()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_every_spelling() {
+        for (text, local, domain) in [
+            ("<bob@Example.TEST>", "bob", Some("example.test")),
+            ("bob@example.test.", "bob", Some("example.test")),
+            ("<@relay.test,@other:bob@dom.test>", "bob", Some("dom.test")),
+            ("<\"q u\"@dom.test>", "q u", Some("dom.test")),
+            ("<\"a\\\"b@c\"@dom.test>", "a\"b@c", Some("dom.test")),
+            ("bob", "bob", None),
+            ("<Bob>", "Bob", None),
+            ("x@b\u{fc}cher.test", "x", Some("xn--bcher-kva.test")),
+            ("a@b@c.test", "a@b", Some("c.test")),
+            ("", "", None),
+            ("<", "", None),
+            ("@", "", None),
+        ] {
+            let address = Address::parse(text);
+            assert_eq!((address.local(), address.domain()), (local, domain), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_null_reverse_path_is_no_address() {
+        assert_eq!(ReversePath::parse("<>"), ReversePath::Null);
+        assert_eq!(ReversePath::parse(""), ReversePath::Null);
+        assert_eq!(ReversePath::parse("<A@B.test>").key(), "a@b.test");
+    }
+
+    #[test]
+    fn postmaster_and_abuse_are_roles_at_any_domain() {
+        assert!(Recipient::parse("<PostMaster@x.test>").is_role());
+        assert!(Recipient::parse("<postmaster>").is_role());
+        assert!(Recipient::parse("abuse@x.test").is_role());
+        assert!(!Recipient::parse("<postmaster2@x.test>").is_role());
+    }
+
+    #[test]
+    fn the_recipient_keeps_what_the_client_wrote() {
+        let recipient = Recipient::parse("<Bob.X@Example.Test>");
+        assert_eq!(recipient.raw(), "Bob.X@Example.Test");
+        assert_eq!(recipient.address().key(), "bob.x@example.test");
+    }
+
+    #[test]
+    fn overlong_addresses_are_cut_between_characters() {
+        let text = "\u{e9}".repeat(4000);
+        assert_eq!(Address::parse(&text).local().len(), MAX_ADDRESS);
+    }
+}

@@ -1,0 +1,98 @@
+//! The ask/known loop: what checks may ask of the world, and what is known of it. Both have the same slots.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checks::AttachmentSettings;
+use crate::content::Report;
+use crate::dns::HeloResolution;
+use crate::store::{Answer, Attempt};
+
+/// Why a look-up has no answer. Whatever the cause, the check decides by its `unknown` rule; this is for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No answer within the budget.
+    Timeout,
+    /// The service could not be reached or failed; the text names peer and cause.
+    Failed(String),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("timeout"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// One answer slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Slot<T> {
+    /// Nobody asked yet.
+    #[default]
+    NotAsked,
+    /// The answer, and how long it took to get.
+    Got(T, Duration),
+    /// Asked, and not answered.
+    Unknown(Fault),
+}
+
+impl<T> Slot<T> {
+    /// The answer, if there is one.
+    pub const fn got(&self) -> Option<&T> {
+        match self {
+            Self::Got(answer, _) => Some(answer),
+            Self::NotAsked | Self::Unknown(_) => None,
+        }
+    }
+
+    /// Whether the question was never put.
+    pub const fn is_not_asked(&self) -> bool {
+        matches!(self, Self::NotAsked)
+    }
+}
+
+/// What checks ask for. Everything asked comes back, as an answer or as unknown.
+#[derive(Clone, Debug, Default)]
+pub struct Needs {
+    /// What the DNS says of the HELO name (lower case, no final dot).
+    pub helo: Option<String>,
+    /// One attempt of a triplet. Recording it is the answer: this one writes.
+    pub greylist: Option<Attempt>,
+    /// A scan of the message for forbidden attachments, under these settings.
+    pub scan: Option<Arc<AttachmentSettings>>,
+}
+
+impl Needs {
+    /// Whether nothing is asked.
+    pub const fn is_empty(&self) -> bool {
+        self.helo.is_none() && self.greylist.is_none() && self.scan.is_none()
+    }
+
+    /// Adds the questions of `other`; both never ask different things of one slot, as slots belong to one check each.
+    pub fn merge(&mut self, other: Self) {
+        self.helo = self.helo.take().or(other.helo);
+        self.greylist = self.greylist.take().or(other.greylist);
+        self.scan = self.scan.take().or(other.scan);
+    }
+}
+
+/// What is known from the world so far, for one mail.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// What the DNS says of the HELO name.
+    pub helo: Slot<HeloResolution>,
+    /// What the greylist says of the recipient judged now.
+    pub greylist: Slot<Answer>,
+    /// What was found in the message, for each set of settings it was scanned under.
+    pub scans: Vec<(Arc<AttachmentSettings>, Slot<Arc<Report>>)>,
+}
+
+impl Known {
+    /// The scan of the message under `settings`.
+    pub fn scan(&self, settings: &Arc<AttachmentSettings>) -> &Slot<Arc<Report>> {
+        let found = self.scans.iter().find(|(scanned, _)| Arc::ptr_eq(scanned, settings));
+        found.map_or(&Slot::NotAsked, |(_, slot)| slot)
+    }
+}

@@ -1,0 +1,12 @@
+//! Greylag.
+
+pub mod checks;
+pub mod content;
+pub mod dns;
+pub mod driver;
+pub mod facts;
+pub mod filter;
+pub mod policy;
+pub mod reason;
+pub mod store;
+pub mod verdict;

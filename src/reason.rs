@@ -1,0 +1,175 @@
+//! Why something was decided: one stable code for every cause, the same in policy files, log lines, metric labels,
+//! headers and `greylag explain`.
+
+/// A check: one file in `src/checks/`, one file in `policies/`, one `check` label in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Check {
+    /// Validation of the HELO name.
+    Helo,
+    /// The cap on recipients.
+    Recipients,
+    /// Greylisting.
+    Greylist,
+    /// Forbidden attachments.
+    Attachments,
+}
+
+impl Check {
+    /// Every check, in the order of the policy reference.
+    pub const ALL: [Self; 4] = [Self::Helo, Self::Recipients, Self::Greylist, Self::Attachments];
+
+    /// The check's name in policy files, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Helo => "helo",
+            Self::Recipients => "recipients",
+            Self::Greylist => "greylist",
+            Self::Attachments => "attachments",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $check:ident $number:literal $code:literal,)+) => {
+        /// The cause of a finding.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// Every reason, in documentation order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The stable code, `check.cause`.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The check that finds it.
+            pub const fn check(self) -> Check {
+                match self { $(Self::$variant => Check::$check,)+ }
+            }
+
+            /// Number of the cause in the documentation of its check, counted from 1.
+            pub const fn number(self) -> u8 {
+                match self { $(Self::$variant => $number,)+ }
+            }
+
+            /// What the cause means, in one sentence.
+            pub const fn summary(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The client sent no HELO or EHLO name.
+    HeloMissing = Helo 1 "helo.missing",
+    /// The name is an IP address without brackets, such as `127.0.0.1`.
+    HeloBareAddress = Helo 2 "helo.bare_address",
+    /// The name is an address literal, such as `[192.168.1.1]`.
+    HeloAddressLiteral = Helo 3 "helo.address_literal",
+    /// The name has no dot, such as `server` or `mon-serveur`.
+    HeloUnqualified = Helo 4 "helo.unqualified",
+    /// The name is `localhost` or below it.
+    HeloLocalhost = Helo 5 "helo.localhost",
+    /// The name is not a host name by RFC 5321 §4.1.2 (`_` is tolerated).
+    HeloInvalidSyntax = Helo 6 "helo.invalid_syntax",
+    /// The name is on the list of banned names.
+    HeloBanned = Helo 7 "helo.banned",
+    /// The name is one of this host's own names or addresses.
+    HeloOwnName = Helo 8 "helo.own_name",
+    /// The name does not exist in the DNS.
+    HeloUnresolvable = Helo 9 "helo.unresolvable",
+    /// The name exists, but has no A, AAAA or MX record.
+    HeloNoAddress = Helo 10 "helo.no_address",
+    /// The name resolves, but not to the client's address.
+    HeloMismatched = Helo 11 "helo.mismatched",
+
+    /// More recipients in the envelope than one message may have.
+    RecipientsTooMany = Recipients 1 "recipients.too_many",
+    /// More addresses in To, Cc and Bcc than one message may have.
+    RecipientsTooManyInHeader = Recipients 2 "recipients.too_many_in_header",
+
+    /// The triplet was never seen before; the client shall come again.
+    GreylistFirstSeen = Greylist 1 "greylist.first_seen",
+    /// The retry came before the minimum delay had passed.
+    GreylistTooEarly = Greylist 2 "greylist.too_early",
+    /// The retry came in time; the triplet is proven from now on.
+    GreylistMatured = Greylist 3 "greylist.matured",
+    /// The triplet, its pair of client and sender, or the client identity was proven earlier.
+    GreylistKnown = Greylist 4 "greylist.known",
+    /// The store did not answer in time or at all, and `on_store_failure` decided.
+    GreylistStoreFailure = Greylist 5 "greylist.store_failure",
+
+    /// An attachment's name ends in a forbidden extension.
+    AttachmentForbiddenExtension = Attachments 1 "attachment.forbidden_extension",
+    /// A container, or what claims to be one, that no reader can list.
+    AttachmentUnreadableContainer = Attachments 2 "attachment.unreadable_container",
+    /// An archive entry is encrypted: its name is visible, its content is not.
+    AttachmentEncryptedEntry = Attachments 3 "attachment.encrypted_entry",
+    /// A container inside an encrypted archive, which nobody can look into.
+    AttachmentEncryptedNested = Attachments 4 "attachment.encrypted_nested",
+    /// Containers or messages nested deeper than `max_depth`.
+    AttachmentLimitDepth = Attachments 5 "attachment.limit_depth",
+    /// More MIME parts or archive entries than allowed.
+    AttachmentLimitEntries = Attachments 6 "attachment.limit_entries",
+    /// More inflated bytes, or more work, than one message may cost.
+    AttachmentLimitBytes = Attachments 7 "attachment.limit_bytes",
+    /// The scan ran out of wall time; a fault of ours, so a deferral.
+    AttachmentScanTimeout = Attachments 8 "attachment.scan_timeout",
+    /// The scan failed by our own fault.
+    AttachmentScanFault = Attachments 9 "attachment.scan_fault",
+}
+
+impl Reason {
+    /// The reason with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.code() == code)
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_unique_and_found_again() {
+        let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_code(reason.code()), Some(*reason));
+        }
+        assert_eq!(Reason::from_code("helo.nonsense"), None);
+    }
+
+    #[test]
+    fn numbers_count_up_from_one_within_a_check() {
+        for check in Check::ALL {
+            let numbers: Vec<u8> = Reason::ALL
+                .iter()
+                .filter(|reason| reason.check() == check)
+                .map(|reason| reason.number())
+                .collect();
+            let expected: Vec<u8> = (1..=numbers.len() as u8).collect();
+            assert_eq!(numbers, expected, "numbers of {}", check.name());
+        }
+    }
+
+    #[test]
+    fn summaries_are_sentences() {
+        assert_eq!(Reason::HeloMissing.summary(), "The client sent no HELO or EHLO name.");
+        for reason in Reason::ALL {
+            assert!(reason.summary().ends_with('.'), "{reason}: {}", reason.summary());
+        }
+    }
+}
