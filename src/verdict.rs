@@ -187,6 +187,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Adds findings that count: the hardest come first, equally hard ones in the order they were added.
+    pub fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        self.findings.extend(findings);
+        self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.outcome.action()));
+    }
+
     /// The hardest action found.
     pub fn action(&self) -> Action {
         self.findings.first().map_or(Action::Accept, |finding| finding.outcome.action())

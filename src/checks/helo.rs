@@ -1,15 +1,363 @@
 //! The HELO name: who the client says it is.
+//!
+//! Judged when a recipient is named, so that the log knows for whom the mail was meant; one name has one cause, the first of
+//! the documentation's order that fits. What the DNS says is asked only of names that are well-formed.
 
-use crate::policy::{EnvelopeAction, HostPatterns, Mode};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::dns::HeloResolution;
+use crate::facts::{Facts, host_name};
+use crate::filter::{Known, Needs, Slot};
+use crate::policy::{EnvelopeAction, HostPatterns, Mode, Settings};
+use crate::reason::Reason;
+use crate::verdict::{Action, Code, Finding, Outcome, Reply};
 
 crate::settings! {
-    /// Settings of the HELO check.
+    /// The HELO name: who the client says it is. Judged at RCPT; the refusal is "Access denied - bogus HELO [n]", where n is
+    /// the number of the cause. Actions: "accept" (evidence only), "tag" (deliver with an X-Greylag header), "defer", "reject".
     pub struct HeloSettings {
-        /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run ("off").
+        /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run
+        /// ("off").
         mode: Mode = Mode::Enforce,
-        /// The client sent no HELO or EHLO name.
+        /// [1] No HELO or EHLO name at all.
         missing: EnvelopeAction = EnvelopeAction::REJECT,
-        /// Host names that nobody may claim; `*.suffix` stands for all names below it.
+        /// [2] An address without brackets, such as 127.0.0.1.
+        bare_address: EnvelopeAction = EnvelopeAction::REJECT,
+        /// [3] An address literal, such as [192.168.1.1].
+        address_literal: EnvelopeAction = EnvelopeAction::REJECT,
+        /// [4] A name without a dot, such as "server" or "mon-serveur".
+        unqualified: EnvelopeAction = EnvelopeAction::REJECT,
+        /// [5] "localhost", or a name below it, or localhost.localdomain.
+        localhost: EnvelopeAction = EnvelopeAction::REJECT,
+        /// [6] Not a host name by RFC 5321 §4.1.2; "_" is tolerated, as Postfix does.
+        invalid_syntax: EnvelopeAction = EnvelopeAction::REJECT,
+        /// [7] A name on the list `banned_names`.
+        banned: EnvelopeAction = EnvelopeAction::REJECT,
+        /// [8] One of our own names or addresses: what the MTA calls itself, or the list `own_names`.
+        own_name: EnvelopeAction = EnvelopeAction::REJECT,
+        /// [9] The DNS says that the name does not exist. A DNS failure or timeout is never a reason to refuse.
+        unresolvable: EnvelopeAction = EnvelopeAction::REJECT,
+        /// [10] The name exists in the DNS, but has no A, AAAA or MX record.
+        no_address: EnvelopeAction = EnvelopeAction::TAG,
+        /// [11] The name resolves, but not to the client's address. Many honest senders do so.
+        mismatched: EnvelopeAction = EnvelopeAction::ACCEPT,
+        /// Names that nobody may claim; "*.local" stands for every name below local.
         banned_names: HostPatterns = ["fakedomain.xyz", "*.local"].into_iter().collect(),
+        /// Names of ours, beside the one the MTA reports, that a client from outside cannot have.
+        own_names: HostPatterns = HostPatterns::default(),
+        /// Accept an address literal that is the client's own address.
+        allow_own_literal: bool = false,
+        /// Only tag, whatever the cause, when the client's address has a verified host name (FCrDNS).
+        unless_verified: bool = false,
+    }
+}
+
+/// Asks what the DNS says of a well-formed name.
+pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
+    let mut needs = Needs::default();
+    if settings.helo.mode == Mode::Off || !known.helo.is_not_asked() {
+        return needs;
+    }
+    needs.helo = well_formed(facts, &settings.helo).ok().flatten();
+    needs
+}
+
+/// Judges the name; at most one finding.
+pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> {
+    let settings = &settings.helo;
+    let cause = match well_formed(facts, settings) {
+        Err(cause) => Some(cause),
+        Ok(_) => cause_in_dns(facts, &known.helo),
+    };
+    cause.map(|cause| finding(cause, facts, settings)).into_iter().collect()
+}
+
+fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings) -> Finding {
+    let mut action = action_for(cause, settings);
+    if settings.unless_verified && facts.connection.client_name.is_some() {
+        action = action.min(Action::Tag);
+    }
+    let reply = Reply::new(Code::C550, (7, 1), &format!("Access denied - bogus HELO [{}]", cause.number()));
+    let detail = format!("HELO {:?}", facts.helo.as_deref().unwrap_or_default());
+    Finding { reason: cause, outcome: Outcome::of(action, reply), detail }
+}
+
+fn action_for(cause: Reason, settings: &HeloSettings) -> Action {
+    let action = match cause {
+        Reason::HeloMissing => settings.missing,
+        Reason::HeloBareAddress => settings.bare_address,
+        Reason::HeloAddressLiteral => settings.address_literal,
+        Reason::HeloUnqualified => settings.unqualified,
+        Reason::HeloLocalhost => settings.localhost,
+        Reason::HeloInvalidSyntax => settings.invalid_syntax,
+        Reason::HeloBanned => settings.banned,
+        Reason::HeloOwnName => settings.own_name,
+        Reason::HeloUnresolvable => settings.unresolvable,
+        Reason::HeloNoAddress => settings.no_address,
+        Reason::HeloMismatched => settings.mismatched,
+        _ => EnvelopeAction::ACCEPT,
+    };
+    action.action()
+}
+
+/// The name in the form the DNS and lists know (`None` for an allowed literal, which has none), or what is wrong with the
+/// claim without asking anybody.
+fn well_formed(facts: &Facts, settings: &HeloSettings) -> Result<Option<String>, Reason> {
+    let claimed = facts.helo.as_deref().unwrap_or_default().trim();
+    let name = match Form::of(claimed) {
+        Form::Missing => return Err(Reason::HeloMissing),
+        Form::BareAddress(_) => return Err(Reason::HeloBareAddress),
+        Form::Literal(address) if Some(address) == facts.connection.local.map(|local| local.ip()) => {
+            return Err(Reason::HeloOwnName);
+        }
+        Form::Literal(address)
+            if settings.allow_own_literal && Some(address) == facts.connection.client.ip() =>
+        {
+            return Ok(None);
+        }
+        Form::Literal(_) => return Err(Reason::HeloAddressLiteral),
+        Form::Invalid => return Err(Reason::HeloInvalidSyntax),
+        Form::Name(name) => name,
+    };
+    if name == "localhost" || name.ends_with(".localhost") || name == "localhost.localdomain" {
+        return Err(Reason::HeloLocalhost);
+    }
+    if settings.banned_names.contains(&name) {
+        return Err(Reason::HeloBanned);
+    }
+    let own = facts.connection.mta.host_name.as_deref().and_then(host_name);
+    if own.as_deref() == Some(name.as_str()) || settings.own_names.contains(&name) {
+        return Err(Reason::HeloOwnName);
+    }
+    if !name.contains('.') {
+        return Err(Reason::HeloUnqualified);
+    }
+    Ok(Some(name))
+}
+
+fn cause_in_dns(facts: &Facts, answer: &Slot<HeloResolution>) -> Option<Reason> {
+    match answer.got()? {
+        HeloResolution::NoSuchName => Some(Reason::HeloUnresolvable),
+        HeloResolution::NoAddress => Some(Reason::HeloNoAddress),
+        HeloResolution::MailExchangerOnly => Some(Reason::HeloMismatched),
+        HeloResolution::Addresses(addresses) => match facts.connection.client.ip() {
+            Some(client) if !addresses.contains(&client) => Some(Reason::HeloMismatched),
+            _ => None,
+        },
+    }
+}
+
+/// What kind of thing the client put after HELO.
+#[derive(Debug, PartialEq, Eq)]
+enum Form {
+    Missing,
+    BareAddress(IpAddr),
+    Literal(IpAddr),
+    Invalid,
+    /// A host name by its letters: lower case, no final dot, A-labels.
+    Name(String),
+}
+
+impl Form {
+    fn of(claimed: &str) -> Self {
+        if claimed.is_empty() || claimed == "." {
+            return Self::Missing;
+        }
+        if let Some(rest) = claimed.strip_prefix('[') {
+            let inner = rest.strip_suffix(']').unwrap_or(rest);
+            return address(inner).map_or(Self::Invalid, Self::Literal);
+        }
+        if let Some(address) = address(claimed.strip_suffix('.').unwrap_or(claimed)) {
+            return Self::BareAddress(address);
+        }
+        match host_name(claimed) {
+            Some(name) if is_host_name(&name) => Self::Name(name),
+            _ => Self::Invalid,
+        }
+    }
+}
+
+/// An address in the forms of RFC 5321 §4.1.3, which writes IPv6 ones with the tag `IPv6:`; clients forget it.
+fn address(text: &str) -> Option<IpAddr> {
+    if let Ok(v4) = text.parse::<Ipv4Addr>() {
+        return Some(v4.into());
+    }
+    let untagged = match text.get(..5) {
+        Some(tag) if tag.eq_ignore_ascii_case("ipv6:") => &text[5..],
+        _ => text,
+    };
+    untagged.parse::<Ipv6Addr>().ok().map(|v6| IpAddr::from(v6).to_canonical())
+}
+
+/// RFC 5321 §4.1.2 `Domain` by RFC 1123 §2.1: labels of 1–63 letters, digits and inner hyphens, at most 253 in all; the last
+/// label is not all digits, or `127.1` would be a name. Underscores pass, as many Windows hosts have one.
+fn is_host_name(name: &str) -> bool {
+    let label_is_fine = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253 && name.split('.').all(label_is_fine) && !last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Client, Connection, Mta};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn facts(helo: Option<&str>) -> Facts {
+        Facts {
+            connection: Connection {
+                client: Client::parse("192.0.2.7"),
+                local: "203.0.113.5:25".parse().ok(),
+                mta: Mta { host_name: Some("mx.Example.test".into()), version: None },
+                ..Connection::default()
+            },
+            helo: helo.map(str::to_owned),
+            ..Facts::default()
+        }
+    }
+
+    fn known(answer: HeloResolution) -> Known {
+        Known { helo: Slot::Got(answer, Duration::ZERO), ..Known::default() }
+    }
+
+    fn judged(facts: &Facts, settings: HeloSettings, known: &Known) -> Option<(Reason, Action)> {
+        let settings = Settings { helo: Arc::new(settings), ..Settings::default() };
+        let findings = judge(facts, &settings, known);
+        assert!(findings.len() <= 1);
+        findings.first().map(|finding| (finding.reason, finding.outcome.action()))
+    }
+
+    #[test]
+    fn each_claim_has_its_cause() {
+        let long_label = format!("{}.test", "a".repeat(64));
+        let long_name = format!("{}test", "a.".repeat(125));
+        for (claim, cause) in [
+            ("", Some(Reason::HeloMissing)),
+            (".", Some(Reason::HeloMissing)),
+            ("127.0.0.1", Some(Reason::HeloBareAddress)),
+            ("127.0.0.1.", Some(Reason::HeloBareAddress)),
+            ("2001:db8::1", Some(Reason::HeloBareAddress)),
+            ("IPv6:2001:db8::1", Some(Reason::HeloBareAddress)),
+            ("[192.168.1.1]", Some(Reason::HeloAddressLiteral)),
+            ("[192.0.2.7]", Some(Reason::HeloAddressLiteral)),
+            ("[IPv6:2001:db8::1]", Some(Reason::HeloAddressLiteral)),
+            ("[2001:db8::1]", Some(Reason::HeloAddressLiteral)),
+            ("[192.168.1.1", Some(Reason::HeloAddressLiteral)),
+            ("[203.0.113.5]", Some(Reason::HeloOwnName)),
+            ("[mail.example.org]", Some(Reason::HeloInvalidSyntax)),
+            ("server", Some(Reason::HeloUnqualified)),
+            ("mon-serveur", Some(Reason::HeloUnqualified)),
+            ("WIN_PC", Some(Reason::HeloUnqualified)),
+            ("localhost", Some(Reason::HeloLocalhost)),
+            ("LocalHost.", Some(Reason::HeloLocalhost)),
+            ("a.localhost", Some(Reason::HeloLocalhost)),
+            ("localhost.localdomain", Some(Reason::HeloLocalhost)),
+            ("127.1", Some(Reason::HeloInvalidSyntax)),
+            ("1.2.3.4.5", Some(Reason::HeloInvalidSyntax)),
+            ("256.1.1.1", Some(Reason::HeloInvalidSyntax)),
+            ("a..b", Some(Reason::HeloInvalidSyntax)),
+            (".a.b", Some(Reason::HeloInvalidSyntax)),
+            ("-a.test", Some(Reason::HeloInvalidSyntax)),
+            ("a-.test", Some(Reason::HeloInvalidSyntax)),
+            ("a b.test", Some(Reason::HeloInvalidSyntax)),
+            ("a@b.test", Some(Reason::HeloInvalidSyntax)),
+            ("$HOSTNAME.test", Some(Reason::HeloInvalidSyntax)),
+            (&long_label, Some(Reason::HeloInvalidSyntax)),
+            (&long_name, Some(Reason::HeloInvalidSyntax)),
+            ("fakedomain.xyz", Some(Reason::HeloBanned)),
+            ("FakeDomain.XYZ.", Some(Reason::HeloBanned)),
+            ("printer.local", Some(Reason::HeloBanned)),
+            ("MX.example.TEST", Some(Reason::HeloOwnName)),
+            ("mail.example.org", None),
+            ("mail_1.example.org", None),
+            ("mail.example.org.", None),
+            ("xn--bcher-kva.example", None),
+            ("b\u{fc}cher.example", None),
+            ("1and1.example.org", None),
+            ("123.example.org", None),
+        ] {
+            let expected = cause.map(|cause| (cause, Action::Reject));
+            assert_eq!(
+                judged(&facts(Some(claim)), HeloSettings::default(), &Known::default()),
+                expected,
+                "{claim}"
+            );
+        }
+        let missing = judged(&facts(None), HeloSettings::default(), &Known::default());
+        assert_eq!(missing, Some((Reason::HeloMissing, Action::Reject)));
+    }
+
+    #[test]
+    fn the_reply_names_the_number_of_the_cause() {
+        let findings = judge(&facts(Some("127.0.0.1")), &Settings::default(), &Known::default());
+        let reply = findings[0].outcome.reply().map(ToString::to_string);
+        assert_eq!(reply.as_deref(), Some("550 5.7.1 Access denied - bogus HELO [2]"));
+    }
+
+    #[test]
+    fn the_dns_is_asked_only_of_well_formed_names_and_once() {
+        let settings = Settings::default();
+        let asked = |helo, known: &Known| needs(&facts(Some(helo)), &settings, known).helo;
+        assert_eq!(asked("Mail.Example.org.", &Known::default()).as_deref(), Some("mail.example.org"));
+        assert_eq!(asked("localhost", &Known::default()), None);
+        assert_eq!(asked("mail.example.org", &known(HeloResolution::NoAddress)), None);
+        let off = Settings {
+            helo: Arc::new(HeloSettings { mode: Mode::Off, ..HeloSettings::default() }),
+            ..Settings::default()
+        };
+        assert_eq!(needs(&facts(Some("mail.example.org")), &off, &Known::default()).helo, None);
+    }
+
+    #[test]
+    fn what_the_dns_says_has_its_cause() {
+        let facts = facts(Some("mail.example.org"));
+        let client: IpAddr = Ipv4Addr::new(192, 0, 2, 7).into();
+        let other: IpAddr = Ipv4Addr::new(192, 0, 2, 8).into();
+        for (answer, expected) in [
+            (HeloResolution::NoSuchName, Some((Reason::HeloUnresolvable, Action::Reject))),
+            (HeloResolution::NoAddress, Some((Reason::HeloNoAddress, Action::Tag))),
+            (HeloResolution::MailExchangerOnly, Some((Reason::HeloMismatched, Action::Accept))),
+            (HeloResolution::Addresses(vec![other]), Some((Reason::HeloMismatched, Action::Accept))),
+            (HeloResolution::Addresses(vec![other, client]), None),
+        ] {
+            assert_eq!(
+                judged(&facts, HeloSettings::default(), &known(answer.clone())),
+                expected,
+                "{answer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unanswered_question_refuses_nobody() {
+        let facts = facts(Some("mail.example.org"));
+        let unknown = Known { helo: Slot::Unknown(crate::filter::Fault::Timeout), ..Known::default() };
+        assert_eq!(judged(&facts, HeloSettings::default(), &unknown), None);
+    }
+
+    #[test]
+    fn a_literal_of_the_client_itself_may_be_allowed() {
+        let settings = HeloSettings { allow_own_literal: true, ..HeloSettings::default() };
+        assert_eq!(judged(&facts(Some("[192.0.2.7]")), settings.clone(), &Known::default()), None);
+        let all = Settings { helo: Arc::new(settings.clone()), ..Settings::default() };
+        assert_eq!(needs(&facts(Some("[192.0.2.7]")), &all, &Known::default()).helo, None);
+        let other = judged(&facts(Some("[192.0.2.8]")), settings, &Known::default());
+        assert_eq!(other, Some((Reason::HeloAddressLiteral, Action::Reject)));
+    }
+
+    #[test]
+    fn a_verified_client_may_be_tagged_instead() {
+        let settings = HeloSettings { unless_verified: true, ..HeloSettings::default() };
+        let mut facts = facts(Some("localhost"));
+        let stranger = judged(&facts, settings.clone(), &Known::default());
+        assert_eq!(stranger, Some((Reason::HeloLocalhost, Action::Reject)));
+        facts.connection.client_name = Some("mail.example.org".into());
+        assert_eq!(judged(&facts, settings, &Known::default()), Some((Reason::HeloLocalhost, Action::Tag)));
     }
 }

@@ -1,11 +1,175 @@
-//! recipients
+//! The cap on recipients, whichever field they come in.
 
-use crate::policy::Mode;
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+
+use mail_parser::HeaderForm;
+
+use crate::facts::{Address, Facts, Message, Stage};
+use crate::policy::{EnvelopeAction, Mode, Settings};
+use crate::reason::Reason;
+use crate::verdict::{Action, Code, Finding, Outcome, Reply};
 
 crate::settings! {
-    /// Settings of recipients.
+    /// The cap on recipients of one message: in the envelope, and in To, Cc and Bcc together. An excess RCPT is refused with 452,
+    /// so that the first recipients get the message and the sender comes again for the rest.
     pub struct RecipientSettings {
-        /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run ("off").
+        /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run
+        /// ("off").
         mode: Mode = Mode::Enforce,
+        /// How many recipients one message may have. Set smtpd_recipient_limit in Postfix to the same number: Postfix counts a
+        /// 452 of ours as an error of the client, and gives up after 20.
+        max_recipients: NonZeroU32 = NonZeroU32::MIN.saturating_add(99),
+        /// [2] Unique addresses in To, Cc and Bcc beyond the cap, in mail of an authenticated client.
+        too_many_in_header_authenticated: Action = Action::Reject,
+        /// [2] The same in inbound mail, where a long To line is another's bad manners and no reason to lose mail.
+        too_many_in_header_inbound: Action = Action::Tag,
+        /// [1] Recipients at DATA beyond the cap, where only the policy service sees them.
+        too_many_at_data: EnvelopeAction = EnvelopeAction::REJECT,
+    }
+}
+
+/// Judges the number of recipients known at `stage`; at most one finding.
+pub fn judge(stage: Stage, facts: &Facts, settings: &Settings) -> Vec<Finding> {
+    let settings = &settings.recipients;
+    let max = settings.max_recipients.get() as usize;
+    let finding = match stage {
+        Stage::Rcpt => (facts.accepted.len() >= max).then(|| excess_recipient(max)),
+        Stage::Data => Some(facts.accepted_count())
+            .filter(|count| *count > max)
+            .map(|count| too_many(Reason::RecipientsTooMany, settings.too_many_at_data.action(), count, max)),
+        Stage::EndOfMessage => facts
+            .message
+            .as_ref()
+            .map(|message| header_addresses(message, max))
+            .filter(|count| *count > max)
+            .map(|count| {
+                let action = match facts.login {
+                    Some(_) => settings.too_many_in_header_authenticated,
+                    None => settings.too_many_in_header_inbound,
+                };
+                too_many(Reason::RecipientsTooManyInHeader, action, count, max)
+            }),
+        Stage::Connect | Stage::Helo | Stage::Mail => None,
+    };
+    finding.into_iter().collect()
+}
+
+/// RFC 5321 §4.5.3.1.10: 452, after which the sender delivers to those accepted and comes again for the rest.
+fn excess_recipient(max: usize) -> Finding {
+    let text = format!("Too many recipients: at most {max} in one message, send the others in another one");
+    Finding {
+        reason: Reason::RecipientsTooMany,
+        outcome: Outcome::Defer(Reply::new(Code::C452, (5, 3), &text)),
+        detail: format!("{max} recipients are accepted already"),
+    }
+}
+
+fn too_many(reason: Reason, action: Action, count: usize, max: usize) -> Finding {
+    let field = match reason {
+        Reason::RecipientsTooManyInHeader => " in To, Cc and Bcc",
+        _ => "",
+    };
+    let text = format!("Too many recipients{field}: at most {max} in one message");
+    Finding {
+        reason,
+        outcome: Outcome::of(action, Reply::new(Code::C554, (5, 3), &text)),
+        detail: format!("{count} recipients{field}"),
+    }
+}
+
+/// Unique addresses in all To, Cc and Bcc fields together (RFC 5322 §3.6.3), groups opened. Stops counting well above `max`:
+/// what a hostile header may cost is bounded, and whether it is too many is known by then.
+fn header_addresses(message: &Message, max: usize) -> usize {
+    let mut seen = HashSet::new();
+    let fields = message.headers.iter().filter(|field| {
+        ["to", "cc", "bcc"].iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
+    });
+    for field in fields {
+        let parsed = HeaderForm::Addresses.parse(&field.value);
+        let Some(addresses) = parsed.value().as_address() else { continue };
+        for address in addresses.mailboxes().filter_map(|mailbox| mailbox.address()) {
+            seen.insert(Address::parse(address).key());
+            if seen.len() > max.saturating_mul(10) {
+                return seen.len();
+            }
+        }
+    }
+    seen.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Recipient;
+
+    fn replies(findings: &[Finding]) -> Vec<(Reason, Action, Option<String>)> {
+        let row = |finding: &Finding| {
+            (finding.reason, finding.outcome.action(), finding.outcome.reply().map(ToString::to_string))
+        };
+        findings.iter().map(row).collect()
+    }
+
+    fn accepted(count: usize) -> Facts {
+        let accepted = (0..count).map(|n| Recipient::parse(&format!("<r{n}@example.test>"))).collect();
+        Facts { accepted, ..Facts::default() }
+    }
+
+    fn mail(header: &str) -> Facts {
+        Facts {
+            message: Some(Message::from_bytes(format!("{header}\n\nbody\n").as_bytes())),
+            ..Facts::default()
+        }
+    }
+
+    fn addresses(count: usize) -> String {
+        (0..count).map(|n| format!("\"R, {n}\" <r{n}@example.test>")).collect::<Vec<_>>().join(",\n ")
+    }
+
+    #[test]
+    fn the_hundred_and_first_recipient_shall_come_in_another_message() {
+        assert_eq!(judge(Stage::Rcpt, &accepted(99), &Settings::default()), vec![]);
+        let excess = judge(Stage::Rcpt, &accepted(100), &Settings::default());
+        let text =
+            "452 4.5.3 Too many recipients: at most 100 in one message, send the others in another one";
+        assert_eq!(replies(&excess), vec![(Reason::RecipientsTooMany, Action::Defer, Some(text.into()))]);
+    }
+
+    #[test]
+    fn the_count_of_the_mta_decides_at_data() {
+        let counted = |count| Facts { recipient_count: Some(count), ..Facts::default() };
+        assert_eq!(judge(Stage::Data, &counted(100), &Settings::default()), vec![]);
+        let text = "554 5.5.3 Too many recipients: at most 100 in one message";
+        let too_many = judge(Stage::Data, &counted(101), &Settings::default());
+        assert_eq!(replies(&too_many), vec![(Reason::RecipientsTooMany, Action::Reject, Some(text.into()))]);
+    }
+
+    #[test]
+    fn inbound_mail_with_many_addresses_is_tagged_and_authenticated_mail_refused() {
+        let mut facts = mail(&format!("To: {}\nCc: {}", addresses(60), addresses(101)));
+        let found = judge(Stage::EndOfMessage, &facts, &Settings::default());
+        assert_eq!(replies(&found), vec![(Reason::RecipientsTooManyInHeader, Action::Tag, None)]);
+        facts.login = Some("joe".into());
+        let found = judge(Stage::EndOfMessage, &facts, &Settings::default());
+        let text = "554 5.5.3 Too many recipients in To, Cc and Bcc: at most 100 in one message";
+        assert_eq!(
+            replies(&found),
+            vec![(Reason::RecipientsTooManyInHeader, Action::Reject, Some(text.into()))]
+        );
+    }
+
+    #[test]
+    fn an_address_counts_once_in_whatever_field_and_case() {
+        let header =
+            format!("To: {}\nCC: {}\nbcc: {}", addresses(100), addresses(100), addresses(50).to_uppercase());
+        assert_eq!(judge(Stage::EndOfMessage, &mail(&header), &Settings::default()), vec![]);
+        let group = format!("To: friends: {};, extra@example.test", addresses(100));
+        assert_eq!(judge(Stage::EndOfMessage, &mail(&group), &Settings::default()).len(), 1);
+    }
+
+    #[test]
+    fn counting_a_hostile_header_ends_early() {
+        let message = mail(&format!("To: {}", addresses(200_000))).message.unwrap_or_default();
+        assert_eq!(header_addresses(&message, 100), 1001);
     }
 }

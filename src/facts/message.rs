@@ -56,7 +56,7 @@ impl Message {
     /// Reads a message file as an MTA would pass it on: header fields until the first empty line or the first line that is
     /// none, lines ended by LF or CRLF.
     pub fn from_bytes(text: &[u8]) -> Self {
-        let mut headers: Vec<HeaderField> = Vec::new();
+        let mut headers: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
             let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
@@ -67,18 +67,20 @@ impl Message {
                 break;
             }
             if matches!(line[0], b' ' | b'\t') {
-                let Some(last) = headers.last_mut() else { break };
-                last.value = [&last.value[..], b"\n", line].concat().into();
+                let Some((_, value)) = headers.last_mut() else { break };
+                value.push(b'\n');
+                value.extend_from_slice(line);
             } else {
                 let Some(colon) = line.iter().position(|byte| *byte == b':') else { break };
                 let value = &line[colon + 1..];
-                headers.push(HeaderField {
-                    name: Bytes::copy_from_slice(line[..colon].trim_ascii_end()),
-                    value: Bytes::copy_from_slice(value.strip_prefix(b" ").unwrap_or(value)),
-                });
+                let value = value.strip_prefix(b" ").unwrap_or(value);
+                headers.push((line[..colon].trim_ascii_end().to_vec(), value.to_vec()));
             }
             rest = &rest[end..];
         }
+        let field =
+            |(name, value): (Vec<u8>, Vec<u8>)| HeaderField { name: name.into(), value: value.into() };
+        let headers = headers.into_iter().map(field).collect();
         let body = if rest.is_empty() { Vec::new() } else { vec![Bytes::copy_from_slice(rest)] };
         Self { headers, body }
     }

@@ -1,0 +1,82 @@
+//! What the DNS says of a HELO name.
+
+use std::net::IpAddr;
+
+use super::{Answer, DnsFault, Record, RecordType, Resolver};
+
+/// What the DNS says of a HELO name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeloResolution {
+    /// NXDOMAIN.
+    NoSuchName,
+    /// The name exists, but has no A, AAAA or MX record.
+    NoAddress,
+    /// The name has an MX record and no address of its own.
+    MailExchangerOnly,
+    /// The name's addresses.
+    Addresses(Vec<IpAddr>),
+}
+
+/// Resolves `name`: A and AAAA at once, and MX only where both are empty. An address found counts even when the other
+/// question failed; without one, a failure is a failure and no verdict on the name.
+pub async fn resolve_helo(resolver: &dyn Resolver, name: &str) -> Result<HeloResolution, DnsFault> {
+    let (v4, v6) =
+        tokio::join!(resolver.lookup(name, RecordType::A), resolver.lookup(name, RecordType::Aaaa));
+    let addresses: Vec<IpAddr> =
+        [&v4, &v6].into_iter().flatten().flat_map(|timed| addresses(&timed.answer)).collect();
+    if !addresses.is_empty() {
+        return Ok(HeloResolution::Addresses(addresses));
+    }
+    if v4?.answer == Answer::NoSuchName || v6?.answer == Answer::NoSuchName {
+        return Ok(HeloResolution::NoSuchName);
+    }
+    Ok(match resolver.lookup(name, RecordType::Mx).await?.answer {
+        Answer::Records(_) => HeloResolution::MailExchangerOnly,
+        Answer::NoRecords => HeloResolution::NoAddress,
+        Answer::NoSuchName => HeloResolution::NoSuchName,
+    })
+}
+
+fn addresses(answer: &Answer) -> Vec<IpAddr> {
+    match answer {
+        Answer::Records(records) => records.iter().filter_map(Record::address).collect(),
+        Answer::NoRecords | Answer::NoSuchName => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::Zone;
+
+    #[tokio::test]
+    async fn every_kind_of_name_is_told_apart() {
+        let zone = Zone::parse(
+            "both.test A 192.0.2.1
+             both.test AAAA 2001:db8::1
+             six.test AAAA 2001:db8::2
+             mx.test MX mail.test
+             empty.test -
+             half.test A 192.0.2.3
+             half.test AAAA !
+             dead.test !
+             wrong.test A !
+             wrong.test AAAA -",
+        );
+        let addresses = |texts: &[&str]| {
+            Ok(HeloResolution::Addresses(texts.iter().filter_map(|text| text.parse().ok()).collect()))
+        };
+        for (name, expected) in [
+            ("both.test", addresses(&["192.0.2.1", "2001:db8::1"])),
+            ("six.test", addresses(&["2001:db8::2"])),
+            ("mx.test", Ok(HeloResolution::MailExchangerOnly)),
+            ("empty.test", Ok(HeloResolution::NoAddress)),
+            ("nowhere.test", Ok(HeloResolution::NoSuchName)),
+            ("half.test", addresses(&["192.0.2.3"])),
+            ("dead.test", Err(DnsFault::Failed("server failure".into()))),
+            ("wrong.test", Err(DnsFault::Failed("server failure".into()))),
+        ] {
+            assert_eq!(resolve_helo(&zone, name).await, expected, "{name}");
+        }
+    }
+}
