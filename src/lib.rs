@@ -6,6 +6,7 @@ pub mod dns;
 pub mod driver;
 pub mod facts;
 pub mod filter;
+pub mod listener;
 pub mod policy;
 pub mod reason;
 pub mod store;

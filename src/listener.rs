@@ -1,0 +1,109 @@
+//! Accepting connections on TCP and UNIX sockets alike, for every service of the daemon.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+/// Pause after a failed `accept`: with no file descriptor left it fails at once again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// One accepted connection.
+pub type Stream = Either<TcpStream, UnixStream>;
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// A TCP socket.
+    Tcp(TcpListener),
+    /// A UNIX stream socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// The bound address, as log lines name it: `127.0.0.1:10033` or `unix:/run/greylag/policy`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map_or_else(|_| "tcp".into(), |at| at.to_string()),
+            Self::Unix(listener) => {
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|at| at.as_pathname());
+                path.map_or_else(|| "unix".into(), |path| format!("unix:{}", path.display()))
+            }
+        }
+    }
+
+    /// The next connection, and its peer as log lines name it.
+    async fn accept(&self, name: &str) -> io::Result<(Stream, String)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Replies are smaller than a segment: Nagle would only hold them back. It fails only where the peer is gone,
+                // which the first read will tell.
+                stream.set_nodelay(true).ok();
+                Ok((Either::Left(stream), peer.to_string()))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Either::Right(stream), name.to_owned()))
+            }
+        }
+    }
+}
+
+/// Accepts connections until `drain` is cancelled, gives each to `handle` on a task of its own, and returns when the last of them
+/// has ended. `handle` has to watch `drain` itself.
+///
+/// A connection beyond `connections` is closed at once: a mail server that is told no goes on, one that is left waiting stands
+/// still.
+pub async fn serve<H, F>(
+    listener: Listener,
+    connections: Arc<Semaphore>,
+    drain: CancellationToken,
+    mut handle: H,
+) where
+    H: FnMut(Stream, String) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let name = listener.name();
+    let tasks = TaskTracker::new();
+    let mut full = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.cancelled() => break,
+            accepted = listener.accept(&name) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let permit = Arc::clone(&connections).try_acquire_owned();
+                // One line for each time the limit is reached, not one for each connection beyond it.
+                if permit.is_err() && !full {
+                    warn!(listener = %name, %peer, "connection limit reached; closing further connections");
+                }
+                full = permit.is_err();
+                if let Ok(permit) = permit {
+                    let connection = handle(stream, peer);
+                    tasks.spawn(async move {
+                        connection.await;
+                        drop(permit);
+                    });
+                }
+            }
+            Err(error) => {
+                warn!(listener = %name, %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
