@@ -10,4 +10,5 @@ pub mod listener;
 pub mod policy;
 pub mod reason;
 pub mod store;
+pub mod telemetry;
 pub mod verdict;

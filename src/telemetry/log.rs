@@ -1,0 +1,314 @@
+//! The log: one event a line on standard error, as logfmt-like text or as JSON.
+//!
+//! INFO is one line for each decision and for what an operator did, WARN what the daemon recovered from, ERROR what an operator has
+//! to act on. Whatever comes from outside is escaped, in both formats.
+
+use std::fmt::{self, Write};
+use std::io;
+
+use thiserror::Error;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::DecisionLine;
+use super::escape::{write_text, write_value};
+
+/// Target of decision lines.
+const DECISION: &str = "greylag::decision";
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `2026-11-23T12:00:00.000000Z INFO decision protocol=milter stage=rcpt …`
+    Text,
+    /// One object a line: `time`, `level`, `target`, `message`, then the fields of the event.
+    Json,
+}
+
+/// The log was initialised before.
+#[derive(Debug, Error)]
+#[error("the log is set up already")]
+pub struct AlreadySetUp;
+
+/// Starts the log of this process on standard error, without colours. `level` is that of Greylag itself; libraries speak from WARN
+/// on.
+///
+/// # Errors
+///
+/// When another log was started before.
+pub fn init(format: Format, level: LevelFilter) -> Result<(), AlreadySetUp> {
+    tracing_subscriber::registry()
+        .with(layer(format, level, SystemTime, io::stderr))
+        .try_init()
+        .map_err(|_| AlreadySetUp)
+}
+
+/// Logs a decision at INFO.
+pub fn decision_line(line: &DecisionLine<'_>) {
+    // Only the form the format wants is ever written.
+    tracing::info!(target: DECISION, json_members = %line.json_members(), "{line}");
+}
+
+fn layer<S>(
+    format: Format,
+    level: LevelFilter,
+    time: impl FormatTime + Send + Sync + 'static,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let targets =
+        Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_PKG_NAME"), level);
+    tracing_subscriber::fmt::layer()
+        .event_format(LineFormat { format, time })
+        .with_writer(writer)
+        .with_filter(targets)
+}
+
+struct LineFormat<T> {
+    format: Format,
+    time: T,
+}
+
+impl<S, N, T> FormatEvent<S, N> for LineFormat<T>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+    T: FormatTime,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let metadata = event.metadata();
+        let is_decision = metadata.target() == DECISION;
+        match self.format {
+            Format::Text => {
+                self.time.format_time(&mut out)?;
+                write!(out, " {} ", metadata.level())?;
+                let mut fields = TextFields { message: String::new(), rest: String::new(), result: Ok(()) };
+                event.record(&mut fields);
+                fields.result?;
+                write_text(&mut out, &fields.message)?;
+                out.write_str(&fields.rest)?;
+            }
+            Format::Json => {
+                let mut time = String::new();
+                self.time.format_time(&mut Writer::new(&mut time))?;
+                write!(out, "{{\"time\":\"{time}\",\"level\":\"{}\"", metadata.level())?;
+                write!(out, ",\"target\":{}", json(metadata.target()))?;
+                if is_decision {
+                    out.write_str(",\"message\":\"decision\"")?;
+                }
+                let mut fields = JsonFields { out: &mut out, is_decision, result: Ok(()) };
+                event.record(&mut fields);
+                fields.result?;
+                out.write_str("}")?;
+            }
+        }
+        writeln!(out)
+    }
+}
+
+/// The field that carries a decision's JSON form beside its text.
+const JSON_MEMBERS: &str = "json_members";
+
+/// Collects ` key=value` after the message, which comes last where it has arguments.
+struct TextFields {
+    message: String,
+    rest: String,
+    result: fmt::Result,
+}
+
+impl Visit for TextFields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if self.result.is_err() {
+            return;
+        }
+        self.result = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            JSON_MEMBERS => Ok(()),
+            name => write!(self.rest, " {name}=")
+                .and_then(|()| write_value(&mut self.rest, &format!("{value:?}"))),
+        };
+    }
+}
+
+struct JsonFields<'out, 'writer> {
+    out: &'out mut Writer<'writer>,
+    is_decision: bool,
+    result: fmt::Result,
+}
+
+impl JsonFields<'_, '_> {
+    fn member(&mut self, field: &Field, value: &dyn fmt::Display) {
+        if self.result.is_ok() {
+            self.result = write!(self.out, ",\"{}\":{value}", field.name());
+        }
+    }
+}
+
+impl Visit for JsonFields<'_, '_> {
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.member(field, &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.member(field, &value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.member(field, &value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.member(field, &json(value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" if self.is_decision => {}
+            JSON_MEMBERS if self.is_decision && self.result.is_ok() => {
+                self.result = write!(self.out, ",{value:?}");
+            }
+            _ => self.member(field, &json(&format!("{value:?}"))),
+        }
+    }
+}
+
+fn json(text: &str) -> serde_json::Value {
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Protocol;
+    use crate::facts::{Facts, Stage};
+    use crate::filter::Slot;
+    use crate::policy::Mode;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    struct Noon;
+
+    impl FormatTime for Noon {
+        fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
+            out.write_str("2026-11-23T12:00:00.000000Z")
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: Format, level: LevelFilter, log: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = layer(format, level, Noon, move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn log_a_decision() {
+        let (facts, helo_dns) = (Facts { helo: Some("x\ny".into()), ..Facts::default() }, Slot::NotAsked);
+        decision_line(&DecisionLine {
+            protocol: Protocol::Policy,
+            stage: Stage::Data,
+            facts: &facts,
+            finding: None,
+            mode: Mode::Enforce,
+            helo_dns: &helo_dns,
+            identities: &[],
+            took: Duration::from_micros(7),
+        });
+    }
+
+    #[test]
+    fn a_decision_is_one_line_of_text() {
+        assert_eq!(
+            logged(Format::Text, LevelFilter::INFO, log_a_decision),
+            "2026-11-23T12:00:00.000000Z INFO decision protocol=policy stage=data queue_id=- client=unknown \
+             client_name=- helo=\"x\\ny\" sender=- recipients=- action=accept reason=- reply=- helo_dns=- \
+             identities=- login=- tls=- micros=7 mode=enforce detail=-\n"
+        );
+    }
+
+    #[test]
+    fn a_decision_is_one_flat_json_object() {
+        let line = logged(Format::Json, LevelFilter::INFO, log_a_decision);
+        assert!(
+            line.starts_with(
+                "{\"time\":\"2026-11-23T12:00:00.000000Z\",\"level\":\"INFO\",\
+                 \"target\":\"greylag::decision\",\"message\":\"decision\",\"protocol\":\"policy\",\
+                 \"stage\":\"data\","
+            ),
+            "{line}"
+        );
+        assert_eq!(line.find('\n'), Some(line.len() - 1));
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(json["helo"], "x\ny");
+        assert_eq!(json["micros"], 7);
+        assert_eq!(json.as_object().unwrap().len(), 4 + 18);
+    }
+
+    fn log_an_event() {
+        tracing::warn!(peer = %"a\nb=c", count = 3_u64, ok = true, why = "no \"way\"", "cannot {}", "go\non");
+    }
+
+    #[test]
+    fn other_events_are_escaped_too() {
+        assert_eq!(
+            logged(Format::Text, LevelFilter::INFO, log_an_event),
+            "2026-11-23T12:00:00.000000Z WARN cannot go\\non peer=\"a\\nb=c\" count=3 ok=true \
+             why=\"no \\\"way\\\"\"\n"
+        );
+        let line = logged(Format::Json, LevelFilter::INFO, log_an_event);
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "time": "2026-11-23T12:00:00.000000Z", "level": "WARN", "target": "greylag::telemetry::log::tests",
+                "message": "cannot go\non", "peer": "a\nb=c", "count": 3, "ok": true, "why": "no \"way\"",
+            })
+        );
+    }
+
+    #[test]
+    fn the_level_is_ours_and_libraries_speak_from_warn_on() {
+        let log = || {
+            tracing::debug!("ours");
+            tracing::info!(target: "hyper::proto", "of a library");
+            tracing::warn!(target: "hyper::proto", "alarm");
+        };
+        let levels = |level| -> Vec<String> {
+            let text = logged(Format::Text, level, log);
+            text.lines().map(|line| line.split_once("Z ").unwrap().1.to_owned()).collect()
+        };
+        assert_eq!(levels(LevelFilter::DEBUG), ["DEBUG ours", "WARN alarm"]);
+        assert_eq!(levels(LevelFilter::INFO), ["WARN alarm"]);
+        assert_eq!(levels(LevelFilter::ERROR), Vec::<String>::new());
+    }
+}

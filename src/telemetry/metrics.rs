@@ -1,0 +1,342 @@
+//! All metrics, declared in one place. Other rooms call the functions here and never write a metric's name.
+//!
+//! Labels are closed: they come from enums, never from an address, a domain or a text. Handles are looked up once, so that an event
+//! costs an atomic operation. Before [`install`] every function does nothing.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::protocol_name;
+use crate::driver::Protocol;
+use crate::facts::Stage;
+use crate::filter::Fault;
+use crate::reason::Reason;
+use crate::store::Answer;
+use crate::verdict::{Action, Finding, Outcome, Verdict};
+
+const DECISIONS: &str = "greylag_decisions_total";
+const WOULD: &str = "greylag_would_total";
+const DECISION_DURATION: &str = "greylag_decision_duration_seconds";
+const LOOKUP_DURATION: &str = "greylag_lookup_duration_seconds";
+const GREYLIST: &str = "greylag_greylist_total";
+const GREYLIST_WAIT: &str = "greylag_greylist_wait_seconds";
+const CONNECTIONS: &str = "greylag_connections";
+const CONNECTIONS_TOTAL: &str = "greylag_connections_total";
+const PROTOCOL_ERRORS: &str = "greylag_protocol_errors_total";
+const SCANNED_BYTES: &str = "greylag_scanned_bytes_total";
+const POLICY_GENERATION: &str = "greylag_policy_generation";
+const STORE_UP: &str = "greylag_store_up";
+const BUILD_INFO: &str = "greylag_build_info";
+
+/// From 50 µs, what a decision without look-up takes, to 10 s, what no MTA waits for.
+const DURATION_BUCKETS: [f64; 17] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+
+/// From one minute to two days, the widest retry window by default.
+const WAIT_BUCKETS: [f64; 13] = [
+    60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 43_200.0, 86_400.0,
+    172_800.0,
+];
+
+fn describe() {
+    describe_counter!(DECISIONS, Unit::Count, "Decisions, by the finding that was decisive.");
+    describe_counter!(WOULD, Unit::Count, "What checks in monitor mode would have decided.");
+    describe_histogram!(DECISION_DURATION, Unit::Seconds, "Time from a question of the MTA to the verdict.");
+    describe_histogram!(LOOKUP_DURATION, Unit::Seconds, "Time a look-up took until its answer or failure.");
+    describe_counter!(GREYLIST, Unit::Count, "Delivery attempts, by what the greylist knew of them.");
+    describe_histogram!(GREYLIST_WAIT, Unit::Seconds, "Time from first attempt to the retry that passed.");
+    describe_gauge!(CONNECTIONS, Unit::Count, "Connections that are open.");
+    describe_counter!(CONNECTIONS_TOTAL, Unit::Count, "Connections accepted.");
+    describe_counter!(PROTOCOL_ERRORS, Unit::Count, "Connections closed for a violation of the protocol.");
+    describe_counter!(SCANNED_BYTES, Unit::Bytes, "Message bytes scanned for forbidden attachments.");
+    describe_gauge!(POLICY_GENERATION, Unit::Count, "Loads of the policy so far; a refused reload keeps it.");
+    describe_gauge!(STORE_UP, Unit::Count, "Whether the greylist store answers: 1 or 0.");
+    describe_gauge!(BUILD_INFO, Unit::Count, "The version that runs; always 1.");
+}
+
+/// Installs the recorder of this process. The handle renders what `/metrics` shows.
+///
+/// # Errors
+///
+/// When a recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for (name, buckets) in [
+        (DECISION_DURATION, &DURATION_BUCKETS[..]),
+        (LOOKUP_DURATION, &DURATION_BUCKETS[..]),
+        (GREYLIST_WAIT, &WAIT_BUCKETS[..]),
+    ] {
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)?;
+    }
+    let handle = builder.install_recorder()?;
+    describe();
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1);
+    HANDLES.get_or_init(Handles::register);
+    Ok(handle)
+}
+
+/// Moves recorded samples into their histograms every few seconds until `drain` is cancelled; without it they pile up between
+/// scrapes.
+pub async fn upkeep(handle: PrometheusHandle, drain: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(5);
+    while drain.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        handle.run_upkeep();
+    }
+}
+
+/// Counts a verdict: its decisive finding, or that there was none, and every finding of a check in monitor mode. To be called once
+/// for a recipient and once for a message, not for stages that only collect.
+pub fn decision(protocol: Protocol, verdict: &Verdict) {
+    let Some(handles) = HANDLES.get() else { return };
+    handles.decisions.count(protocol, verdict.decisive());
+    for finding in &verdict.would {
+        handles.would.count(protocol, Some(finding));
+    }
+}
+
+/// Records how long the MTA waited for a verdict.
+pub fn decision_duration(protocol: Protocol, stage: Stage, took: Duration) {
+    record(|handles| &handles.decision_duration, (protocol, stage), took);
+}
+
+/// A question put to the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The DNS, about a HELO name.
+    HeloDns,
+    /// The greylist store.
+    Greylist,
+    /// A scan for forbidden attachments.
+    Scan,
+}
+
+/// How a look-up ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupResult {
+    /// With an answer.
+    Got,
+    /// Without one in time.
+    Timeout,
+    /// Without one by some other fault.
+    Failed,
+}
+
+impl From<&Fault> for LookupResult {
+    fn from(fault: &Fault) -> Self {
+        match fault {
+            Fault::Timeout => Self::Timeout,
+            Fault::Failed(_) => Self::Failed,
+        }
+    }
+}
+
+/// Records a look-up.
+pub fn lookup(lookup: Lookup, result: LookupResult, took: Duration) {
+    record(|handles| &handles.lookup_duration, (lookup, result), took);
+}
+
+/// Counts what the greylist said of an attempt, and records how long a sender was kept waiting when its wait is over.
+pub fn greylist(answer: &Answer) {
+    let Some(handles) = HANDLES.get() else { return };
+    match answer {
+        Answer::FirstSeen { .. } => handles.greylist_first_seen.increment(1),
+        Answer::TooEarly { .. } => handles.greylist_too_early.increment(1),
+        Answer::Matured { waited } => {
+            handles.greylist_matured.increment(1);
+            handles.greylist_wait.record(waited.as_secs_f64());
+        }
+        Answer::Known { .. } => handles.greylist_known.increment(1),
+    }
+}
+
+/// Counts a connection, as open until the returned value is dropped.
+#[must_use = "the connection counts as closed when this is dropped"]
+pub fn connection(protocol: Protocol) -> OpenConnection {
+    let handles = HANDLES.get();
+    if let Some(total) = handles.and_then(|handles| handles.connections_total.get(protocol)) {
+        total.increment(1);
+    }
+    let open = handles.and_then(|handles| handles.connections.get(protocol));
+    if let Some(open) = open {
+        open.increment(1);
+    }
+    OpenConnection { open }
+}
+
+/// A connection that counts as open.
+#[derive(Debug)]
+pub struct OpenConnection {
+    open: Option<&'static Gauge>,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        if let Some(open) = self.open {
+            open.decrement(1);
+        }
+    }
+}
+
+/// Counts a connection closed because the peer broke the protocol.
+pub fn protocol_error(protocol: Protocol) {
+    if let Some(errors) = HANDLES.get().and_then(|handles| handles.protocol_errors.get(protocol)) {
+        errors.increment(1);
+    }
+}
+
+/// Counts the bytes of a message that was scanned.
+pub fn scanned_bytes(bytes: u64) {
+    if let Some(handles) = HANDLES.get() {
+        handles.scanned_bytes.increment(bytes);
+    }
+}
+
+/// Shows how many policies were loaded so far.
+pub fn policy_generation(generation: u64) {
+    if let Some(handles) = HANDLES.get() {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; nobody reloads 2^53 times")]
+        handles.policy_generation.set(generation as f64);
+    }
+}
+
+/// Shows whether the store answers.
+pub fn store_up(up: bool) {
+    if let Some(handles) = HANDLES.get() {
+        handles.store_up.set(if up { 1.0 } else { 0.0 });
+    }
+}
+
+static HANDLES: OnceLock<Handles> = OnceLock::new();
+
+struct Handles {
+    decisions: DecisionCounters,
+    would: DecisionCounters,
+    decision_duration: Labelled<(Protocol, Stage), Histogram>,
+    lookup_duration: Labelled<(Lookup, LookupResult), Histogram>,
+    greylist_first_seen: Counter,
+    greylist_too_early: Counter,
+    greylist_matured: Counter,
+    greylist_known: Counter,
+    greylist_wait: Histogram,
+    connections: Labelled<Protocol, Gauge>,
+    connections_total: Labelled<Protocol, Counter>,
+    protocol_errors: Labelled<Protocol, Counter>,
+    scanned_bytes: Counter,
+    policy_generation: Gauge,
+    store_up: Gauge,
+}
+
+const PROTOCOLS: [Protocol; 2] = [Protocol::Milter, Protocol::Policy];
+
+impl Handles {
+    fn register() -> Self {
+        const STAGES: [Stage; 6] =
+            [Stage::Connect, Stage::Helo, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::EndOfMessage];
+        const LOOKUPS: [(Lookup, &str); 3] =
+            [(Lookup::HeloDns, "helo_dns"), (Lookup::Greylist, "greylist"), (Lookup::Scan, "scan")];
+        const RESULTS: [(LookupResult, &str); 3] = [
+            (LookupResult::Got, "got"),
+            (LookupResult::Timeout, "timeout"),
+            (LookupResult::Failed, "failed"),
+        ];
+
+        let stages = PROTOCOLS.iter().flat_map(|protocol| STAGES.map(|stage| (*protocol, stage)));
+        let lookups = LOOKUPS.iter().flat_map(|lookup| RESULTS.map(|result| (*lookup, result)));
+        Self {
+            decisions: DecisionCounters::new(DECISIONS),
+            would: DecisionCounters::new(WOULD),
+            decision_duration: Labelled::new(stages, |(protocol, stage)| {
+                let protocol = protocol_name(protocol);
+                histogram!(DECISION_DURATION, "protocol" => protocol, "stage" => stage.name())
+            }),
+            lookup_duration: Labelled(
+                lookups
+                    .map(|((lookup, name), (result, ended))| {
+                        let handle = histogram!(LOOKUP_DURATION, "lookup" => name, "result" => ended);
+                        ((lookup, result), handle)
+                    })
+                    .collect(),
+            ),
+            greylist_first_seen: counter!(GREYLIST, "outcome" => "first_seen"),
+            greylist_too_early: counter!(GREYLIST, "outcome" => "too_early"),
+            greylist_matured: counter!(GREYLIST, "outcome" => "matured"),
+            greylist_known: counter!(GREYLIST, "outcome" => "known"),
+            greylist_wait: histogram!(GREYLIST_WAIT),
+            connections: Labelled::new(PROTOCOLS, |it| gauge!(CONNECTIONS, "protocol" => protocol_name(it))),
+            connections_total: Labelled::new(
+                PROTOCOLS,
+                |it| counter!(CONNECTIONS_TOTAL, "protocol" => protocol_name(it)),
+            ),
+            protocol_errors: Labelled::new(
+                PROTOCOLS,
+                |it| counter!(PROTOCOL_ERRORS, "protocol" => protocol_name(it)),
+            ),
+            scanned_bytes: counter!(SCANNED_BYTES),
+            policy_generation: gauge!(POLICY_GENERATION),
+            store_up: gauge!(STORE_UP),
+        }
+    }
+}
+
+fn record<K: PartialEq>(which: impl Fn(&Handles) -> &Labelled<K, Histogram>, key: K, took: Duration) {
+    if let Some(histogram) = HANDLES.get().and_then(|handles| which(handles).get(key)) {
+        histogram.record(took.as_secs_f64());
+    }
+}
+
+/// One handle for each value of a label; few enough to be searched.
+struct Labelled<K, H>(Vec<(K, H)>);
+
+impl<K: Copy + PartialEq, H> Labelled<K, H> {
+    fn new(keys: impl IntoIterator<Item = K>, register: impl Fn(K) -> H) -> Self {
+        Self(keys.into_iter().map(|key| (key, register(key))).collect())
+    }
+}
+
+impl<K: PartialEq, H> Labelled<K, H> {
+    fn get(&self, key: K) -> Option<&H> {
+        self.0.iter().find(|(it, _)| *it == key).map(|(_, handle)| handle)
+    }
+}
+
+/// Counters by protocol, reason and action. Hundreds are possible and few ever count, so each is registered when it first does.
+struct DecisionCounters {
+    name: &'static str,
+    counters: Vec<OnceLock<Counter>>,
+}
+
+impl DecisionCounters {
+    fn new(name: &'static str) -> Self {
+        // One more than the reasons: decisions without any.
+        let count = PROTOCOLS.len() * (Reason::ALL.len() + 1) * Action::ALL.len();
+        Self { name, counters: (0..count).map(|_| OnceLock::new()).collect() }
+    }
+
+    fn count(&self, protocol: Protocol, finding: Option<&Finding>) {
+        let reason = finding.map(|finding| finding.reason);
+        let action = finding.map_or(&Outcome::Accept, |finding| &finding.outcome).action();
+        let reason_index = reason.map_or(Reason::ALL.len(), |reason| reason as usize);
+        let index = (protocol as usize * (Reason::ALL.len() + 1) + reason_index) * Action::ALL.len()
+            + action as usize;
+        let Some(counter) = self.counters.get(index) else { return };
+        let register = || {
+            counter!(
+                self.name,
+                "protocol" => protocol_name(protocol),
+                "check" => reason.map_or("none", |reason| reason.check().name()),
+                "reason" => reason.map_or("none", Reason::code),
+                "action" => action.name(),
+            )
+        };
+        counter.get_or_init(register).increment(1);
+    }
+}

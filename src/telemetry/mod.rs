@@ -1,0 +1,18 @@
+//! Watching the daemon: metrics, and the log with its one line for each decision.
+
+mod decision;
+mod escape;
+pub mod log;
+pub mod metrics;
+
+pub use decision::DecisionLine;
+
+use crate::driver::Protocol;
+
+/// The protocol as metric label and log field.
+const fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Milter => "milter",
+        Protocol::Policy => "policy",
+    }
+}

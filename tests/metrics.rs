@@ -1,0 +1,111 @@
+//! What `/metrics` shows, as Prometheus' own linter reads it.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use greylag::driver::Protocol;
+use greylag::facts::Stage;
+use greylag::reason::Reason;
+use greylag::store::{Answer, KnownBy};
+use greylag::telemetry::metrics::{self, Lookup, LookupResult};
+use greylag::verdict::{Code, Finding, Outcome, Reply, Verdict};
+
+#[test]
+fn metrics_count_what_happened_and_promtool_has_nothing_against_them() {
+    let handle = metrics::install().expect("the only recorder of this process");
+    assert!(metrics::install().is_err());
+    record_one_of_each();
+    let text = handle.render();
+
+    for line in [
+        r#"greylag_decisions_total{protocol="milter",check="greylist",reason="greylist.first_seen",action="defer"} 2"#,
+        r#"greylag_decisions_total{protocol="policy",check="none",reason="none",action="accept"} 1"#,
+        r#"greylag_would_total{protocol="policy",check="helo",reason="helo.missing",action="tag"} 1"#,
+        r#"greylag_decision_duration_seconds_bucket{protocol="policy",stage="rcpt",le="0.00005"} 0"#,
+        r#"greylag_decision_duration_seconds_bucket{protocol="policy",stage="rcpt",le="0.0001"} 1"#,
+        r#"greylag_decision_duration_seconds_bucket{protocol="policy",stage="rcpt",le="10"} 1"#,
+        r#"greylag_decision_duration_seconds_count{protocol="policy",stage="rcpt"} 1"#,
+        r#"greylag_lookup_duration_seconds_count{lookup="helo_dns",result="got"} 1"#,
+        r#"greylag_lookup_duration_seconds_count{lookup="greylist",result="timeout"} 1"#,
+        r#"greylag_lookup_duration_seconds_count{lookup="scan",result="failed"} 1"#,
+        r#"greylag_greylist_total{outcome="first_seen"} 1"#,
+        r#"greylag_greylist_total{outcome="too_early"} 1"#,
+        r#"greylag_greylist_total{outcome="matured"} 1"#,
+        r#"greylag_greylist_total{outcome="known"} 1"#,
+        r#"greylag_greylist_wait_seconds_bucket{le="120"} 0"#,
+        r#"greylag_greylist_wait_seconds_bucket{le="300"} 1"#,
+        r#"greylag_greylist_wait_seconds_bucket{le="172800"} 1"#,
+        r#"greylag_connections{protocol="policy"} 1"#,
+        r#"greylag_connections{protocol="milter"} 0"#,
+        r#"greylag_connections_total{protocol="policy"} 2"#,
+        r#"greylag_protocol_errors_total{protocol="milter"} 1"#,
+        r#"greylag_protocol_errors_total{protocol="policy"} 0"#,
+        "greylag_scanned_bytes_total 4096",
+        "greylag_policy_generation 3",
+        "greylag_store_up 1",
+        concat!(r#"greylag_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+    ] {
+        assert!(text.lines().any(|it| it == line), "missing: {line}\n{text}");
+    }
+    for metric in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = metric.split(' ').next().expect("a name");
+        assert!(name.starts_with("greylag_"), "{name}");
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
+    }
+    assert_eq!(promtool_check(&text), "");
+}
+
+fn record_one_of_each() {
+    let greylisted = Finding {
+        reason: Reason::GreylistFirstSeen,
+        outcome: Outcome::Defer(Reply::new(Code::C451, (7, 1), "Greylisted")),
+        detail: String::new(),
+    };
+    let helo = Finding { reason: Reason::HeloMissing, outcome: Outcome::Tag, detail: String::new() };
+    let deferred = Verdict { findings: vec![greylisted, helo.clone()], would: vec![] };
+    metrics::decision(Protocol::Milter, &deferred);
+    metrics::decision(Protocol::Milter, &deferred);
+    metrics::decision(Protocol::Policy, &Verdict { findings: vec![], would: vec![helo] });
+    metrics::decision_duration(Protocol::Policy, Stage::Rcpt, Duration::from_micros(70));
+
+    metrics::lookup(Lookup::HeloDns, LookupResult::Got, Duration::from_millis(3));
+    metrics::lookup(Lookup::Greylist, LookupResult::Timeout, Duration::from_secs(2));
+    metrics::lookup(Lookup::Scan, LookupResult::Failed, Duration::from_millis(3));
+
+    let wait = Duration::from_secs(60);
+    metrics::greylist(&Answer::FirstSeen { wait });
+    metrics::greylist(&Answer::TooEarly { wait });
+    metrics::greylist(&Answer::Matured { waited: Duration::from_secs(200) });
+    metrics::greylist(&Answer::Known { by: KnownBy::Pair });
+
+    // One connection that ended, one that never does.
+    drop(metrics::connection(Protocol::Policy));
+    std::mem::forget(metrics::connection(Protocol::Policy));
+    metrics::protocol_error(Protocol::Milter);
+    metrics::scanned_bytes(4096);
+    metrics::policy_generation(3);
+    metrics::store_up(false);
+    metrics::store_up(true);
+}
+
+/// What `promtool check metrics` says of a text: nothing, if all is well.
+fn promtool_check(text: &str) -> String {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot run promtool ({error}): apt-get install prometheus"));
+    let mut stdin = promtool.stdin.take().expect("piped");
+    stdin.write_all(text.as_bytes()).expect("promtool reads");
+    drop(stdin);
+    let output = promtool.wait_with_output().expect("promtool ends");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{}: {said}", output.status);
+    said
+}
