@@ -2,6 +2,7 @@
 
 pub mod checks;
 pub mod content;
+pub mod delegation;
 pub mod dns;
 pub mod driver;
 pub mod facts;

@@ -1,0 +1,376 @@
+//! From request to facts, from verdict to response.
+//!
+//! A connection belongs to one smtpd process and carries the requests of many SMTP sessions, so every request brings all facts anew.
+//! What lasts is the mail under way, known by its `instance`: which of its recipients we let pass, and whether it is tagged.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::action::{Response, TagHeader};
+use super::request::{ProtocolState, Request};
+use crate::facts::{Client, Connection, Facts, Mta, Recipient, ReversePath, Stage, host_name};
+use crate::reason::Check;
+use crate::verdict::{Action, Finding, Verdict};
+
+/// Most recipients of one mail that are remembered; Postfix itself stops at 1,000 (`smtpd_recipient_limit`).
+const MAX_REMEMBERED: usize = 10_000;
+
+/// What to do with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Judge [`Session::facts`] and pass the verdict to [`Session::on_verdict`].
+    Judge {
+        /// The stage to judge.
+        stage: Stage,
+        /// Whether this is the first request about this mail.
+        begins: bool,
+    },
+    /// Answer without judging.
+    Answer(Response),
+}
+
+/// One connection of Postfix.
+#[derive(Debug)]
+pub struct Session {
+    listener: Arc<str>,
+    facts: Facts,
+    /// The mail under way; a request without an instance is a mail of its own.
+    instance: Option<String>,
+    /// Whether the mail under way got its header.
+    tagged: bool,
+}
+
+impl Session {
+    /// A new connection to the listener with this name.
+    pub fn new(listener: Arc<str>) -> Self {
+        Self { listener, facts: Facts::default(), instance: None, tagged: false }
+    }
+
+    /// What is known of the mail under way.
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Takes in a request.
+    ///
+    /// END-OF-MESSAGE is not judged, as this protocol shows no content; nor are VRFY, ETRN and states a later Postfix may invent,
+    /// as they deliver nothing.
+    pub fn on_request(&mut self, request: Request) -> Step {
+        let stage = match request.protocol_state {
+            ProtocolState::Connect => Stage::Connect,
+            ProtocolState::Ehlo | ProtocolState::Helo => Stage::Helo,
+            ProtocolState::Mail => Stage::Mail,
+            ProtocolState::Rcpt => Stage::Rcpt,
+            ProtocolState::Data => Stage::Data,
+            ProtocolState::EndOfMessage
+            | ProtocolState::Vrfy
+            | ProtocolState::Etrn
+            | ProtocolState::Other => return Step::Answer(Response::Dunno),
+        };
+        // RSET and disconnect are not announced: another instance says that the earlier mail is over.
+        let begins = request.instance.is_none() || request.instance != self.instance;
+        let mut accepted = std::mem::take(&mut self.facts.accepted);
+        if begins {
+            accepted.clear();
+            self.tagged = false;
+        }
+        self.instance.clone_from(&request.instance);
+        self.facts = facts(request, stage, Arc::clone(&self.listener), accepted);
+        Step::Judge { stage, begins }
+    }
+
+    /// The response to a verdict on [`Self::facts`].
+    ///
+    /// A tag is one header a mail, put there at RCPT or DATA. Earlier there is no mail to put it on: CONNECT, HELO and MAIL answer
+    /// DUNNO, and the check finds the same again at RCPT. Quarantine has no meaning for a single recipient and answers DUNNO.
+    pub fn on_verdict(&mut self, stage: Stage, verdict: &Verdict) -> Response {
+        if let Some(response) = verdict.decisive().and_then(refusal) {
+            return response;
+        }
+        if stage == Stage::Rcpt {
+            self.remember_recipient();
+        }
+        let tags =
+            verdict.action() == Action::Tag && matches!(stage, Stage::Rcpt | Stage::Data) && !self.tagged;
+        match TagHeader::new(&verdict.findings) {
+            Some(header) if tags => {
+                self.tagged = true;
+                Response::Prepend(header)
+            }
+            _ => Response::Dunno,
+        }
+    }
+
+    /// Where Postfix asks in several restriction lists, it asks about one recipient several times.
+    fn remember_recipient(&mut self) {
+        let accepted = &mut self.facts.accepted;
+        if let Some(recipient) = &self.facts.recipient
+            && accepted.len() < MAX_REMEMBERED
+            && !accepted.contains(recipient)
+        {
+            accepted.push(recipient.clone());
+        }
+    }
+}
+
+/// A greylisted mail must not be told to come again where a later restriction refuses it for good.
+fn refusal(finding: &Finding) -> Option<Response> {
+    let reply = finding.outcome.reply()?.clone();
+    let greylisted = finding.reason.check() == Check::Greylist && reply.code().class() == 4;
+    Some(if greylisted { Response::DeferIfPermit(reply) } else { Response::Refuse(reply) })
+}
+
+fn facts(request: Request, stage: Stage, listener: Arc<str>, accepted: Vec<Recipient>) -> Facts {
+    let server_ip = request.server_address.as_deref().and_then(|address| Client::parse(address).ip());
+    let connection = Connection {
+        client: request.client_address.as_deref().map_or(Client::Unknown, Client::parse),
+        client_port: request.client_port.unwrap_or(0),
+        client_name: request.client_name.filter(|name| name != "unknown").and_then(|name| host_name(&name)),
+        local: server_ip.zip(request.server_port).map(|(ip, port)| SocketAddr::new(ip, port)),
+        mta: Mta {
+            host_name: None,
+            version: request.mail_version.map(|version| format!("Postfix {version}")),
+        },
+        listener,
+    };
+    Facts {
+        connection,
+        helo: request.helo_name,
+        // Empty means the null reverse-path from MAIL on, and not yet known before.
+        sender: (stage >= Stage::Mail).then(|| ReversePath::parse(request.sender.as_deref().unwrap_or(""))),
+        login: request.sasl_username,
+        tls: request.encryption_protocol,
+        queue_id: request.queue_id,
+        recipient: request.recipient.filter(|_| stage == Stage::Rcpt).map(|text| Recipient::parse(&text)),
+        accepted,
+        // Before DATA it is 0, whatever was accepted.
+        recipient_count: request.recipient_count.filter(|_| stage == Stage::Data),
+        message: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delegation::Decoder;
+    use crate::reason::Reason;
+    use crate::verdict::{Code, Outcome, Reply};
+    use bytes::BytesMut;
+
+    fn session() -> Session {
+        Session::new("policy".into())
+    }
+
+    fn request(attributes: &str) -> Request {
+        let text = format!("request=smtpd_access_policy\n{}\n\n", attributes.replace(' ', "\n"));
+        Decoder::default().decode(&mut BytesMut::from(text.as_bytes())).unwrap().unwrap()
+    }
+
+    fn rcpt(session: &mut Session, instance: &str, recipient: &str) -> Step {
+        let attributes = format!("protocol_state=RCPT instance={instance} recipient={recipient}");
+        session.on_request(request(&attributes))
+    }
+
+    fn verdict(findings: &[(Reason, Outcome)]) -> Verdict {
+        let finding = |(reason, outcome): &(Reason, Outcome)| Finding {
+            reason: *reason,
+            outcome: outcome.clone(),
+            detail: String::new(),
+        };
+        Verdict { findings: findings.iter().map(finding).collect(), would: Vec::new() }
+    }
+
+    fn tag() -> Verdict {
+        verdict(&[(Reason::HeloNoAddress, Outcome::Tag)])
+    }
+
+    fn accepted(session: &Session) -> Vec<&str> {
+        session.facts().accepted.iter().map(Recipient::raw).collect()
+    }
+
+    const JUDGE_FIRST: Step = Step::Judge { stage: Stage::Rcpt, begins: true };
+    const JUDGE_NEXT: Step = Step::Judge { stage: Stage::Rcpt, begins: false };
+
+    #[test]
+    fn a_request_becomes_facts() {
+        let mut session = session();
+        let step = session.on_request(request(
+            "protocol_state=RCPT client_address=::ffff:192.0.2.1 client_name=MX.Example.Test. client_port=25000 \
+             server_address=2001:db8::1 server_port=25 helo_name=Mx.Example.Test sender=A@B.test \
+             recipient=Bob@c.test recipient_count=0 queue_id=F2DEA9A6504 instance=1.2 sasl_username=joe \
+             encryption_protocol=TLSv1.3 mail_version=3.10.13",
+        ));
+        assert_eq!(step, JUDGE_FIRST);
+        let facts = session.facts();
+        let connection = &facts.connection;
+        assert_eq!(connection.client.to_string(), "192.0.2.1");
+        assert_eq!(connection.client_port, 25000);
+        assert_eq!(connection.client_name.as_deref(), Some("mx.example.test"));
+        assert_eq!(connection.local, Some("[2001:db8::1]:25".parse().unwrap()));
+        assert_eq!(connection.mta.version.as_deref(), Some("Postfix 3.10.13"));
+        assert!(connection.mta.is_postfix());
+        assert_eq!(&*connection.listener, "policy");
+        assert_eq!(facts.helo.as_deref(), Some("Mx.Example.Test"));
+        assert_eq!(facts.sender, Some(ReversePath::parse("A@B.test")));
+        assert_eq!(facts.recipient, Some(Recipient::parse("Bob@c.test")));
+        assert_eq!(facts.queue_id.as_deref(), Some("F2DEA9A6504"));
+        assert_eq!(facts.login.as_deref(), Some("joe"));
+        assert_eq!(facts.tls.as_deref(), Some("TLSv1.3"));
+        assert_eq!(facts.recipient_count, None);
+    }
+
+    #[test]
+    fn what_postfix_does_not_know_is_absent() {
+        let mut session = session();
+        session.on_request(request(
+            "protocol_state=RCPT client_address=unknown client_name=unknown client_port=unknown \
+             server_address=unknown server_port=unknown helo_name= sender= recipient=a@b sasl_username= \
+             encryption_protocol= queue_id= instance=",
+        ));
+        let facts = session.facts();
+        assert_eq!(facts.connection.client, Client::Unknown);
+        assert_eq!(facts.connection.client_port, 0);
+        assert_eq!((&facts.connection.client_name, facts.connection.local), (&None, None));
+        assert_eq!(facts.connection.mta, Mta::default());
+        assert_eq!(facts.sender, Some(ReversePath::Null));
+        assert_eq!((&facts.helo, &facts.login, &facts.tls, &facts.queue_id), (&None, &None, &None, &None));
+    }
+
+    #[test]
+    fn states_become_stages() {
+        for (state, stage) in [
+            ("CONNECT", Some(Stage::Connect)),
+            ("EHLO", Some(Stage::Helo)),
+            ("HELO", Some(Stage::Helo)),
+            ("MAIL", Some(Stage::Mail)),
+            ("RCPT", Some(Stage::Rcpt)),
+            ("DATA", Some(Stage::Data)),
+            ("BDAT", Some(Stage::Data)),
+            ("END-OF-MESSAGE", None),
+            ("VRFY", None),
+            ("ETRN", None),
+            ("FUTURE", None),
+            ("", None),
+        ] {
+            let step = session().on_request(request(&format!("protocol_state={state}")));
+            let expected = match stage {
+                Some(stage) => Step::Judge { stage, begins: true },
+                None => Step::Answer(Response::Dunno),
+            };
+            assert_eq!(step, expected, "{state}");
+        }
+    }
+
+    #[test]
+    fn the_sender_is_unknown_before_mail() {
+        for (state, sender) in [("CONNECT", None), ("EHLO", None), ("MAIL", Some(ReversePath::Null))] {
+            let mut session = session();
+            session.on_request(request(&format!("protocol_state={state} sender=")));
+            assert_eq!(session.facts().sender, sender, "{state}");
+        }
+    }
+
+    #[test]
+    fn recipients_that_pass_are_counted_within_one_instance() {
+        let refused =
+            verdict(&[(Reason::HeloMissing, Outcome::Reject(Reply::new(Code::C550, (7, 1), "no")))]);
+        let mut session = session();
+        assert_eq!(rcpt(&mut session, "1", "a@x"), JUDGE_FIRST);
+        session.on_verdict(Stage::Rcpt, &Verdict::default());
+        assert_eq!(rcpt(&mut session, "1", "b@x"), JUDGE_NEXT);
+        session.on_verdict(Stage::Rcpt, &refused);
+        assert_eq!(rcpt(&mut session, "1", "c@x"), JUDGE_NEXT);
+        session.on_verdict(Stage::Rcpt, &tag());
+        // Asked about again in another restriction list.
+        assert_eq!(rcpt(&mut session, "1", "c@x"), JUDGE_NEXT);
+        session.on_verdict(Stage::Rcpt, &Verdict::default());
+        assert_eq!(accepted(&session), ["a@x", "c@x"]);
+
+        let step = session.on_request(request("protocol_state=DATA instance=1 recipient= recipient_count=3"));
+        assert_eq!(step, Step::Judge { stage: Stage::Data, begins: false });
+        assert_eq!(session.facts().recipient, None);
+        assert_eq!(session.facts().accepted_count(), 3);
+
+        session.on_request(request("protocol_state=END-OF-MESSAGE instance=1 recipient_count=3"));
+        assert_eq!(rcpt(&mut session, "2", "d@x"), JUDGE_FIRST);
+        assert_eq!(session.facts().accepted_count(), 0);
+    }
+
+    #[test]
+    fn without_an_instance_every_request_is_a_mail_of_its_own() {
+        let mut session = session();
+        for recipient in ["a@x", "b@x"] {
+            assert_eq!(rcpt(&mut session, "", recipient), JUDGE_FIRST);
+            assert_eq!(session.facts().accepted, []);
+            session.on_verdict(Stage::Rcpt, &Verdict::default());
+        }
+    }
+
+    #[test]
+    fn the_memory_of_recipients_is_bounded() {
+        let mut session = session();
+        session.facts.accepted = vec![Recipient::parse("a@x"); MAX_REMEMBERED];
+        session.instance = Some("1".into());
+        assert_eq!(rcpt(&mut session, "1", "one@more"), JUDGE_NEXT);
+        session.on_verdict(Stage::Rcpt, &Verdict::default());
+        assert_eq!(session.facts().accepted.len(), MAX_REMEMBERED);
+    }
+
+    #[test]
+    fn verdicts_become_responses() {
+        let reply = |code: Code, text: &str| Reply::new(code, (7, 1), text);
+        let rows: &[(&[(Reason, Outcome)], &str)] = &[
+            (&[], "DUNNO"),
+            (&[(Reason::GreylistKnown, Outcome::Accept)], "DUNNO"),
+            (&[(Reason::HeloMissing, Outcome::Quarantine)], "DUNNO"),
+            (
+                &[(Reason::GreylistFirstSeen, Outcome::Defer(reply(Code::C451, "Greylisted")))],
+                "DEFER_IF_PERMIT 4.7.1 Greylisted",
+            ),
+            (
+                &[(Reason::GreylistFirstSeen, Outcome::Reject(reply(Code::C550, "Greylisted")))],
+                "550 5.7.1 Greylisted",
+            ),
+            (&[(Reason::HeloMissing, Outcome::Defer(reply(Code::C451, "later")))], "451 4.7.1 later"),
+            (
+                &[
+                    (Reason::HeloMissing, Outcome::Reject(reply(Code::C550, "no"))),
+                    (Reason::HeloNoAddress, Outcome::Tag),
+                ],
+                "550 5.7.1 no",
+            ),
+            (
+                &[(Reason::HeloNoAddress, Outcome::Tag), (Reason::GreylistKnown, Outcome::Accept)],
+                "PREPEND X-Greylag: tag; reason=helo.no_address",
+            ),
+        ];
+        for (findings, action) in rows {
+            let mut session = session();
+            rcpt(&mut session, "1", "a@x");
+            assert_eq!(session.on_verdict(Stage::Rcpt, &verdict(findings)).to_string(), *action);
+        }
+    }
+
+    #[test]
+    fn a_mail_is_tagged_once_at_rcpt_or_data() {
+        let mut session = session();
+        for (state, instance, prepended) in [
+            ("CONNECT", "", false),
+            ("EHLO", "", false),
+            ("MAIL", "", false),
+            ("RCPT", "1", true),
+            ("RCPT", "1", false),
+            ("DATA", "1", false),
+            ("RCPT", "2", true),
+            ("DATA", "3", true),
+            ("RCPT", "3", false),
+        ] {
+            let attributes = format!("protocol_state={state} instance={instance} recipient=a@x");
+            let Step::Judge { stage, .. } = session.on_request(request(&attributes)) else {
+                panic!("{state} is judged");
+            };
+            let response = session.on_verdict(stage, &tag());
+            assert_eq!(matches!(response, Response::Prepend(_)), prepended, "{state} {instance}");
+        }
+    }
+}
