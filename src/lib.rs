@@ -1,5 +1,6 @@
 //! Greylag.
 
+pub mod admin;
 pub mod checks;
 pub mod content;
 pub mod delegation;
