@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -61,8 +61,8 @@ impl Listener {
 /// Accepts connections until `drain` is cancelled, gives each to `handle` on a task of its own, and returns when the last of them
 /// has ended. `handle` has to watch `drain` itself.
 ///
-/// A connection beyond `connections` is closed at once: a mail server that is told no goes on, one that is left waiting stands
-/// still.
+/// A connection beyond `connections` waits in the socket's backlog until another one ends: refused, it would get the MTA's default
+/// action, which is worse than a short wait.
 pub async fn serve<H, F>(
     listener: Listener,
     connections: Arc<Semaphore>,
@@ -74,28 +74,19 @@ pub async fn serve<H, F>(
 {
     let name = listener.name();
     let tasks = TaskTracker::new();
-    let mut full = false;
     loop {
         let accepted = tokio::select! {
             biased;
             () = drain.cancelled() => break,
-            accepted = listener.accept(&name) => accepted,
+            accepted = accept(&listener, &name, &connections) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let permit = Arc::clone(&connections).try_acquire_owned();
-                // One line for each time the limit is reached, not one for each connection beyond it.
-                if permit.is_err() && !full {
-                    warn!(listener = %name, %peer, "connection limit reached; closing further connections");
-                }
-                full = permit.is_err();
-                if let Ok(permit) = permit {
-                    let connection = handle(stream, peer);
-                    tasks.spawn(async move {
-                        connection.await;
-                        drop(permit);
-                    });
-                }
+            Ok((stream, peer, permit)) => {
+                let connection = handle(stream, peer);
+                tasks.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
             }
             Err(error) => {
                 warn!(listener = %name, %error, "cannot accept a connection");
@@ -106,4 +97,20 @@ pub async fn serve<H, F>(
     drop(listener);
     tasks.close();
     tasks.wait().await;
+}
+
+async fn accept(
+    listener: &Listener,
+    name: &str,
+    connections: &Arc<Semaphore>,
+) -> io::Result<(Stream, String, OwnedSemaphorePermit)> {
+    let permit = match Arc::clone(connections).try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(_) => {
+            warn!(listener = %name, "connection limit reached; further connections wait");
+            Arc::clone(connections).acquire_owned().await.map_err(io::Error::other)?
+        }
+    };
+    let (stream, peer) = listener.accept(name).await?;
+    Ok((stream, peer, permit))
 }

@@ -261,15 +261,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_beyond_the_limit_are_closed_and_drain_closes_the_rest() {
+    async fn connections_beyond_the_limit_wait_and_drain_closes_all() {
         let server = server().await;
         let mut held = Vec::new();
         for _ in 0..MAX_CONNECTIONS {
             held.push(TcpStream::connect(server.address).await.unwrap());
         }
         let mut one_more = TcpStream::connect(server.address).await.unwrap();
-        let closed = timeout(Duration::from_secs(5), one_more.read(&mut [0; 1])).await.unwrap();
-        assert_eq!(closed.unwrap_or(0), 0);
+        one_more.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        assert!(timeout(Duration::from_millis(100), one_more.read_exact(&mut answer)).await.is_err());
+        drop(held.pop());
+        timeout(Duration::from_secs(5), one_more.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
         server.drain.cancel();
         timeout(Duration::from_secs(5), server.task).await.unwrap().unwrap();
     }
