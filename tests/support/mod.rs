@@ -1,13 +1,21 @@
-//! What the integration tests share.
+//! What the integration tests are made of: real servers in temporary directories on free loopback ports, and small clients for them.
 
-#![allow(unreachable_pub, dead_code, reason = "every test binary has its own copy and uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of it")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub mod dns;
+pub mod greylag;
+pub mod mail;
+pub mod metrics;
 pub mod policy;
+pub mod postfix;
+pub mod process;
+pub mod sink;
+pub mod smtp;
 
 use std::sync::Arc;
 
-use greylag::driver::Driver;
+use ::greylag::driver::Driver;
 
 /// A driver that accepts everything.
 pub fn accepting_driver() -> Arc<Driver> {

@@ -1,0 +1,126 @@
+//! The real `greylag serve` with policies and state of its own.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::metrics::Metrics;
+use super::postfix::Ports;
+use super::process::{self, Process};
+
+/// Which greylist store it uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Store {
+    /// `memory:`.
+    #[default]
+    Memory,
+    /// `redb:` in the temporary directory.
+    Embedded,
+}
+
+/// How it is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setup<'a> {
+    /// File name and text of the policies; what is not named is as shipped.
+    pub policies: &'a [(&'a str, &'a str)],
+    /// The greylist store.
+    pub store: Store,
+    /// The DNS server it asks.
+    pub dns: Option<SocketAddr>,
+}
+
+/// The running daemon.
+#[derive(Debug)]
+pub struct Greylag {
+    process: Process,
+    arguments: Vec<String>,
+    ports: Ports,
+    admin: u16,
+    dir: TempDir,
+}
+
+impl Greylag {
+    /// Starts one and waits until `/readyz` says 200.
+    pub fn start(setup: Setup<'_>) -> Self {
+        let dir = process::temp_dir();
+        let policies = dir.path().join("policies");
+        std::fs::create_dir(&policies).unwrap();
+        for (file, text) in setup.policies {
+            std::fs::write(policies.join(file), text).unwrap();
+        }
+        let [milter, policy, admin] = std::array::from_fn(|_| process::free_port());
+        let store = match setup.store {
+            Store::Memory => "memory:".to_owned(),
+            Store::Embedded => format!("redb:{}", dir.path().join("store").display()),
+        };
+        let mut arguments = vec!["serve".to_owned()];
+        let options = [
+            ("--policies", policies.display().to_string()),
+            ("--milter", process::loopback(milter).to_string()),
+            ("--policy", process::loopback(policy).to_string()),
+            ("--admin", process::loopback(admin).to_string()),
+            ("--store", store),
+        ];
+        let dns = setup.dns.map(|address| ("--dns", address.to_string()));
+        for (option, value) in options.into_iter().chain(dns) {
+            arguments.extend([option.to_owned(), value]);
+        }
+        let process = spawn(&arguments, &dir, admin);
+        Self { process, arguments, ports: Ports { milter, policy }, admin, dir }
+    }
+
+    /// Where it listens.
+    pub const fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Lines it has logged that contain every one of `parts`.
+    pub fn log_lines(&self, parts: &[&str]) -> Vec<String> {
+        let log = self.process.log();
+        let lines = log.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
+        lines.map(str::to_owned).collect()
+    }
+
+    /// What `/metrics` says now.
+    pub fn metrics(&self) -> Metrics {
+        match process::http_get(self.admin, "/metrics") {
+            Some((200, body)) => Metrics::parse(&body),
+            other => panic!("/metrics answered {other:?}"),
+        }
+    }
+
+    /// Its resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        self.process.resident_kib()
+    }
+
+    /// Ends it as an administrator does and starts it again on the same ports.
+    pub fn restart(&mut self) {
+        self.process.terminate();
+        self.process = spawn(&self.arguments, &self.dir, self.admin);
+    }
+
+    /// Ends it with SIGKILL; [`Self::start_again`] brings it back.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same ports after [`Self::kill`].
+    pub fn start_again(&mut self) {
+        self.process = spawn(&self.arguments, &self.dir, self.admin);
+    }
+}
+
+fn spawn(arguments: &[String], dir: &TempDir, admin: u16) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_greylag"));
+    // The directories systemd would give it; without them it would use the machine's own.
+    command
+        .args(arguments)
+        .current_dir(dir.path())
+        .env("STATE_DIRECTORY", dir.path())
+        .env("RUNTIME_DIRECTORY", dir.path());
+    let mut process = Process::spawn(&mut command, &dir.path().join("greylag.log"));
+    process.wait_until("ready", || process::http_get(admin, "/readyz").is_some_and(|(code, _)| code == 200));
+    process
+}
