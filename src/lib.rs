@@ -9,6 +9,7 @@ pub mod driver;
 pub mod facts;
 pub mod filter;
 pub mod listener;
+pub mod milter;
 pub mod policy;
 pub mod reason;
 pub mod store;

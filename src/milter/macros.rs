@@ -1,0 +1,183 @@
+//! What the MTA says beside its commands: macros, kept by the stage of the session they came with.
+
+use bytes::Bytes;
+
+use super::command::cstr;
+
+/// A stage of the SMTP session that has macros of its own, in session order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MacroStage {
+    /// The connection.
+    Connect,
+    /// HELO or EHLO.
+    Helo,
+    /// MAIL FROM.
+    Mail,
+    /// RCPT TO.
+    Rcpt,
+    /// DATA.
+    Data,
+    /// End of the header.
+    EndOfHeader,
+    /// End of the message.
+    EndOfMessage,
+}
+
+impl MacroStage {
+    /// Number of stages.
+    const COUNT: usize = Self::EndOfMessage as usize + 1;
+
+    /// The stage of a command byte. Postfix sends macros for `L`, `B` and `U` too; they repeat what other stages say.
+    pub const fn of_command(code: u8) -> Option<Self> {
+        Some(match code {
+            b'C' => Self::Connect,
+            b'H' => Self::Helo,
+            b'M' => Self::Mail,
+            b'R' => Self::Rcpt,
+            b'T' => Self::Data,
+            b'N' => Self::EndOfHeader,
+            b'E' => Self::EndOfMessage,
+            _ => return None,
+        })
+    }
+}
+
+/// The macros of one session: one set a stage.
+#[derive(Debug, Default)]
+pub(super) struct Macros {
+    sets: [Bytes; MacroStage::COUNT],
+}
+
+impl Macros {
+    /// Replaces the set of `stage` by `definitions`: names and values by turns, each ended by a NUL.
+    pub(super) fn define(&mut self, stage: MacroStage, definitions: &[u8]) {
+        // Copied, so that a few bytes do not keep the whole read buffer alive.
+        self.sets[stage as usize] = Bytes::copy_from_slice(definitions);
+    }
+
+    /// Forgets the sets of all stages after `stage`, as its command was received.
+    pub(super) fn enter(&mut self, stage: MacroStage) {
+        self.sets[stage as usize + 1..].fill(Bytes::new());
+    }
+
+    /// Forgets all sets.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The value of a macro (its name without braces), the latest stage first. Empty values count as none.
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        self.find(MacroStage::Connect, name)
+    }
+
+    /// The value of a macro of the message: what MAIL and later stages say.
+    pub(super) fn of_message(&self, name: &str) -> Option<String> {
+        self.find(MacroStage::Mail, name)
+    }
+
+    fn find(&self, first: MacroStage, name: &str) -> Option<String> {
+        let sets = self.sets[first as usize..].iter().rev();
+        let value = sets.flat_map(|set| definitions(set)).find(|(defined, _)| *defined == name.as_bytes())?.1;
+        Some(String::from_utf8_lossy(value).into_owned()).filter(|value| !value.is_empty())
+    }
+}
+
+/// Names without braces, and values. A last name without a value is dropped.
+fn definitions(mut set: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let (rest, name) = cstr(set).ok()?;
+        let (rest, value) = cstr(rest).ok()?;
+        set = rest;
+        let bare = name.strip_prefix(b"{").and_then(|name| name.strip_suffix(b"}"));
+        Some((bare.unwrap_or(name), value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MacroStage::*;
+    use super::*;
+
+    #[test]
+    fn names_are_found_with_and_without_braces() {
+        let mut macros = Macros::default();
+        macros.define(Connect, b"{j}\0mx.test\0daemon_name\0MTA\0{_}\0x [::1]\0");
+        assert_eq!(macros.get("j").as_deref(), Some("mx.test"));
+        assert_eq!(macros.get("daemon_name").as_deref(), Some("MTA"));
+        assert_eq!(macros.get("_").as_deref(), Some("x [::1]"));
+        assert_eq!(macros.get("daemon"), None);
+    }
+
+    #[test]
+    fn malformed_sets_give_what_can_be_read() {
+        let mut macros = Macros::default();
+        for (set, expected) in [
+            (&b""[..], None),
+            (b"a\0", None),
+            (b"a\x001", None),
+            (b"a\0\0", None),
+            (b"a\x001\0b\0", Some("1")),
+            (b"\0\0a\x001\0", Some("1")),
+            (b"a\0\xff\0", Some("\u{fffd}")),
+        ] {
+            macros.define(Connect, set);
+            assert_eq!(macros.get("a").as_deref(), expected, "{:?}", set.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn the_latest_stage_wins() {
+        let mut macros = Macros::default();
+        macros.define(EndOfMessage, b"i\x003\0");
+        macros.define(Connect, b"i\x001\0");
+        macros.define(Rcpt, b"i\x002\0");
+        assert_eq!(macros.get("i").as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn a_new_set_replaces_the_whole_stage() {
+        let mut macros = Macros::default();
+        macros.define(Mail, b"a\x001\0b\x002\0");
+        macros.define(Mail, b"b\x003\0");
+        assert_eq!(macros.get("a"), None);
+        assert_eq!(macros.get("b").as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn a_command_forgets_the_stages_after_its_own() {
+        let mut macros = Macros::default();
+        for (stage, set) in [
+            (Connect, b"c\x001\0"),
+            (Helo, b"h\x001\0"),
+            (Mail, b"m\x001\0"),
+            (Rcpt, b"r\x001\0"),
+            (Data, b"t\x001\0"),
+        ] {
+            macros.define(stage, set);
+        }
+        macros.enter(Mail);
+        let left = ["c", "h", "m", "r", "t"].map(|name| macros.get(name).is_some());
+        assert_eq!(left, [true, true, true, false, false]);
+        macros.enter(EndOfMessage);
+        assert!(macros.get("m").is_some());
+        macros.clear();
+        assert!(macros.get("c").is_none());
+    }
+
+    #[test]
+    fn message_macros_come_from_the_message_only() {
+        let mut macros = Macros::default();
+        macros.define(Connect, b"i\0stale\0");
+        macros.define(Helo, b"i\0stale\0");
+        assert_eq!(macros.of_message("i"), None);
+        macros.define(Mail, b"i\0A1\0");
+        assert_eq!(macros.of_message("i").as_deref(), Some("A1"));
+    }
+
+    #[test]
+    fn commands_without_a_stage_have_no_macros() {
+        for code in *b"LBUOAQK\0\xff" {
+            assert_eq!(MacroStage::of_command(code), None);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Turns a verdict into the response of its stage.
+
+use super::options::Options;
+use super::reply::{HeaderName, HeaderValue, Modification, QuarantineReason, Refusal, Response};
+use crate::facts::{Facts, Stage};
+use crate::verdict::{Action, Code, Outcome, Reply, Verdict};
+
+/// The response to the command of `stage`.
+///
+/// CONNECT and HELO are never refused: the refusal is held until RCPT, so that the log knows sender and
+/// recipient. What is tagged or quarantined before the end of the message goes on; the verdict at its end says
+/// so again.
+pub(super) fn response(stage: Stage, verdict: &Verdict, facts: &Facts, options: &Options) -> Response {
+    match stage {
+        Stage::Connect | Stage::Helo => Response::Continue,
+        Stage::Mail | Stage::Data => refusal(verdict).map_or(Response::Continue, Response::Refuse),
+        Stage::Rcpt => recipient_refusal(verdict, facts).map_or(Response::Continue, Response::Refuse),
+        Stage::EndOfMessage => refusal(verdict).map_or_else(|| deliver(verdict, options), Response::Refuse),
+    }
+}
+
+/// The refusal of a message whose content was too large to be kept.
+pub(super) fn too_large() -> Response {
+    let text = "Message too large to be checked now, try again later";
+    Response::Refuse(Refusal::new(&Reply::new(Code::C451, (3, 4), text)))
+}
+
+fn refusal(verdict: &Verdict) -> Option<Refusal> {
+    verdict.reply().map(Refusal::new)
+}
+
+fn recipient_refusal(verdict: &Verdict, facts: &Facts) -> Option<Refusal> {
+    let reply = verdict.reply()?;
+    Some(match &facts.recipient {
+        Some(recipient) if facts.connection.mta.is_postfix() => Refusal::of_recipient(recipient.raw(), reply),
+        _ => Refusal::new(reply),
+    })
+}
+
+fn deliver(verdict: &Verdict, options: &Options) -> Response {
+    let mut modifications = Vec::new();
+    if let Some(finding) = verdict.decisive().filter(|_| verdict.action() == Action::Quarantine) {
+        if !options.may_quarantine() {
+            // Both MTAs always allow it. Where one does not, that is no reason to let the message in, nor the
+            // sender's fault.
+            let text = "Message cannot be put on hold, try again later";
+            return Response::Refuse(Refusal::new(&Reply::new(Code::C451, (3, 5), text)));
+        }
+        modifications.push(Modification::Quarantine(QuarantineReason::new(finding.reason.code())));
+    }
+    modifications.extend(tag_header(verdict).filter(|_| options.may_add_headers()));
+    Response::Deliver(modifications)
+}
+
+/// `X-Greylag: tag; reason=…`, each reason once, in the order of the findings.
+fn tag_header(verdict: &Verdict) -> Option<Modification> {
+    let mut reasons = Vec::new();
+    for finding in verdict.findings.iter().filter(|finding| finding.outcome == Outcome::Tag) {
+        let reason = format!("reason={}", finding.reason);
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    if reasons.is_empty() {
+        return None;
+    }
+    let value = HeaderValue::list(std::iter::once("tag").chain(reasons.iter().map(String::as_str)));
+    Some(Modification::PrependHeader { name: HeaderName::XGreylag, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Recipient;
+    use crate::milter::options::Offer;
+    use crate::reason::Reason;
+    use crate::verdict::Finding;
+
+    const STAGES: [Stage; 6] =
+        [Stage::Connect, Stage::Helo, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::EndOfMessage];
+
+    fn verdict(findings: impl IntoIterator<Item = (Reason, Outcome)>) -> Verdict {
+        let finding = |(reason, outcome)| Finding { reason, outcome, detail: String::new() };
+        Verdict { findings: findings.into_iter().map(finding).collect(), would: Vec::new() }
+    }
+
+    fn reply() -> Reply {
+        Reply::new(Code::C550, (7, 1), "No.")
+    }
+
+    fn facts(version: &str) -> Facts {
+        let mut facts = Facts { recipient: Some(Recipient::parse("<bob@x.test>")), ..Facts::default() };
+        facts.connection.mta.version = Some(version.to_owned());
+        facts
+    }
+
+    fn options(actions: u32) -> Options {
+        Options::negotiate(Offer { version: 6, actions, protocol: 0x1f_ffff }).unwrap()
+    }
+
+    fn prepend(items: &[&str]) -> Modification {
+        let value = HeaderValue::list(items.iter().copied());
+        Modification::PrependHeader { name: HeaderName::XGreylag, value }
+    }
+
+    #[test]
+    fn a_refusal_takes_effect_from_mail_on() {
+        let refused = verdict([(Reason::HeloBanned, Outcome::Reject(reply()))]);
+        let plain = Response::Refuse(Refusal::new(&reply()));
+        let quoted = Response::Refuse(Refusal::of_recipient("bob@x.test", &reply()));
+        let expected = [Response::Continue, Response::Continue, plain.clone(), quoted, plain.clone(), plain];
+        for (stage, expected) in STAGES.into_iter().zip(expected) {
+            let found = response(stage, &refused, &facts("Postfix 3.7.11"), &options(0x1ff));
+            assert_eq!(found, expected, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn sendmail_quotes_the_recipient_itself() {
+        let deferred = verdict([(Reason::GreylistFirstSeen, Outcome::Defer(reply()))]);
+        for version in ["8.18.1", ""] {
+            let found = response(Stage::Rcpt, &deferred, &facts(version), &options(0x1ff));
+            assert_eq!(found, Response::Refuse(Refusal::new(&reply())));
+        }
+    }
+
+    #[test]
+    fn what_is_not_refused_goes_on_until_the_end_of_the_message() {
+        for outcome in [Outcome::Accept, Outcome::Tag, Outcome::Quarantine] {
+            let verdict = verdict([(Reason::HeloNoAddress, outcome)]);
+            for stage in STAGES.into_iter().filter(|stage| *stage != Stage::EndOfMessage) {
+                assert_eq!(response(stage, &verdict, &facts(""), &options(0x1ff)), Response::Continue);
+            }
+        }
+    }
+
+    #[test]
+    fn tags_and_quarantine_change_the_message() {
+        let quarantine = Modification::Quarantine(QuarantineReason::new("attachment.encrypted_entry"));
+        for (findings, expected) in [
+            (vec![], vec![]),
+            (vec![(Reason::GreylistKnown, Outcome::Accept)], vec![]),
+            (
+                vec![
+                    (Reason::HeloNoAddress, Outcome::Tag),
+                    (Reason::HeloMismatched, Outcome::Tag),
+                    (Reason::HeloNoAddress, Outcome::Tag),
+                    (Reason::GreylistKnown, Outcome::Accept),
+                ],
+                vec![prepend(&["tag", "reason=helo.no_address", "reason=helo.mismatched"])],
+            ),
+            (
+                vec![
+                    (Reason::AttachmentEncryptedEntry, Outcome::Quarantine),
+                    (Reason::HeloNoAddress, Outcome::Tag),
+                ],
+                vec![quarantine, prepend(&["tag", "reason=helo.no_address"])],
+            ),
+        ] {
+            let found = response(Stage::EndOfMessage, &verdict(findings), &facts(""), &options(0x1ff));
+            assert_eq!(found, Response::Deliver(expected));
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_that_was_not_agreed() {
+        let tagged = verdict([(Reason::HeloNoAddress, Outcome::Tag)]);
+        let found = response(Stage::EndOfMessage, &tagged, &facts(""), &options(0x020));
+        assert_eq!(found, Response::Deliver(Vec::new()));
+
+        let held = verdict([(Reason::AttachmentEncryptedEntry, Outcome::Quarantine)]);
+        let found = response(Stage::EndOfMessage, &held, &facts(""), &options(0x001));
+        let text = "Message cannot be put on hold, try again later";
+        assert_eq!(found, Response::Refuse(Refusal::new(&Reply::new(Code::C451, (3, 5), text))));
+    }
+}

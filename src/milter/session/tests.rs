@@ -1,0 +1,483 @@
+//! Scenarios, every cell of the transition table, and random orders of commands.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::facts::{Client, HeaderField};
+use crate::milter::command::Peer;
+use crate::milter::options::Offer;
+use crate::milter::reply::Refusal;
+use crate::reason::Reason;
+use crate::verdict::{Code, Finding, Outcome, Reply};
+
+const OFFER: Offer = Offer { version: 6, actions: 0x1ff, protocol: 0x1f_ffff };
+
+/// As OFFER, without the NR_* bits.
+const OFFER_WITH_REPLIES: Offer = Offer { version: 6, actions: 0x1ff, protocol: 0x37f };
+
+/// Plays the MTA against a session and judges each stage.
+struct Mta {
+    session: Session,
+}
+
+impl Mta {
+    fn new() -> Self {
+        Self::with(OFFER, Limits::default())
+    }
+
+    fn with(offer: Offer, limits: Limits) -> Self {
+        let mut session = Session::new("mx".into(), limits);
+        assert!(matches!(
+            session.on_command(Command::Negotiate(offer)),
+            Step::Answer(Response::Negotiated(_))
+        ));
+        Self { session }
+    }
+
+    /// A session in which a client is connected and said HELO.
+    fn greeted() -> Self {
+        let mut mta = Self::new();
+        mta.accept(connect());
+        mta.accept(Command::Helo("c.test".into()));
+        mta
+    }
+
+    /// Sends a command; what is to be judged gets the verdict.
+    fn send(&mut self, command: Command, verdict: &Verdict) -> Option<Response> {
+        match self.session.on_command(command) {
+            Step::Silent => None,
+            Step::Answer(response) => Some(response),
+            Step::Judge(pending) => Some(self.session.on_verdict(pending, verdict)),
+            step => panic!("{step:?}"),
+        }
+    }
+
+    fn accept(&mut self, command: Command) -> Option<Response> {
+        self.send(command, &Verdict::default())
+    }
+
+    fn macros(&mut self, stage: MacroStage, definitions: &'static [u8]) {
+        let definitions = Bytes::from_static(definitions);
+        assert_eq!(self.accept(Command::Macros { stage: Some(stage), definitions }), None);
+    }
+
+    /// Sends a whole packet and expects no answer.
+    fn silent_frame(&mut self, code: u8, payload: &'static [u8]) {
+        assert_eq!(self.session.on_frame(Frame { code, payload: Bytes::from_static(payload) }), Step::Silent);
+    }
+
+    fn facts(&self) -> &Facts {
+        self.session.facts()
+    }
+
+    fn accepted(&self) -> Vec<&str> {
+        self.facts().accepted.iter().map(Recipient::raw).collect()
+    }
+}
+
+fn connect() -> Command {
+    let peer = Peer::Internet { port: 4242, address: "192.0.2.1".into() };
+    Command::Connect { host_name: "[192.0.2.1]".into(), peer }
+}
+
+fn mail() -> Command {
+    Command::Mail("<a@b.test>".into())
+}
+
+fn rcpt(name: &str) -> Command {
+    Command::Rcpt(format!("<{name}@x.test>"))
+}
+
+fn header() -> Command {
+    Command::Header(HeaderField { name: Bytes::from_static(b"Subject"), value: Bytes::from_static(b"hi") })
+}
+
+fn body() -> Command {
+    Command::Body(Bytes::from_static(b"Hello\r\n"))
+}
+
+fn end() -> Command {
+    Command::EndOfMessage(Bytes::new())
+}
+
+fn refusing() -> Verdict {
+    let outcome = Outcome::Reject(Reply::new(Code::C550, (7, 1), "No."));
+    Verdict {
+        findings: vec![Finding { reason: Reason::HeloBanned, outcome, detail: String::new() }],
+        would: Vec::new(),
+    }
+}
+
+fn is_refusal(response: Option<Response>) -> bool {
+    matches!(response, Some(Response::Refuse(_)))
+}
+
+#[test]
+fn a_message_becomes_facts() {
+    let mut mta = Mta::new();
+    mta.macros(MacroStage::Connect, b"j\0mx.test\0v\0Postfix 3.7.11\0");
+    assert_eq!(mta.accept(connect()), Some(Response::Continue));
+    assert_eq!(mta.facts().connection.client, Client::parse("192.0.2.1"));
+    assert_eq!(mta.facts().connection.mta.host_name.as_deref(), Some("mx.test"));
+    assert_eq!(&*mta.facts().connection.listener, "mx");
+
+    mta.macros(MacroStage::Helo, b"{tls_version}\0TLSv1.3\0");
+    mta.accept(Command::Helo("c.test".into()));
+    assert_eq!(mta.facts().helo.as_deref(), Some("c.test"));
+    assert_eq!(mta.facts().tls.as_deref(), Some("TLSv1.3"));
+
+    mta.macros(MacroStage::Mail, b"{auth_authen}\0joe\0");
+    mta.accept(mail());
+    assert_eq!(mta.facts().sender, Some(ReversePath::parse("a@b.test")));
+    assert_eq!(mta.facts().login.as_deref(), Some("joe"));
+    assert_eq!(mta.facts().queue_id, None);
+
+    assert_eq!(mta.accept(rcpt("bob")), Some(Response::Continue));
+    mta.macros(MacroStage::Rcpt, b"i\0A1\0");
+    assert!(is_refusal(mta.send(rcpt("eve"), &refusing())));
+    assert_eq!(mta.facts().queue_id.as_deref(), Some("A1"));
+    mta.accept(rcpt("carol"));
+    assert_eq!(mta.accepted(), ["bob@x.test", "carol@x.test"]);
+    assert_eq!(mta.facts().recipient, None);
+
+    mta.accept(Command::Data);
+    assert_eq!(mta.accept(header()), None);
+    assert_eq!(mta.accept(Command::EndOfHeader), None);
+    assert_eq!(mta.accept(body()), None);
+    let Step::Judge(pending) = mta.session.on_command(Command::EndOfMessage(Bytes::from_static(b"end\r\n")))
+    else {
+        panic!("the message is judged")
+    };
+    let message = mta.facts().message.as_ref().unwrap();
+    assert_eq!(message.to_bytes(), b"Subject: hi\r\n\r\nHello\r\nend\r\n");
+    assert_eq!(mta.session.on_verdict(pending, &Verdict::default()), Response::Deliver(Vec::new()));
+}
+
+#[test]
+fn the_recipient_is_known_while_it_is_judged() {
+    let mut mta = Mta::greeted();
+    mta.accept(mail());
+    let step = mta.session.on_command(rcpt("bob"));
+    assert_eq!(step, Step::Judge(Pending(Stage::Rcpt)));
+    assert_eq!(mta.facts().recipient, Some(Recipient::parse("bob@x.test")));
+}
+
+#[test]
+fn an_empty_message_is_judged_too() {
+    let mut mta = Mta::greeted();
+    mta.accept(mail());
+    assert_eq!(mta.session.on_command(end()), Step::Judge(Pending(Stage::EndOfMessage)));
+    assert!(mta.facts().message.as_ref().is_some_and(Message::is_empty));
+}
+
+#[test]
+fn a_finished_message_leaves_nothing_behind() {
+    for (how, last, verdict) in [
+        ("accepted", end(), Verdict::default()),
+        ("refused", end(), refusing()),
+        ("aborted", Command::Abort, Verdict::default()),
+    ] {
+        let mut mta = Mta::greeted();
+        mta.macros(MacroStage::Mail, b"i\0A1\0{auth_authen}\0joe\0");
+        for command in [mail(), rcpt("bob"), Command::Data, header(), body()] {
+            mta.accept(command);
+        }
+        let number = mta.session.transaction_number();
+        mta.send(last, &verdict);
+        assert_ne!(mta.session.transaction_number(), number, "{how}");
+        let facts = mta.facts();
+        assert_eq!((&facts.sender, &facts.login, &facts.queue_id), (&None, &None, &None), "{how}");
+        assert!(facts.accepted.is_empty() && facts.message.is_none(), "{how}");
+        assert_eq!(facts.helo.as_deref(), Some("c.test"), "{how}");
+        assert_eq!(facts.connection.client_port, 4242, "{how}");
+
+        // Neither queue id nor login of the last message shows up in the next.
+        mta.accept(mail());
+        assert_eq!((&mta.facts().queue_id, &mta.facts().login), (&None, &None), "{how}");
+        mta.session.on_command(end());
+        assert!(mta.facts().message.as_ref().is_some_and(Message::is_empty), "{how}");
+    }
+}
+
+#[test]
+fn abort_outside_a_message_changes_nothing() {
+    let mut mta = Mta::greeted();
+    let number = mta.session.transaction_number();
+    mta.accept(Command::Abort);
+    mta.accept(Command::Abort);
+    assert_eq!(mta.session.transaction_number(), number);
+    assert_eq!(mta.facts().helo.as_deref(), Some("c.test"));
+}
+
+#[test]
+fn mail_without_abort_starts_afresh() {
+    let mut mta = Mta::greeted();
+    assert!(is_refusal(mta.send(mail(), &refusing())));
+    mta.accept(rcpt("bob"));
+    let number = mta.session.transaction_number();
+    mta.macros(MacroStage::Mail, b"i\0A2\0");
+    assert_eq!(mta.accept(mail()), Some(Response::Continue));
+    assert_ne!(mta.session.transaction_number(), number);
+    assert!(mta.accepted().is_empty());
+    assert_eq!(mta.facts().queue_id.as_deref(), Some("A2"), "its own macros came before it");
+}
+
+#[test]
+fn recipients_and_data_may_follow_a_refused_data() {
+    let mut mta = Mta::greeted();
+    mta.accept(mail());
+    mta.accept(rcpt("bob"));
+    assert!(is_refusal(mta.send(Command::Data, &refusing())));
+    assert_eq!(mta.accept(rcpt("carol")), Some(Response::Continue));
+    assert_eq!(mta.accept(Command::Data), Some(Response::Continue));
+    assert_eq!(mta.accepted(), ["bob@x.test", "carol@x.test"]);
+}
+
+#[test]
+fn a_second_helo_replaces_the_first_and_ends_the_message() {
+    let mut mta = Mta::greeted();
+    mta.accept(mail());
+    let number = mta.session.transaction_number();
+    mta.macros(MacroStage::Helo, b"{tls_version}\0TLSv1.3\0");
+    assert_eq!(mta.accept(Command::Helo("other.test".into())), Some(Response::Continue));
+    assert_ne!(mta.session.transaction_number(), number);
+    assert_eq!(mta.facts().helo.as_deref(), Some("other.test"));
+    assert_eq!(mta.facts().tls.as_deref(), Some("TLSv1.3"));
+    assert_eq!(mta.facts().sender, None);
+
+    let number = mta.session.transaction_number();
+    mta.accept(Command::Abort);
+    mta.accept(mail());
+    assert_eq!(mta.session.transaction_number(), number, "Postfix's ABORT after it begins nothing");
+}
+
+#[test]
+fn what_was_prefetched_for_the_first_helo_serves_the_first_message() {
+    let mut mta = Mta::new();
+    mta.accept(connect());
+    mta.accept(Command::Helo(" ".into()));
+    mta.accept(mail());
+    assert_eq!(mta.session.transaction_number(), 0);
+    assert_eq!(mta.facts().helo, None, "an empty name is none");
+}
+
+#[test]
+fn quit_nc_waits_for_another_client() {
+    let mut mta = Mta::new();
+    mta.macros(MacroStage::Connect, b"j\0mx.test\0");
+    for command in [connect(), Command::Helo("c.test".into()), mail()] {
+        mta.accept(command);
+    }
+    let number = mta.session.transaction_number();
+    assert_eq!(mta.accept(Command::QuitNewConnection), None);
+    assert_ne!(mta.session.transaction_number(), number);
+    assert_eq!((&mta.facts().helo, &mta.facts().sender), (&None, &None));
+    mta.accept(connect());
+    assert_eq!(mta.facts().connection.mta.host_name, None);
+    assert_eq!(mta.session.options, Options::negotiate(OFFER).unwrap(), "without negotiation");
+}
+
+#[test]
+fn refusals_at_connect_and_helo_are_held() {
+    let mut mta = Mta::new();
+    assert_eq!(mta.send(connect(), &refusing()), Some(Response::Continue));
+    assert_eq!(mta.send(Command::Helo("x".into()), &refusing()), Some(Response::Continue));
+}
+
+#[test]
+fn a_message_too_large_is_deferred_and_not_judged() {
+    let mut mta = Mta::with(OFFER, Limits { message_bytes: 1000 });
+    for command in [connect(), mail(), rcpt("bob"), Command::Data] {
+        mta.accept(command);
+    }
+    mta.silent_frame(b'L', b"Subject\0hi\0");
+    assert_eq!(mta.session.message.headers.len(), 1);
+    mta.silent_frame(b'B', &[b'x'; 1000]);
+    mta.silent_frame(b'B', b"end\r\n");
+    assert!(mta.session.message.is_empty(), "nothing is kept");
+
+    let step = mta.session.on_frame(Frame { code: b'E', payload: Bytes::new() });
+    let text = "Message too large to be checked now, try again later";
+    let refusal = Refusal::new(&Reply::new(Code::C451, (3, 4), text));
+    assert_eq!(step, Step::Answer(Response::Refuse(refusal)));
+
+    mta.accept(mail());
+    mta.silent_frame(b'B', b"small\r\n");
+    assert_eq!(mta.accept(end()), Some(Response::Deliver(Vec::new())), "the next message is not concerned");
+}
+
+#[test]
+fn many_small_packets_count_as_what_they_cost() {
+    let mut mta = Mta::with(OFFER, Limits { message_bytes: 10_000 });
+    mta.accept(connect());
+    mta.accept(mail());
+    for _ in 0..100_000 {
+        mta.silent_frame(b'L', b"\0\0");
+    }
+    assert!(mta.session.message.headers.is_empty());
+    for _ in 0..1000 {
+        mta.session.state = State::Envelope;
+        mta.accept(rcpt("bob"));
+    }
+    assert!(mta.accepted().is_empty());
+}
+
+#[test]
+fn a_malformed_packet_closes_the_connection() {
+    let mut mta = Mta::new();
+    let step = mta.session.on_frame(Frame { code: b'C', payload: Bytes::from_static(b"host") });
+    let Step::Close(error) = step else { panic!("{step:?}") };
+    assert_eq!(
+        error.to_string(),
+        "malformed CONNECT packet of 4 bytes, expected host name, family, port and address"
+    );
+}
+
+#[test]
+fn an_old_mta_is_refused() {
+    let mut session = Session::new("mx".into(), Limits::default());
+    let step = session.on_command(Command::Negotiate(Offer { version: 1, ..OFFER }));
+    assert_eq!(step, Step::Close(NegotiationError::TooOld(1).into()));
+}
+
+fn command(kind: CommandKind, offer: Offer) -> Command {
+    match kind {
+        CommandKind::Negotiate => Command::Negotiate(offer),
+        CommandKind::Macros => Command::Macros { stage: None, definitions: Bytes::new() },
+        CommandKind::Connect => connect(),
+        CommandKind::Helo => Command::Helo("c.test".into()),
+        CommandKind::Mail => mail(),
+        CommandKind::Rcpt => rcpt("bob"),
+        CommandKind::Data => Command::Data,
+        CommandKind::Unknown => Command::Unknown,
+        CommandKind::Header => header(),
+        CommandKind::EndOfHeader => Command::EndOfHeader,
+        CommandKind::Body => body(),
+        CommandKind::EndOfMessage => end(),
+        CommandKind::Abort => Command::Abort,
+        CommandKind::Quit => Command::Quit,
+        CommandKind::QuitNewConnection => Command::QuitNewConnection,
+    }
+}
+
+/// The shortest way into each state.
+fn session_in(state: State, offer: Offer) -> Session {
+    use CommandKind::*;
+    let path: &[CommandKind] = match state {
+        State::Start => &[],
+        State::Ready => &[Negotiate],
+        State::Connected => &[Negotiate, Connect],
+        State::Envelope => &[Negotiate, Connect, Mail],
+        State::Header => &[Negotiate, Connect, Mail, Header],
+        State::Body => &[Negotiate, Connect, Mail, EndOfHeader],
+    };
+    let mut session = Session::new("mx".into(), Limits::default());
+    for kind in path {
+        if let Step::Judge(pending) = session.on_command(command(*kind, offer)) {
+            let _ = session.on_verdict(pending, &Verdict::default());
+        }
+    }
+    assert_eq!(session.state, state);
+    session
+}
+
+/// What a step is, as one letter: `-` silent, `o` options, `c` continue, `j` judge, `q` quit, `X` close.
+fn letter(step: &Step) -> char {
+    match step {
+        Step::Silent => '-',
+        Step::Answer(Response::Negotiated(_)) => 'o',
+        Step::Answer(Response::Continue) => 'c',
+        Step::Answer(_) => '?',
+        Step::Judge(_) => 'j',
+        Step::Quit => 'q',
+        Step::Close(_) => 'X',
+    }
+}
+
+#[test]
+fn what_each_command_leads_to_in_each_state() {
+    #[rustfmt::skip]
+    let expected = [
+        //                 ODCHMRTULNBEAQK with NR_*, then without
+        (State::Start,     "oXXXXXXXXXXX-q-", "oXXXXXXXXXXX-q-"),
+        (State::Ready,     "X-jXXXXcXXXX-q-", "X-jXXXXcXXXX-q-"),
+        (State::Connected, "X-XjjXXcXXXX-q-", "X-XjjXXcXXXX-q-"),
+        (State::Envelope,  "X-Xjjjjc---j-q-", "X-Xjjjjccccj-q-"),
+        (State::Header,    "X-XjjXXc---j-q-", "X-XjjXXccccj-q-"),
+        (State::Body,      "X-XjjXXcXX-j-q-", "X-XjjXXcXXcj-q-"),
+    ];
+    for (state, without_replies, with_replies) in expected {
+        for (offer, expected) in [(OFFER, without_replies), (OFFER_WITH_REPLIES, with_replies)] {
+            let steps = CommandKind::ALL.map(|kind| {
+                let mut session = session_in(state, offer);
+                letter(&session.on_command(command(kind, offer)))
+            });
+            assert_eq!(String::from_iter(steps), expected, "{state}");
+        }
+    }
+}
+
+/// Commands in any order, each with whether it is refused.
+fn commands() -> impl Strategy<Value = Vec<(CommandKind, bool)>> {
+    prop::collection::vec((prop::sample::select(&CommandKind::ALL[..]), any::<bool>()), 0..60)
+}
+
+proptest! {
+    #[test]
+    fn every_order_of_commands_gets_exactly_one_reply_where_one_is_due(
+        commands in commands(),
+        nr in any::<bool>(),
+        strict in any::<bool>(),
+    ) {
+        let offer = if nr { OFFER } else { OFFER_WITH_REPLIES };
+        let mut session = session_in(State::Connected, offer);
+        for (kind, refuse) in commands {
+            // Without this most runs would end at once.
+            if !strict && session.state.next(kind).is_none() {
+                continue;
+            }
+            let verdict = if refuse { refusing() } else { Verdict::default() };
+            let silent = match kind {
+                CommandKind::Macros | CommandKind::Abort | CommandKind::QuitNewConnection => true,
+                CommandKind::Header | CommandKind::EndOfHeader | CommandKind::Body => nr,
+                _ => false,
+            };
+            match session.on_command(command(kind, offer)) {
+                Step::Silent => prop_assert!(silent, "{kind} was not answered"),
+                Step::Answer(_) => prop_assert!(!silent, "{kind} was answered"),
+                Step::Judge(pending) => {
+                    prop_assert!(!silent, "{kind} was answered");
+                    let response = session.on_verdict(pending, &verdict);
+                    let held = matches!(kind, CommandKind::Connect | CommandKind::Helo);
+                    prop_assert_eq!(is_refusal(Some(response)), refuse && !held);
+                }
+                Step::Quit => {
+                    prop_assert_eq!(kind, CommandKind::Quit);
+                    break;
+                }
+                Step::Close(error) => {
+                    prop_assert!(matches!(error, ProtocolError::OutOfOrder { .. }), "{}", error);
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_packet_is_a_command_or_an_error(
+        frames in prop::collection::vec(
+            (prop::sample::select(b"ODCHMRTULNBEAKx".to_vec()), prop::collection::vec(any::<u8>(), 0..80)),
+            0..20,
+        ),
+    ) {
+        let mut session = session_in(State::Connected, OFFER);
+        for (code, payload) in frames {
+            match session.on_frame(Frame { code, payload: payload.into() }) {
+                Step::Judge(pending) => drop(session.on_verdict(pending, &Verdict::default())),
+                Step::Close(_) => break,
+                _ => {}
+            }
+        }
+    }
+}
