@@ -15,6 +15,9 @@ use tracing::warn;
 /// Pause after a failed `accept`: with no file descriptor left it fails at once again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Silence after which the kernel asks whether a peer on another host is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(300);
+
 /// One accepted connection.
 pub type Stream = Either<TcpStream, UnixStream>;
 
@@ -48,6 +51,8 @@ impl Listener {
                 // Replies are smaller than a segment: Nagle would only hold them back. It fails only where the peer is gone,
                 // which the first read will tell.
                 stream.set_nodelay(true).ok();
+                let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_AFTER);
+                socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive).ok();
                 Ok((Either::Left(stream), peer.to_string()))
             }
             Self::Unix(listener) => {

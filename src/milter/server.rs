@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::frame;
 use super::reply::{PROGRESS, Response};
 use super::session::{Limits, ProtocolError, Session, Step};
 use crate::driver::{Driver, Protocol, Transaction};
 use crate::facts::Stage;
+use crate::listener::{self, Listener, Stream};
+use crate::telemetry::metrics;
 use crate::verdict::Verdict;
 
 /// An SMTP client may be silent for as long as its MTA lets it; libmilter waits as long.
@@ -30,26 +31,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Sendmail gives up after 10 s without a sign of life.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Silence after which the kernel asks whether an MTA on another host is still there.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(300);
-
 /// Room for packets whose length is not yet known, in bytes; longer ones get what they need.
 const READ_SIZE: usize = 4096;
 
 /// Less room than this and a new buffer is taken, in bytes.
 const MIN_READ_SIZE: usize = 1024;
-
-const FIRST_BACKOFF: Duration = Duration::from_millis(10);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-
-/// A bound socket MTAs connect to.
-#[derive(Debug)]
-pub enum Listener {
-    /// A TCP port.
-    Tcp(TcpListener),
-    /// A UNIX socket; its file is the caller's to create and remove.
-    Unix(UnixListener),
-}
 
 /// What all connections of one listener share.
 #[derive(Clone, Debug)]
@@ -63,119 +49,43 @@ pub struct ListenerOptions {
     pub connections: Arc<Semaphore>,
 }
 
-/// Serves MTAs until `stop` is cancelled; then accepts no more and returns when the last open connection has
-/// ended. How long that may take is the caller's to decide: dropping the future drops the connections.
-pub async fn serve(
-    listener: Listener,
-    driver: Arc<Driver>,
-    options: ListenerOptions,
-    stop: CancellationToken,
-) {
-    let mut connections = JoinSet::new();
-    let mut backoff = Duration::ZERO;
-    loop {
-        let next = async {
-            if !backoff.is_zero() {
-                sleep(backoff).await;
-            }
-            let permit = Arc::clone(&options.connections).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            () = stop.cancelled() => break,
-            Some(ended) = connections.join_next() => {
-                report(ended);
-                continue;
-            }
-            next = next => next,
-        };
-        match accepted {
-            Ok((socket, peer)) => {
-                backoff = Duration::ZERO;
-                let (driver, options) = (Arc::clone(&driver), options.clone());
-                connections.spawn(async move {
-                    let _permit = permit;
-                    match socket {
-                        Socket::Tcp(stream) => converse(stream, &peer, driver, options).await,
-                        Socket::Unix(stream) => converse(stream, &peer, driver, options).await,
-                    }
-                });
-            }
-            Err(error) => {
-                if backoff.is_zero() {
-                    warn!(listener = &*options.name, %error, "cannot accept milter connections, trying again");
-                }
-                backoff = (backoff * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF);
-            }
-        }
-    }
-    drop(listener);
-    while let Some(ended) = connections.join_next().await {
-        report(ended);
-    }
+/// Serves MTAs until `drain` is cancelled; then accepts no more and returns when the last open connection has ended. How long that
+/// may take is the caller's to decide: there is no way to tell an MTA to come back, so a session under way is let finish.
+pub async fn serve(listener: Listener, driver: Arc<Driver>, options: ListenerOptions, drain: CancellationToken) {
+    let connections = Arc::clone(&options.connections);
+    listener::serve(listener, connections, drain, move |stream, peer| {
+        converse(stream, peer, Arc::clone(&driver), options.clone())
+    })
+    .await;
 }
 
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        error!(%error, "a milter connection died by a fault of Greylag");
-    }
-}
-
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Listener {
-    async fn accept(&self) -> io::Result<(Socket, String)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                Ok((Socket::Tcp(stream), address.to_string()))
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok((Socket::Unix(stream), "local".to_owned()))
-            }
-        }
-    }
-}
-
-/// A connected socket.
-trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// Sets the socket up for a conversation of small packets.
-    fn prepare(&self) {}
-
+/// What a conversation is held over.
+trait Conversation: AsyncRead + AsyncWrite + Unpin {
     /// Called before each read that may wait.
     fn before_read(&self) {}
 }
 
-impl Stream for UnixStream {}
-
-impl Stream for TcpStream {
-    fn prepare(&self) {
-        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_AFTER);
-        // Without either the conversation still works, only slower.
-        let _ = self.set_nodelay(true);
-        let _ = socket2::SockRef::from(self).set_tcp_keepalive(&keepalive);
-    }
-
+impl Conversation for Stream {
     /// MTAs write in small pieces and leave Nagle's algorithm on: a delayed acknowledgement of ours costs 40 ms
     /// a message with Postfix, and more with Sendmail. The kernel forgets the setting after a while.
     #[cfg(target_os = "linux")]
     fn before_read(&self) {
-        let _ = socket2::SockRef::from(self).set_tcp_quickack(true);
+        if let Either::Left(tcp) = self {
+            let _ = socket2::SockRef::from(tcp).set_tcp_quickack(true);
+        }
     }
 }
 
-async fn converse<S: Stream>(stream: S, peer: &str, driver: Arc<Driver>, options: ListenerOptions) {
-    let listener = &*options.name;
+async fn converse(stream: Stream, peer: String, driver: Arc<Driver>, options: ListenerOptions) {
+    let (listener, peer) = (&*options.name, peer.as_str());
+    let _open = metrics::connection(Protocol::Milter);
     let mut connection = Connection::new(stream, driver, &options);
     debug!(listener, peer, "milter connection opened");
     match connection.run().await {
         Ok(()) if connection.heard_nothing => debug!(listener, peer, "milter connection closed unused"),
         Ok(()) => debug!(listener, peer, "milter connection closed"),
         Err(ConnectionError::Protocol(error)) => {
+            metrics::protocol_error(Protocol::Milter);
             warn!(listener, peer, %error, "milter protocol error, connection closed");
         }
         Err(error) => debug!(listener, peer, %error, "milter connection lost"),
@@ -203,9 +113,8 @@ struct Connection<S> {
     transaction_number: u64,
 }
 
-impl<S: Stream> Connection<S> {
+impl<S: Conversation> Connection<S> {
     fn new(stream: S, driver: Arc<Driver>, options: &ListenerOptions) -> Self {
-        stream.prepare();
         let session = Session::new(Arc::clone(&options.name), options.limits);
         Self {
             stream,
@@ -278,7 +187,7 @@ impl<S: Stream> Connection<S> {
 }
 
 /// Waits for `work` and tells the MTA meanwhile that we are alive.
-async fn with_progress<S: Stream, T>(stream: &mut S, work: impl Future<Output = T>) -> io::Result<T> {
+async fn with_progress<S: Conversation, T>(stream: &mut S, work: impl Future<Output = T>) -> io::Result<T> {
     let mut work = std::pin::pin!(work);
     loop {
         match timeout(PROGRESS_INTERVAL, &mut work).await {
@@ -288,7 +197,7 @@ async fn with_progress<S: Stream, T>(stream: &mut S, work: impl Future<Output = 
     }
 }
 
-async fn write<S: Stream>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
+async fn write<S: Conversation>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
     timeout(WRITE_TIMEOUT, stream.write_all(bytes)).await?
 }
 
@@ -296,8 +205,9 @@ async fn write<S: Stream>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use tokio::io::DuplexStream;
+    use tokio::time::sleep;
 
-    impl Stream for DuplexStream {}
+    impl Conversation for DuplexStream {}
 
     #[tokio::test(start_paused = true)]
     async fn progress_is_told_every_five_seconds_while_work_runs() {

@@ -1,12 +1,13 @@
 //! What the integration tests are made of: real servers in temporary directories on free loopback ports, and small clients for them.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of it")]
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod dns;
 pub mod greylag;
 pub mod mail;
 pub mod metrics;
+pub mod milter;
 pub mod policy;
 pub mod postfix;
 pub mod process;
