@@ -51,7 +51,12 @@ pub struct ListenerOptions {
 
 /// Serves MTAs until `drain` is cancelled; then accepts no more and returns when the last open connection has ended. How long that
 /// may take is the caller's to decide: there is no way to tell an MTA to come back, so a session under way is let finish.
-pub async fn serve(listener: Listener, driver: Arc<Driver>, options: ListenerOptions, drain: CancellationToken) {
+pub async fn serve(
+    listener: Listener,
+    driver: Arc<Driver>,
+    options: ListenerOptions,
+    drain: CancellationToken,
+) {
     let connections = Arc::clone(&options.connections);
     listener::serve(listener, connections, drain, move |stream, peer| {
         converse(stream, peer, Arc::clone(&driver), options.clone())

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greylag::driver::Driver;
+use greylag::listener::Listener;
 use greylag::milter::Limits;
-use greylag::milter::server::{Listener, ListenerOptions, serve};
+use greylag::milter::server::{ListenerOptions, serve};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
