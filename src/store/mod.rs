@@ -1,79 +1,56 @@
 //! The greylist's memory: one trait, one pure model of its behaviour, several stores.
+//!
+//! [`model`] decides; the stores only hold records and apply the writes it returns, so that all of them behave alike.
+//! Records carry their own expiry, and the time is an argument: no store reads a clock.
 
-use std::time::Duration;
+mod attempt;
+mod embedded;
+mod fault;
+mod key;
+mod memory;
+pub mod model;
+mod table;
+mod timestamp;
+mod url;
 
-/// What identifies a client to the greylist, strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum IdentityKind {
-    /// The network of the client's address.
-    Network,
-    /// The client's exact address.
-    Address,
+use std::fmt::Debug;
+use std::pin::Pin;
+
+pub use attempt::{Answer, Attempt, Identity, IdentityKind, KnownBy, Rules};
+pub use embedded::EmbeddedStore;
+pub use fault::StoreFault;
+pub use key::{AttemptKeys, HashKey, IdentityKeys, Key, MAX_IDENTITIES};
+pub use memory::MemoryStore;
+pub use timestamp::Timestamp;
+pub use url::{StoreUrl, StoreUrlError};
+
+/// Unproven records a store holds when nobody says otherwise: about 100 MB when full. Beyond it the oldest go.
+pub const DEFAULT_CAPACITY: usize = 1_000_000;
+
+/// A store's answer, some time later.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send + 'a>>;
+
+/// Where the greylist is kept.
+pub trait Store: Send + Sync + Debug {
+    /// Records an attempt made at `now` and says what the greylist thinks of it. What was answered is not forgotten when the
+    /// process is killed, unless the store lives in memory only.
+    fn attempt<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer>;
+
+    /// What [`Self::attempt`] would answer; records nothing.
+    fn peek<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer>;
+
+    /// How much is held.
+    fn stats(&self) -> StoreFuture<'_, Stats>;
+
+    /// Writes everything out, for shutdown. No attempt may follow: a store on disk fails it.
+    fn close(&self) -> StoreFuture<'_, ()>;
 }
 
-/// One identity of a client.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// What kind it is.
-    pub kind: IdentityKind,
-    /// Its text, such as `192.0.2.0/24`.
-    pub key: String,
-}
-
-/// The times of the greylist, copied into each attempt so that a store needs no settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// How long a new triplet has to wait.
-    pub min_delay: Duration,
-    /// How long after its first attempt a triplet may mature.
-    pub retry_window: Duration,
-    /// How long a proven triplet or pair is remembered after its last use.
-    pub pass_ttl: Duration,
-}
-
-/// One attempt to deliver: the triplet under every identity its client has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// The client's identities, strongest first; never empty.
-    pub identities: Vec<Identity>,
-    /// The normalised sender, empty for the null reverse-path.
-    pub sender: String,
-    /// The normalised recipient.
-    pub recipient: String,
-    /// The times that apply.
-    pub rules: Rules,
-}
-
-/// How a client that may pass was known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KnownBy {
-    /// This very triplet passed before.
-    Triplet,
-    /// The (identity, sender) pair passed before, for whatever recipient.
-    Pair,
-}
-
-/// What the greylist says of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Never seen: recorded; the client may come again after `wait`.
-    FirstSeen {
-        /// Time until the triplet matures.
-        wait: Duration,
-    },
-    /// Seen, and come again too early; the clock runs on from the first attempt.
-    TooEarly {
-        /// Time until the triplet matures.
-        wait: Duration,
-    },
-    /// This attempt is the proper retry: proven from now on.
-    Matured {
-        /// Time since the first attempt.
-        waited: Duration,
-    },
-    /// Proven earlier.
-    Known {
-        /// By what.
-        by: KnownBy,
-    },
+/// How much a store holds. Expired records count until they are swept away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Records of triplets that wait for their retry.
+    pub unproven: u64,
+    /// Records of proven pairs and triplets.
+    pub proven: u64,
 }

@@ -1,0 +1,61 @@
+//! Why a store has no answer.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a store cannot be opened, or has no answer.
+#[derive(Debug, Error)]
+pub enum StoreFault {
+    /// The system failed us.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, such as `write to`.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another process, or another store of this one, has the directory open.
+    #[error("{} is in use: is another Greylag running on it?", path.display())]
+    InUse {
+        /// The file that is locked.
+        path: PathBuf,
+    },
+    /// A later version of Greylag wrote the file. Nothing was changed.
+    #[error(
+        "{} has format {found}, and this version of Greylag knows formats up to {known}: \
+         run a later version, or use another directory", path.display()
+    )]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format this version knows.
+        known: u32,
+    },
+    /// The database of proven records failed.
+    #[error("{}: {source}", path.display())]
+    Database {
+        /// The database file.
+        path: PathBuf,
+        /// What the database says.
+        source: Box<redb::Error>,
+    },
+    /// So many proven records wait for the database that it must be failing; the log tells why.
+    #[error("{} has not taken {waiting} records: see the log for why", path.display())]
+    Behind {
+        /// The database file.
+        path: PathBuf,
+        /// Records that wait to be written.
+        waiting: usize,
+    },
+    /// The system has no random numbers for the hash key.
+    #[error("no random numbers from the system: {0}")]
+    Random(#[from] getrandom::Error),
+    /// The store was closed for shutdown.
+    #[error("the store is closed")]
+    Closed,
+}
