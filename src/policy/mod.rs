@@ -1,41 +1,114 @@
 //! The policy: what is decided for whom, read from `policies/*.toml` into one immutable value.
 
-mod lists;
+mod diagnose;
+mod effective;
+pub mod embedded;
+pub mod lists;
+mod load;
 mod problem;
+mod reading;
+pub mod reference;
+mod scopes;
 mod settings;
+mod units;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 
-pub use lists::HostPatterns;
+use quick_cache::sync::Cache;
+
+pub use diagnose::{Diagnostic, diagnostics, render};
+pub use effective::Settings;
+pub use lists::{AddressPatterns, HostPatterns, Networks};
 pub use problem::{Problem, Severity};
-pub use settings::{ByteSize, CheckSettings, EnvelopeAction, KeyDoc, Mode, Reading, Setting};
+pub use reading::Reading;
+pub use scopes::{ListenerNames, When};
+pub use settings::{CheckSettings, Conflict, EnvelopeAction, KeyDoc, Mode, Setting};
+pub use units::ByteSize;
 
-use crate::checks::{AttachmentSettings, GreylistSettings, HeloSettings, RecipientSettings};
 use crate::facts::Facts;
+use effective::Pool;
+use scopes::Scopes;
 
-/// The settings in force for one recipient of one mail.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settings {
-    /// Settings of [`crate::checks::helo`].
-    pub helo: Arc<HeloSettings>,
-    /// Settings of [`crate::checks::recipients`].
-    pub recipients: Arc<RecipientSettings>,
-    /// Settings of [`crate::checks::greylist`].
-    pub greylist: Arc<GreylistSettings>,
-    /// Settings of [`crate::checks::attachments`].
-    pub attachments: Arc<AttachmentSettings>,
-}
-
-/// Everything an administrator decided. Immutable: a reload makes a new one.
-#[derive(Clone, Debug, Default)]
+/// Everything an administrator decided. Immutable: a reload makes a new one. Copies share everything.
+#[derive(Clone, Debug)]
 pub struct Policy {
     base: Arc<Settings>,
+    scopes: Arc<Scopes>,
+    effective: Arc<Effective>,
 }
 
 impl Policy {
-    /// The settings in force for `facts.recipient`, or for the whole mail where no recipient is judged.
-    pub fn settings(&self, facts: &Facts) -> Arc<Settings> {
-        let _ = facts;
-        Arc::clone(&self.base)
+    /// Reads the files of a policy directory by their path in it; a file that is missing means the shipped one. Returned beside
+    /// the policy are warnings.
+    ///
+    /// # Errors
+    /// Everything wrong in any of the files, warnings included, when a part of it is an error.
+    pub fn load(files: &BTreeMap<String, String>) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let loaded = load::load(files)?;
+        let policy = Self::new(loaded.base, Scopes::new(loaded.scopes));
+        Ok((policy, loaded.warnings))
     }
+
+    /// The settings where no scope holds.
+    pub const fn base(&self) -> &Arc<Settings> {
+        &self.base
+    }
+
+    /// The settings in force for `facts.recipient`, or for the whole mail where no recipient is judged.
+    ///
+    /// The same scopes give the same `Arc`, and so do equal settings of one check.
+    pub fn settings(&self, facts: &Facts) -> Arc<Settings> {
+        let matching = self.scopes.matching(facts);
+        if matching.is_empty() {
+            return Arc::clone(&self.base);
+        }
+        let made = self.effective.by_scopes.get_or_insert_with(matching.as_slice(), || {
+            let mut settings = self.scopes.apply(&self.base, &matching);
+            self.effective.pool.lock().unwrap_or_else(PoisonError::into_inner).share(&mut settings);
+            Ok::<_, Infallible>(Arc::new(settings))
+        });
+        match made {
+            Ok(settings) => settings,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The names of the scopes that hold for `facts`, in the order in which they apply.
+    pub fn scope_names(&self, facts: &Facts) -> Vec<&str> {
+        self.scopes.matching(facts).into_iter().filter_map(|index| self.scopes.name(index)).collect()
+    }
+
+    fn new(base: Settings, scopes: Scopes) -> Self {
+        let mut base = base;
+        let mut pool = Pool::default();
+        pool.share(&mut base);
+        let by_scopes = Cache::new(Effective::MOST);
+        let effective = Effective { by_scopes, pool: Mutex::new(pool) };
+        Self { base: Arc::new(base), scopes: Arc::new(scopes), effective: Arc::new(effective) }
+    }
+}
+
+/// The policy of the shipped files.
+impl Default for Policy {
+    fn default() -> Self {
+        match Self::load(&BTreeMap::new()) {
+            Ok((policy, _)) => policy,
+            // Not met: a test loads the shipped files.
+            Err(_) => Self::new(Settings::default(), Scopes::default()),
+        }
+    }
+}
+
+/// Settings already made, by the scopes that make them. Read without a common lock.
+#[derive(Debug)]
+struct Effective {
+    by_scopes: Cache<Vec<usize>, Arc<Settings>>,
+    pool: Mutex<Pool>,
+}
+
+impl Effective {
+    /// Combinations of scopes kept; a client can choose which scopes hold, so their number is not in our hands.
+    const MOST: usize = 20_000;
 }

@@ -1,51 +1,14 @@
 //! How settings are declared: once, with type, default and documentation in one place. Policy files, scopes, the reference
 //! and the shipped `policies/*.toml` are all checked against this declaration.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::ops::Range;
-use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::problem::{Problem, Severity};
+use super::problem::Severity;
+use super::reading::Reading;
 use crate::verdict::Action;
-
-/// What a reader of settings works with: the file it reads, the files beside it, and where problems go.
-pub struct Reading<'a> {
-    /// The file being read, relative to the policy directory.
-    pub file: &'a str,
-    /// All files of the policy directory by relative path, for settings that name a list.
-    pub files: &'a BTreeMap<String, String>,
-    /// Problems found so far.
-    pub problems: &'a mut Vec<Problem>,
-}
-
-impl Reading<'_> {
-    /// Records an error at `span`.
-    pub fn error(&mut self, span: Range<usize>, title: impl Into<String>, label: impl Into<String>) {
-        self.problems.push(Problem {
-            severity: Severity::Error,
-            file: self.file.to_owned(),
-            span,
-            title: title.into(),
-            label: label.into(),
-            help: None,
-        });
-    }
-
-    /// Records that the value at `span` is not what `T` expects; returns `None` for the caller to pass on.
-    pub fn wrong<T: Setting>(&mut self, value: &Spanned<DeValue<'_>>) -> Option<T> {
-        let found = match value.get_ref() {
-            DeValue::String(text) => format!("{:?}", text.as_ref()),
-            DeValue::Integer(number) => number.as_str().to_owned(),
-            other => format!("a {}", other.type_str()),
-        };
-        self.error(value.span(), format!("{found} is not allowed here"), format!("expected {}", T::EXPECTED));
-        None
-    }
-}
 
 /// A type that settings may have.
 pub trait Setting: Sized {
@@ -70,30 +33,55 @@ pub struct KeyDoc {
     pub expected: &'static str,
 }
 
-/// The settings of one check.
+/// Settings that do not go together, though each is allowed by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The keys that fight, the one to report first.
+    pub keys: &'static [&'static str],
+    /// What is wrong, in one line.
+    pub title: String,
+    /// What would be right; stands at the caret.
+    pub label: String,
+}
+
+/// The settings of one file: of a check, or `greylag.toml`.
 pub trait CheckSettings: Default {
+    /// What the settings are for.
+    const ABOUT: &'static str;
+
     /// The settings in documentation order.
     const KEYS: &'static [KeyDoc];
 
     /// Sets `key`; `false` when there is no such key. A bad value is recorded in `reading` and leaves the setting as it was.
     fn set(&mut self, key: &str, value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> bool;
 
+    /// Copies the value of `key` from other settings; does nothing when there is no such key.
+    fn copy(&mut self, key: &str, from: &Self);
+
     /// Every key with its present value as TOML, in documentation order.
     fn entries(&self) -> Vec<(&'static str, String)>;
+
+    /// Settings that do not go together.
+    fn conflicts(&self) -> Vec<Conflict>;
 }
 
 /// Declares a struct of settings: documentation, type and default of each key. See `checks/helo.rs` for one.
+///
+/// Where settings may fight each other, `conflicts = function;` after the struct names a `fn(&Self) -> Vec<Conflict>`.
 #[macro_export]
 macro_rules! settings {
     (
         $(#[doc = $struct_doc:literal])+
-        pub struct $name:ident {
+        $vis:vis struct $name:ident {
             $($(#[doc = $doc:literal])+ $key:ident: $ty:ty = $default:expr,)+
         }
+        $(conflicts = $conflicts:path;)?
     ) => {
         $(#[doc = $struct_doc])+
         #[derive(Clone, Debug, PartialEq)]
-        pub struct $name {
+        $vis struct $name {
             $($(#[doc = $doc])+ pub $key: $ty,)+
         }
 
@@ -104,6 +92,8 @@ macro_rules! settings {
         }
 
         impl $crate::policy::CheckSettings for $name {
+            const ABOUT: &'static str = concat!($($struct_doc, "\n"),+);
+
             const KEYS: &'static [$crate::policy::KeyDoc] = &[
                 $($crate::policy::KeyDoc {
                     key: stringify!($key),
@@ -129,8 +119,21 @@ macro_rules! settings {
                 true
             }
 
+            fn copy(&mut self, key: &str, from: &Self) {
+                match key {
+                    $(stringify!($key) => self.$key = from.$key.clone(),)+
+                    _ => {}
+                }
+            }
+
             fn entries(&self) -> Vec<(&'static str, String)> {
                 vec![$((stringify!($key), $crate::policy::Setting::show(&self.$key)),)+]
+            }
+
+            fn conflicts(&self) -> Vec<$crate::policy::Conflict> {
+                let none = Vec::new();
+                $(let none = [none, $conflicts(self)].concat();)?
+                none
             }
         }
     };
@@ -177,9 +180,7 @@ impl Setting for Mode {
     const EXPECTED: &'static str = "\"enforce\", \"monitor\" or \"off\"";
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        let found =
-            value.get_ref().as_str().and_then(|text| Self::NAMES.iter().find(|(name, _)| *name == text));
-        found.map(|(_, mode)| *mode).or_else(|| reading.wrong(value))
+        reading.choice(value, &Self::NAMES)
     }
 
     fn show(&self) -> String {
@@ -192,11 +193,7 @@ impl Setting for Action {
     const EXPECTED: &'static str = "\"accept\", \"tag\", \"quarantine\", \"defer\" or \"reject\"";
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        let found = value
-            .get_ref()
-            .as_str()
-            .and_then(|text| Self::ALL.into_iter().find(|action| action.name() == text));
-        found.or_else(|| reading.wrong(value))
+        reading.choice(value, &Self::ALL.map(|action| (action.name(), action)))
     }
 
     fn show(&self) -> String {
@@ -208,10 +205,13 @@ impl Setting for EnvelopeAction {
     const EXPECTED: &'static str = "\"accept\", \"tag\", \"defer\" or \"reject\"";
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        let found = value.get_ref().as_str().and_then(|text| {
-            Action::ALL.into_iter().find(|action| action.name() == text && *action != Action::Quarantine)
-        });
-        found.map(Self).or_else(|| reading.wrong(value))
+        let actions = [Self::ACCEPT, Self::TAG, Self::DEFER, Self::REJECT];
+        if value.get_ref().as_str() == Some(Action::Quarantine.name()) {
+            let help = "there is no message yet that could be quarantined; \"tag\" marks it when it comes";
+            reading.unexpected::<Self>(value).help(help);
+            return None;
+        }
+        reading.choice(value, &actions.map(|action| (action.0.name(), action)))
     }
 
     fn show(&self) -> String {
@@ -231,13 +231,27 @@ impl Setting for bool {
     }
 }
 
-impl Setting for NonZeroU32 {
-    const EXPECTED: &'static str = "a whole number from 1 up, such as 100";
+/// A setting that may be left out; written, it is what `T` is.
+impl<T: Setting> Setting for Option<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        let number = value.get_ref().as_integer().and_then(|number| {
-            u32::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok().and_then(Self::new)
-        });
+        T::read(value, reading).map(Some)
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(String::new, T::show)
+    }
+}
+
+impl Setting for NonZeroU32 {
+    const EXPECTED: &'static str = "a whole number from 1 to 4294967295, such as 100";
+
+    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
+        let number = value
+            .get_ref()
+            .as_integer()
+            .and_then(|number| u32::from_str_radix(number.as_str(), number.radix()).ok().and_then(Self::new));
         number.or_else(|| reading.wrong(value))
     }
 
@@ -246,100 +260,40 @@ impl Setting for NonZeroU32 {
     }
 }
 
-impl Setting for Duration {
-    const EXPECTED: &'static str = "a duration with its unit, such as \"120s\", \"5m\", \"48h\" or \"36d\"";
-
-    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        let parsed = value.get_ref().as_str().and_then(parse_duration);
-        parsed.or_else(|| reading.wrong(value))
-    }
-
-    fn show(&self) -> String {
-        format!("{:?}", show_duration(*self))
-    }
-}
-
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let (_, millis) = DURATION_UNITS.into_iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)
-}
-
-fn show_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let unit = DURATION_UNITS.into_iter().rev().find(|(_, size)| millis.is_multiple_of(u128::from(*size)));
-    let (name, size) = unit.unwrap_or(("ms", 1));
-    match millis {
-        0 => "0s".to_owned(),
-        _ => format!("{}{name}", millis / u128::from(size)),
-    }
-}
-
-/// A size in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ByteSize(pub u64);
-
-impl ByteSize {
-    const UNITS: [(&'static str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-
-    /// `n` MiB.
-    pub const fn mib(n: u64) -> Self {
-        Self(n << 20)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let digits = text.find(|c: char| !c.is_ascii_digit())?;
-        let (number, unit) = text.split_at(digits);
-        let (_, size) = Self::UNITS.into_iter().find(|(name, _)| *name == unit)?;
-        number.parse::<u64>().ok()?.checked_mul(size).map(Self)
-    }
-}
-
-impl Setting for ByteSize {
-    const EXPECTED: &'static str =
-        "a size with its unit, such as \"512B\", \"100KiB\", \"64MiB\" or \"1GiB\"";
-
-    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        let parsed = value.get_ref().as_str().and_then(Self::parse);
-        parsed.or_else(|| reading.wrong(value))
-    }
-
-    fn show(&self) -> String {
-        let unit = Self::UNITS.into_iter().rev().find(|(_, size)| self.0.is_multiple_of(*size));
-        let (name, size) = unit.unwrap_or(("B", 1));
-        format!("\"{}{name}\"", self.0 / size)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn durations_carry_their_unit() {
-        for (text, millis) in
-            [("120s", 120_000), ("36d", 3_110_400_000), ("500ms", 500), ("48h", 172_800_000), ("0s", 0)]
-        {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+    crate::settings! {
+        /// Settings of a test.
+        struct Delays {
+            /// The shorter one.
+            short: NonZeroU32 = NonZeroU32::MIN,
+            /// The longer one.
+            long: NonZeroU32 = NonZeroU32::MAX,
         }
-        for text in
-            ["120", "", "s", "1.5h", "-1s", "1w", "1 s", "99999999999999999999s", "18446744073709551615d"]
-        {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-        assert_eq!(show_duration(Duration::from_secs(120)), "2m");
-        assert_eq!(show_duration(Duration::from_millis(1500)), "1500ms");
+        conflicts = not_in_order;
+    }
+
+    fn not_in_order(delays: &Delays) -> Vec<Conflict> {
+        let conflict = Conflict {
+            severity: Severity::Error,
+            keys: &["long", "short"],
+            title: "not in order".into(),
+            label: String::new(),
+        };
+        if delays.short > delays.long { vec![conflict] } else { Vec::new() }
     }
 
     #[test]
-    fn sizes_carry_their_unit() {
-        assert_eq!(ByteSize::parse("64MiB"), Some(ByteSize::mib(64)));
-        assert_eq!(ByteSize::parse("64MB"), None);
-        assert_eq!(ByteSize::parse("64"), None);
-        assert_eq!(ByteSize::mib(1024).show(), "\"1GiB\"");
+    fn a_declaration_knows_its_keys_and_its_conflicts() {
+        assert_eq!(Delays::ABOUT, " Settings of a test.\n");
+        assert_eq!(Delays::KEYS.iter().map(|key| key.key).collect::<Vec<_>>(), ["short", "long"]);
+        assert_eq!(Delays::default().conflicts(), []);
+        let mut delays = Delays { short: NonZeroU32::MAX, long: NonZeroU32::MIN };
+        assert_eq!(delays.conflicts().len(), 1);
+        delays.copy("short", &Delays::default());
+        delays.copy("unknown", &Delays::default());
+        assert_eq!(delays.entries(), [("short", "1".to_owned()), ("long", "1".to_owned())]);
     }
 }

@@ -1,0 +1,121 @@
+//! Shows problems: for people with the line and a caret below it, for machines with line and column.
+
+use std::collections::{BTreeMap, HashMap};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde::Serialize;
+
+use super::problem::{Lines, Problem, Severity};
+
+/// A problem with its place in the way editors count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic<'a> {
+    /// `error` or `warning`.
+    pub severity: &'static str,
+    /// The file, as it was given.
+    pub file: &'a str,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The character in the line, counted from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub title: &'a str,
+    /// What was expected there.
+    pub label: &'a str,
+    /// What to do about it.
+    pub help: Option<&'a str>,
+}
+
+/// The places of `problems` in `files`, in the order given.
+pub fn diagnostics<'a>(problems: &'a [Problem], files: &BTreeMap<String, String>) -> Vec<Diagnostic<'a>> {
+    let mut sources = Sources::new(files);
+    let diagnostic = |problem: &'a Problem| {
+        let place = sources.place(problem);
+        Diagnostic {
+            severity: problem.severity.name(),
+            file: &problem.file,
+            line: place.number,
+            column: place.line[..place.start].chars().count() + 1,
+            title: &problem.title,
+            label: &problem.label,
+            help: problem.help.as_deref(),
+        }
+    };
+    problems.iter().map(diagnostic).collect()
+}
+
+/// Renders `problems` in the order given. Paths are shown below `directory`; colours are terminal escapes.
+pub fn render(
+    problems: &[Problem],
+    files: &BTreeMap<String, String>,
+    directory: &str,
+    colours: bool,
+) -> String {
+    let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
+    let mut sources = Sources::new(files);
+    problems
+        .iter()
+        .map(|problem| {
+            let place = sources.place(problem);
+            let path = match directory {
+                "" => problem.file.clone(),
+                directory => format!("{}/{}", directory.trim_end_matches('/'), problem.file),
+            };
+            renderer.render(&[report(problem, &place, path)]) + "\n\n"
+        })
+        .collect()
+}
+
+fn report<'a>(problem: &'a Problem, place: &Place<'a>, path: String) -> Group<'a> {
+    let level = match problem.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    // One line is enough of the source, and keeps the work small where a list has a million.
+    let caret = AnnotationKind::Primary.span(place.start..place.end).label(&problem.label);
+    let snippet = Snippet::source(place.line).line_start(place.number).path(path).annotation(caret);
+    let group = level.primary_title(&problem.title).element(snippet);
+    match &problem.help {
+        Some(help) => group.element(Level::HELP.message(help)),
+        None => group,
+    }
+}
+
+/// The line a problem stands on, and the part of it that it is about.
+struct Place<'a> {
+    number: usize,
+    line: &'a str,
+    start: usize,
+    end: usize,
+}
+
+/// The texts of the files, with the lines of those that were needed.
+struct Sources<'a> {
+    files: &'a BTreeMap<String, String>,
+    lines: HashMap<&'a str, Lines>,
+}
+
+impl<'a> Sources<'a> {
+    fn new(files: &'a BTreeMap<String, String>) -> Self {
+        Self { files, lines: HashMap::new() }
+    }
+
+    fn place(&mut self, problem: &Problem) -> Place<'a> {
+        let Some((file, text)) = self.files.get_key_value(&problem.file) else {
+            return Place { number: 1, line: "", start: 0, end: 0 };
+        };
+        let lines = self.lines.entry(file).or_insert_with(|| Lines::new(text));
+        // What is missing at the end of a file is shown at the end of its last line.
+        let start = text.floor_char_boundary(problem.span.start.min(text.trim_end().len()));
+        let number = lines.number(start);
+        let line_start = lines.start(number);
+        let line = text[line_start..].lines().next().unwrap_or_default();
+        let within =
+            |offset: usize| line.ceil_char_boundary(offset.saturating_sub(line_start).min(line.len()));
+        let (start, end) = (within(start), within(problem.span.end));
+        Place { number, line, start, end: end.max(start) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

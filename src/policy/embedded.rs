@@ -1,0 +1,75 @@
+//! The files of `policies/`, compiled in: the policy where there is no policy directory, or a file is missing from it.
+
+use std::collections::BTreeMap;
+
+/// Every shipped file: path relative to the policy directory, and text.
+pub const FILES: &[(&str, &str)] = &[
+    ("attachments.toml", include_str!("../../policies/attachments.toml")),
+    ("greylist.toml", include_str!("../../policies/greylist.toml")),
+    ("helo.toml", include_str!("../../policies/helo.toml")),
+    ("recipients.toml", include_str!("../../policies/recipients.toml")),
+    ("scopes.toml", include_str!("../../policies/scopes.toml")),
+];
+
+/// The paths of the shipped files.
+pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(path, _)| *path)
+}
+
+/// The text of a shipped file.
+pub(crate) fn text(path: &str) -> Option<&'static str> {
+    FILES.iter().find(|(shipped, _)| *shipped == path).map(|(_, text)| *text)
+}
+
+/// The shipped policy directory.
+pub fn files() -> BTreeMap<String, String> {
+    FILES.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Policy, Settings, reference};
+    use crate::reason::Check;
+
+    #[test]
+    fn every_check_has_its_shipped_file_as_its_declaration_says() {
+        for check in Check::ALL {
+            let path = format!("{}.toml", check.name());
+            let rendered = reference::render(check);
+            if std::env::var_os("UPDATE_POLICIES").is_some() {
+                let target = format!("{}/policies/{path}", env!("CARGO_MANIFEST_DIR"));
+                std::fs::write(target, rendered).unwrap();
+                continue;
+            }
+            assert!(
+                text(&path) == Some(&rendered),
+                "policies/{path} differs from the settings declared in src/checks/; \
+                 write it anew with UPDATE_POLICIES=1 cargo test --ignore-rust-version --lib policy::embedded"
+            );
+        }
+    }
+
+    #[test]
+    fn the_shipped_files_hold_the_defaults_and_no_problems() {
+        let (policy, warnings) = Policy::load(&files()).unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!(**policy.base(), Settings::default());
+    }
+
+    #[test]
+    fn every_shipped_file_is_compiled_in() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+        let mut found = Vec::new();
+        for directory in ["", "lists"] {
+            let Ok(entries) = std::fs::read_dir(root.join(directory)) else { continue };
+            for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+                found.push(path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+        found.sort();
+        let mut compiled: Vec<&str> = paths().collect();
+        compiled.sort_unstable();
+        assert_eq!(found, compiled);
+    }
+}

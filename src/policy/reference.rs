@@ -1,0 +1,88 @@
+//! Writes the policy file of a check from the declaration of its settings, so that documentation, defaults and shipped files
+//! are one text.
+
+use toml::de::DeValue;
+
+use super::effective::Settings;
+use super::settings::KeyDoc;
+use crate::reason::Check;
+
+/// Lists longer than this are written over several lines.
+const WIDTH: usize = 110;
+
+/// The shipped file of `check`: every setting with its default, its documentation above it.
+pub fn render(check: Check) -> String {
+    let defaults = Settings::default().entries(check);
+    let mut out = comment(Settings::about(check));
+    out.push_str(
+        "#\n# Every setting stands here with its default, which holds as well where the line is missing.\n",
+    );
+    let mut expected = "";
+    for (KeyDoc { key, doc, expected: type_expected }, (_, value)) in
+        Settings::keys(check).iter().zip(defaults)
+    {
+        out.push('\n');
+        out.push_str(&comment(doc));
+        // Said once where one type follows another of its kind.
+        if expected != *type_expected {
+            out.push_str(&format!("# Expected: {type_expected}.\n"));
+            expected = type_expected;
+        }
+        out.push_str(&format!("{key} = {}\n", wrap(key, value)));
+    }
+    out
+}
+
+fn comment(doc: &str) -> String {
+    doc.lines().map(|line| format!("# {}", line.trim()).trim_end().to_owned() + "\n").collect()
+}
+
+fn wrap(key: &str, value: String) -> String {
+    if key.len() + " = ".len() + value.len() <= WIDTH {
+        return value;
+    }
+    let parsed = DeValue::parse(&value).ok();
+    let Some(array) = parsed.as_ref().and_then(|parsed| parsed.get_ref().as_array()) else {
+        return value.clone();
+    };
+    let mut out = "[\n   ".to_owned();
+    let mut column = 3;
+    for entry in array.iter() {
+        let entry = &value[entry.span()];
+        if column > 3 && column + entry.len() + 2 > WIDTH {
+            out.push_str("\n   ");
+            column = 3;
+        }
+        out.push_str(&format!(" {entry},"));
+        column += entry.len() + 2;
+    }
+    out + "\n]"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_starts_with_what_it_is_for_and_documents_each_setting() {
+        let text = render(Check::Helo);
+        assert!(text.starts_with("# Settings of the HELO check.\n#\n# Every setting"), "{text}");
+        let missing = "\n# The client sent no HELO or EHLO name.\n\
+                       # Expected: \"accept\", \"tag\", \"defer\" or \"reject\".\n\
+                       missing = \"reject\"\n";
+        assert!(text.contains(missing), "{text}");
+    }
+
+    #[test]
+    fn long_lists_are_filled_into_lines() {
+        let entries: Vec<String> = (10..40).map(|number| format!("\"ext{number}\"")).collect();
+        let wrapped = wrap("extensions", format!("[{}]", entries.join(", ")));
+        assert_eq!(wrapped.lines().count(), 5);
+        assert!(wrapped.lines().all(|line| line.len() <= WIDTH));
+        assert!(wrapped.starts_with("[\n    \"ext10\", \"ext11\","), "{wrapped}");
+        assert!(wrapped.ends_with("\"ext39\",\n]"), "{wrapped}");
+        let read: toml::Table = format!("extensions = {wrapped}").parse().unwrap();
+        assert_eq!(read["extensions"].as_array().map(Vec::len), Some(30));
+        assert_eq!(wrap("mode", "\"off\"".into()), "\"off\"");
+    }
+}

@@ -1,0 +1,175 @@
+//! Scopes: other settings for some clients, senders or recipients.
+
+mod read;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::effective::Settings;
+use super::lists::{AddressMap, AddressPatterns, HostPatterns, Networks};
+use super::reading::Reading;
+use super::settings::Setting;
+use crate::facts::{Client, Facts, host_name};
+use crate::reason::Check;
+
+pub(super) use read::read;
+
+crate::settings! {
+    /// When a scope holds: all keys that are given must match, of a list one entry is enough.
+    pub struct When {
+        /// The client's address; a local submission counts as 127.0.0.1.
+        client: Option<Networks> = None,
+        /// The client's FCrDNS-verified host name.
+        client_name: Option<HostPatterns> = None,
+        /// The HELO name, verified or not.
+        helo: Option<HostPatterns> = None,
+        /// The reverse-path.
+        sender: Option<AddressPatterns> = None,
+        /// The recipient; a scope that names recipients does not hold where no recipient is judged.
+        recipient: Option<AddressPatterns> = None,
+        /// Whether the client logged in.
+        authenticated: Option<bool> = None,
+        /// Whether the session is encrypted.
+        tls: Option<bool> = None,
+        /// The listener of ours that was asked, by its address in `greylag.toml`.
+        listener: Option<ListenerNames> = None,
+    }
+}
+
+impl When {
+    fn matches(&self, facts: &Facts) -> bool {
+        let connection = &facts.connection;
+        holds(&self.client, |list| client_address(connection.client).is_some_and(|ip| list.contains(ip)))
+            && holds(&self.client_name, |list| {
+                connection.client_name.as_deref().is_some_and(|name| list.contains(name))
+            })
+            && holds(&self.helo, |list| {
+                facts.helo.as_deref().and_then(host_name).is_some_and(|name| list.contains(&name))
+            })
+            && holds(&self.sender, |list| {
+                facts.sender.as_ref().is_some_and(|path| list.contains(path.address()))
+            })
+            && holds(&self.recipient, |list| {
+                facts.recipient.as_ref().is_some_and(|recipient| list.contains(Some(recipient.address())))
+            })
+            && holds(&self.authenticated, |wanted| facts.login.is_some() == *wanted)
+            && holds(&self.tls, |wanted| facts.tls.is_some() == *wanted)
+            && holds(&self.listener, |names| names.0.iter().any(|name| **name == *connection.listener))
+    }
+}
+
+fn holds<T>(key: &Option<T>, test: impl FnOnce(&T) -> bool) -> bool {
+    key.as_ref().is_none_or(test)
+}
+
+fn client_address(client: Client) -> Option<IpAddr> {
+    match client {
+        Client::Ip(address) => Some(address),
+        Client::Local => Some(Ipv4Addr::LOCALHOST.into()),
+        Client::Unknown => None,
+    }
+}
+
+/// Names of listeners, compared as they stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerNames(Vec<String>);
+
+impl Setting for ListenerNames {
+    const EXPECTED: &'static str =
+        "a list of listeners as greylag.toml names them, such as [\"127.0.0.1:10034\"]";
+
+    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
+        let Some(array) = value.get_ref().as_array() else { return reading.wrong(value) };
+        let names = array.iter().map(|entry| match entry.get_ref().as_str() {
+            Some(name) => Some(name.to_owned()),
+            None => reading.wrong::<Self>(entry).and(None),
+        });
+        names.collect::<Option<Vec<String>>>().map(Self)
+    }
+
+    fn show(&self) -> String {
+        toml::Value::from(self.0.clone()).to_string()
+    }
+}
+
+/// One scope.
+#[derive(Debug)]
+pub(super) struct Scope {
+    name: String,
+    when: When,
+    /// The settings it names, with their values in `values`.
+    sets: Vec<(Check, &'static str)>,
+    values: Settings,
+}
+
+/// Scopes with more patterns than these are tested one by one: their own lists are an index already.
+const INDEXED: usize = 100;
+
+/// All scopes in the order of the file. Those that name recipients or senders are found through an index, so that ten thousand
+/// domains with a scope each cost no more than one.
+#[derive(Debug, Default)]
+pub(super) struct Scopes {
+    scopes: Vec<Scope>,
+    by_recipient: AddressMap<Vec<usize>>,
+    by_sender: AddressMap<Vec<usize>>,
+    others: Vec<usize>,
+}
+
+impl Scopes {
+    pub(super) fn new(scopes: Vec<Scope>) -> Self {
+        let mut all = Self::default();
+        for (index, scope) in scopes.iter().enumerate() {
+            let (map, patterns) = match (&scope.when.recipient, &scope.when.sender) {
+                (Some(patterns), _) if patterns.len() <= INDEXED => (&mut all.by_recipient, patterns),
+                (_, Some(patterns)) if patterns.len() <= INDEXED => (&mut all.by_sender, patterns),
+                _ => {
+                    all.others.push(index);
+                    continue;
+                }
+            };
+            patterns.patterns().for_each(|pattern| map.entry(pattern).push(index));
+        }
+        Self { scopes, ..all }
+    }
+
+    /// The scopes that hold for `facts`, by their place in the file.
+    pub(super) fn matching(&self, facts: &Facts) -> Vec<usize> {
+        let mut found = self.others.clone();
+        if let Some(recipient) = &facts.recipient {
+            self.by_recipient.for_each_match(Some(recipient.address()), |scopes| found.extend(scopes));
+        }
+        if let Some(sender) = &facts.sender {
+            self.by_sender.for_each_match(sender.address(), |scopes| found.extend(scopes));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.retain(|index| self.scopes[*index].when.matches(facts));
+        found
+    }
+
+    /// `base` with what the scopes set, the later over the earlier; checks that none touches stay the same `Arc`.
+    pub(super) fn apply(&self, base: &Settings, matching: &[usize]) -> Settings {
+        let mut settings = base.clone();
+        for scope in matching.iter().filter_map(|index| self.scopes.get(*index)) {
+            scope.apply(&mut settings);
+        }
+        settings
+    }
+
+    pub(super) fn name(&self, index: usize) -> Option<&str> {
+        self.scopes.get(index).map(|scope| scope.name.as_str())
+    }
+}
+
+impl Scope {
+    fn apply(&self, settings: &mut Settings) {
+        for (check, key) in &self.sets {
+            settings.copy(*check, key, &self.values);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
