@@ -1,11 +1,191 @@
-//! attachments
+//! Forbidden attachments: what the scan of a message found, and what follows from it.
 
-use crate::policy::Mode;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::content::{Found, Report};
+use crate::facts::Facts;
+use crate::filter::{Fault, Known, Needs, Slot};
+use crate::policy::{ByteSize, Extensions, Mode, Settings};
+use crate::reason::Reason;
+use crate::verdict::{Action, Code, Finding, Outcome, Reply};
 
 crate::settings! {
-    /// Settings of attachments.
+    /// Settings of the attachment check.
     pub struct AttachmentSettings {
         /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run ("off").
         mode: Mode = Mode::Enforce,
+        /// Extensions no attachment may end in, wherever it is: in archives, in attached messages, under any encoding of its name.
+        forbidden_extensions: Extensions = Extensions::from_list(CORE_EXTENSIONS),
+        /// An attachment's name ends in a forbidden extension.
+        forbidden_extension: Action = Action::Reject,
+        /// A container, or what claims to be one, cannot be read, so that nobody can tell what is in it.
+        unreadable_container: Action = Action::Reject,
+        /// An archive entry is encrypted: its name was checked, its content was not.
+        encrypted_entry: Action = Action::Accept,
+        /// An archive inside an encrypted archive: not even the names in it can be checked.
+        encrypted_nested: Action = Action::Reject,
+        /// Archives and messages are nested deeper than `max_depth`.
+        limit_depth: Action = Action::Reject,
+        /// There are more parts than `max_parts` or more archive entries than `max_entries`.
+        limit_entries: Action = Action::Reject,
+        /// The content of archives is larger than `max_inflated`, or takes more work than that allows.
+        limit_bytes: Action = Action::Reject,
+        /// The scan took longer than `scan_time_limit`.
+        scan_timeout: Action = Action::Defer,
+        /// The scan failed by a fault of ours.
+        scan_fault: Action = Action::Defer,
+        /// Archives and attached messages one inside the other, at most (64 is the most that is ever followed).
+        max_depth: NonZeroU32 = at_least_one(8),
+        /// MIME parts in a message, at most.
+        max_parts: NonZeroU32 = at_least_one(10_000),
+        /// Archive entries in a message, at most, in all its archives together.
+        max_entries: NonZeroU32 = at_least_one(50_000),
+        /// Bytes that the archives of a message may inflate to; only archives in archives are inflated, not the files in them.
+        max_inflated: ByteSize = ByteSize::mib(64),
+        /// How long a scan may take.
+        scan_time_limit: Duration = Duration::from_secs(20),
+    }
+}
+
+/// The default of `forbidden_extensions`: the list file that is shipped.
+const CORE_EXTENSIONS: &str = include_str!("../../policies/lists/attachments-core.txt");
+
+const fn at_least_one(number: u32) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(number - 1)
+}
+
+/// Longest path in a reply, in characters.
+const MAX_PATH: usize = 64;
+/// Longest extension in a reply, in characters.
+const MAX_EXTENSION: usize = 20;
+
+/// Asks for a scan once there is a message.
+pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
+    let attachments = &settings.attachments;
+    let is_due = attachments.mode != Mode::Off && facts.message.is_some();
+    let scan = (is_due && known.scan(attachments).is_not_asked()).then(|| attachments.clone());
+    Needs { scan, ..Needs::default() }
+}
+
+/// What the scan says: one finding for each cause, in the order in which they were met.
+pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> {
+    let attachments = &settings.attachments;
+    if attachments.mode == Mode::Off || facts.message.is_none() {
+        return Vec::new();
+    }
+    match known.scan(attachments) {
+        Slot::NotAsked => Vec::new(),
+        Slot::Got(report, _) => findings(report, attachments),
+        Slot::Unknown(fault) => {
+            let reason = match fault {
+                Fault::Timeout => Reason::AttachmentScanTimeout,
+                Fault::Failed(_) => Reason::AttachmentScanFault,
+            };
+            vec![attachments.finding(reason, "", None, fault.to_string())]
+        }
+    }
+}
+
+/// The findings a report leads to under `settings`.
+pub fn findings(report: &Report, settings: &AttachmentSettings) -> Vec<Finding> {
+    let mut firsts: Vec<&Found> = Vec::new();
+    for found in &report.found {
+        if !firsts.iter().any(|first| first.reason == found.reason) {
+            firsts.push(found);
+        }
+    }
+    let finding = |first: &Found| {
+        let same: Vec<&Found> = report.found.iter().filter(|found| found.reason == first.reason).collect();
+        settings.finding(first.reason, &first.path, first.extension.as_deref(), detail(&same))
+    };
+    firsts.into_iter().map(finding).collect()
+}
+
+impl AttachmentSettings {
+    fn finding(&self, reason: Reason, path: &str, extension: Option<&str>, detail: String) -> Finding {
+        let outcome = Outcome::of(self.action(reason), reply(reason, path, extension.unwrap_or_default()));
+        Finding { reason, outcome, detail }
+    }
+
+    /// What is done for a cause; causes of other checks are none of this one's.
+    const fn action(&self, reason: Reason) -> Action {
+        match reason {
+            Reason::AttachmentForbiddenExtension => self.forbidden_extension,
+            Reason::AttachmentUnreadableContainer => self.unreadable_container,
+            Reason::AttachmentEncryptedEntry => self.encrypted_entry,
+            Reason::AttachmentEncryptedNested => self.encrypted_nested,
+            Reason::AttachmentLimitDepth => self.limit_depth,
+            Reason::AttachmentLimitEntries => self.limit_entries,
+            Reason::AttachmentLimitBytes => self.limit_bytes,
+            Reason::AttachmentScanTimeout => self.scan_timeout,
+            Reason::AttachmentScanFault => self.scan_fault,
+            _ => Action::Accept,
+        }
+    }
+}
+
+/// What the sender is told: the file by its path, and what to do about it.
+fn reply(reason: Reason, path: &str, extension: &str) -> Reply {
+    let path = public_path(path);
+    let text = match reason {
+        Reason::AttachmentForbiddenExtension => {
+            let extension = public_text(extension, MAX_EXTENSION);
+            format!(
+                "Forbidden attachment: {path} - files of type {extension} are not accepted, remove it and send again"
+            )
+        }
+        Reason::AttachmentUnreadableContainer => {
+            format!(
+                "Unreadable attachment: {path} - it is damaged or not what its name says, send an intact file"
+            )
+        }
+        Reason::AttachmentEncryptedEntry => {
+            format!("Encrypted attachment: {path} - send it without a password")
+        }
+        Reason::AttachmentEncryptedNested => {
+            format!("Archive inside an encrypted archive: {path} - send it without a password")
+        }
+        Reason::AttachmentLimitDepth => {
+            format!("Attachment nested too deeply: {path} - send it with fewer archives inside each other")
+        }
+        Reason::AttachmentLimitEntries => {
+            "Too many attachments or files in archives - send fewer in one message".to_owned()
+        }
+        Reason::AttachmentLimitBytes => {
+            "Attachments too large to be checked once unpacked - send smaller archives".to_owned()
+        }
+        _ => "Attachments could not be checked, try again later".to_owned(),
+    };
+    let is_ours = matches!(reason, Reason::AttachmentScanTimeout | Reason::AttachmentScanFault);
+    Reply::new(Code::C554, if is_ours { (3, 0) } else { (7, 0) }, &text)
+}
+
+/// A path as replies show it: at most [`MAX_PATH`] safe characters, the middle left out, the end kept.
+fn public_path(path: &str) -> String {
+    if path.is_empty() { "message".to_owned() } else { public_text(path, MAX_PATH) }
+}
+
+fn public_text(text: &str, max: usize) -> String {
+    const GAP: &str = "...";
+    let safe = |c: char| if c == ' ' || (c.is_ascii_graphic() && c != '%') { c } else { '?' };
+    let length = text.chars().count();
+    if length <= max {
+        return text.chars().map(safe).collect();
+    }
+    let head = (max - GAP.len()) / 3;
+    let tail = max - GAP.len() - head;
+    let start = text.chars().take(head).map(safe);
+    start.chain(GAP.chars()).chain(text.chars().skip(length - tail).map(safe)).collect()
+}
+
+/// Where a cause was found, for the log.
+fn detail(found: &[&Found]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<String> =
+        found.iter().take(SHOWN).map(|found| format!("{} ({})", found.path, found.view.name())).collect();
+    match found.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }

@@ -1,19 +1,133 @@
-//! What is inside a message.
+//! What is inside a message: every name of every attachment, through archives and attached messages, and what cannot be looked into.
+//!
+//! No single reading of a message is enough, as mail programs and archivers disagree on damaged and ambiguous ones. So several views
+//! are united: the MIME tree ([`message`]), the raw header lines ([`raw`]), and of a zip its central directory, its local headers
+//! and its Unicode path fields ([`archive`]). All of it is paid from one budget ([`budget`]), and what claims to be a
+//! container but cannot be read is a finding, never clean.
+//!
+//! A scan may call into decoders of foreign crates; whoever runs it should be ready to turn a panic into a fault of the scan.
 
+mod archive;
+mod budget;
+mod filename;
+mod message;
+mod parameters;
+mod raw;
+mod scanner;
+
+use crate::checks::AttachmentSettings;
+use crate::facts::Message;
 use crate::reason::Reason;
+
+pub use budget::Cancel;
+use scanner::{Part, Place, Scanner};
+
+/// Looks for forbidden attachments in a message. Takes time linear in its size, within the limits of `settings`.
+pub fn scan(message: &Message, settings: &AttachmentSettings, cancel: &Cancel) -> Report {
+    let text = message.to_bytes();
+    let mut scanner = Scanner::new(text.len(), settings, cancel);
+    let place = Place::default();
+    let result = message::scan(&mut scanner, &text, &place);
+    scanner.finish(result, &place)
+}
+
+/// Looks for forbidden content in a file, as if it were attached to a message under `name`.
+pub fn scan_file(name: &str, data: &[u8], settings: &AttachmentSettings, cancel: &Cancel) -> Report {
+    let mut scanner = Scanner::new(data.len(), settings, cancel);
+    let place = Place::default();
+    let part = Part { names: &[name.to_owned()], data, is_message: false };
+    let result = scanner.part(&part, &place);
+    scanner.finish(result, &place)
+}
+
+/// What a scan found in a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Everything with a cause, in the order it was met; at most [`MAX_FOUND`] of each cause.
+    pub found: Vec<Found>,
+    /// What is inside the message, each container before its content.
+    pub tree: Vec<Node>,
+    /// Work done, in bytes read, decoded and inflated; the same on every machine.
+    pub work: u64,
+}
+
+/// Things found of one cause that a [`Report`] lists; a message with more of them is refused all the same.
+pub const MAX_FOUND: usize = 32;
 
 /// One thing a scan found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The cause.
     pub reason: Reason,
-    /// Where it was found, from the outermost container inwards: `a.zip/b.zip/evil.exe`.
+    /// Where it was found, from the outermost container inwards: `a.zip/b.zip/evil.exe`. Empty for the message itself.
     pub path: String,
+    /// The forbidden extension in lower case, without dot.
+    pub extension: Option<String>,
+    /// The view that saw it.
+    pub view: View,
 }
 
-/// What a scan found in a message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Everything with a cause, in the order it was met.
-    pub found: Vec<Found>,
+/// A view of a message or archive; the findings of all views count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The MIME structure.
+    Tree,
+    /// Lines that look like MIME header fields, or open a uuencoded or yEnc file, wherever they stand.
+    Raw,
+    /// The central directory of a zip.
+    CentralDirectory,
+    /// A local header of a zip that its central directory does not list, or under another name.
+    LocalHeader,
+    /// The Unicode path field (0x7075) of a zip entry.
+    UnicodePath,
+}
+
+impl View {
+    /// The view's name in log lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tree => "tree",
+            Self::Raw => "raw",
+            Self::CentralDirectory => "central_directory",
+            Self::LocalHeader => "local_header",
+            Self::UnicodePath => "unicode_path",
+        }
+    }
+}
+
+/// A part, an archive or an archive entry, as [`Report::tree`] lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Containers around it: 0 for what is attached to the message itself.
+    pub depth: u32,
+    /// Its name, without control and invisible characters; may be empty.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its size in bytes: decoded for a part, as declared for an archive entry.
+    pub size: u64,
+    /// The causes found at it.
+    pub reasons: Vec<Reason>,
+}
+
+/// What a [`Node`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file that holds nothing else.
+    File,
+    /// An attached message.
+    Message,
+    /// A zip archive, or a file that has one in it.
+    Zip,
+}
+
+impl Kind {
+    /// The kind's name in `greylag scan`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Message => "message",
+            Self::Zip => "zip",
+        }
+    }
 }

@@ -20,7 +20,7 @@ use quick_cache::sync::Cache;
 
 pub use diagnose::{Diagnostic, diagnostics, render};
 pub use effective::Settings;
-pub use lists::{AddressPatterns, HostPatterns, Networks};
+pub use lists::{AddressPatterns, Extensions, HostPatterns, Networks};
 pub use problem::{Problem, Severity};
 pub use reading::Reading;
 pub use scopes::{ListenerNames, When};

@@ -2,6 +2,7 @@
 //! setting names as `"file:lists/NAME.txt"`; `#` starts a comment there.
 
 mod addresses;
+mod extensions;
 mod hosts;
 mod networks;
 
@@ -16,6 +17,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 pub use addresses::{AddressMap, AddressPattern};
+pub use extensions::{Extension, ExtensionSet};
 pub use hosts::{HostPattern, HostSet};
 pub use networks::NetworkSet;
 
@@ -32,6 +34,9 @@ pub type Networks = List<ipnet::IpNet>;
 
 /// Mail addresses and patterns of them, looked up with [`AddressMap::contains`].
 pub type AddressPatterns = List<AddressPattern>;
+
+/// File name extensions, looked up with [`ExtensionSet::contains`].
+pub type Extensions = List<Extension>;
 
 /// What a list may be made of.
 pub trait Entry: Sized + Eq + Hash {

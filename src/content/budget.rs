@@ -1,0 +1,235 @@
+//! What one message may cost to look into: one budget for all its parts, archives and nested messages.
+//!
+//! The budget counts work, not time, so that a mail meets the same limits on every machine. Wall time is the driver's: it sets the
+//! [`Cancel`] flag, which every charge looks at.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::checks::AttachmentSettings;
+use crate::reason::Reason;
+
+/// Work of looking at one part or archive entry, in bytes: about what its names and its node cost.
+const NODE: u64 = 4096;
+/// Work allowed for each byte of the message and each byte that may be inflated. Ordinary mail needs about four: encoding, tree,
+/// raw view and archive listing.
+const WORK_PER_BYTE: u64 = 16;
+/// Deepest nesting whatever the settings say, so that no setting can overflow the stack.
+const DEPTH_CAP: u32 = 64;
+
+/// Tells a running scan to stop. Clones share the flag.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Stops the scan at its next step.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A limit that was reached; it ends the scan. Depth does not, and so is not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Exceeded {
+    #[error("more parts or entries than allowed")]
+    Entries,
+    #[error("more inflated bytes or work than allowed")]
+    Bytes,
+    #[error("out of time")]
+    Cancelled,
+}
+
+impl Exceeded {
+    /// The cause it is reported as.
+    pub(super) const fn reason(self) -> Reason {
+        match self {
+            Self::Entries => Reason::AttachmentLimitEntries,
+            Self::Bytes => Reason::AttachmentLimitBytes,
+            Self::Cancelled => Reason::AttachmentScanTimeout,
+        }
+    }
+}
+
+/// What is left for one message.
+pub(super) struct Budget<'c> {
+    cancel: &'c Cancel,
+    max_depth: u32,
+    parts: u32,
+    entries: u32,
+    inflated: u64,
+    work_limit: u64,
+    work: u64,
+}
+
+impl<'c> Budget<'c> {
+    /// The budget of a message of `size` bytes.
+    pub(super) fn new(size: usize, settings: &AttachmentSettings, cancel: &'c Cancel) -> Self {
+        let (parts, entries) = (settings.max_parts.get(), settings.max_entries.get());
+        let bytes = (size as u64).saturating_add(settings.max_inflated.0);
+        let nodes = u64::from(parts) + u64::from(entries);
+        Self {
+            cancel,
+            max_depth: settings.max_depth.get().min(DEPTH_CAP),
+            parts,
+            entries,
+            inflated: settings.max_inflated.0,
+            work_limit: bytes.saturating_mul(WORK_PER_BYTE).saturating_add(nodes.saturating_mul(NODE)),
+            work: 0,
+        }
+    }
+
+    /// Containers and messages one inside the other, at most.
+    pub(super) const fn max_depth(&self) -> u32 {
+        self.max_depth
+    }
+
+    /// MIME parts that may still come.
+    pub(super) const fn parts_left(&self) -> u32 {
+        self.parts
+    }
+
+    /// Work done so far.
+    pub(super) const fn work_done(&self) -> u64 {
+        self.work
+    }
+
+    /// One MIME part.
+    pub(super) fn part(&mut self) -> Result<(), Exceeded> {
+        self.parts = self.parts.checked_sub(1).ok_or(Exceeded::Entries)?;
+        self.work(NODE)
+    }
+
+    /// One archive entry.
+    pub(super) fn entry(&mut self) -> Result<(), Exceeded> {
+        self.entries = self.entries.checked_sub(1).ok_or(Exceeded::Entries)?;
+        self.work(NODE)
+    }
+
+    /// Work that costs about as much as looking at `bytes` bytes.
+    pub(super) fn work(&mut self, bytes: u64) -> Result<(), Exceeded> {
+        self.work = self.work.saturating_add(bytes);
+        if self.cancel.is_cancelled() {
+            return Err(Exceeded::Cancelled);
+        }
+        if self.work > self.work_limit { Err(Exceeded::Bytes) } else { Ok(()) }
+    }
+
+    /// The reader that every decompressor is read through.
+    pub(super) const fn inflating<R: Read>(&mut self, decoder: R) -> Budgeted<'_, 'c, R> {
+        Budgeted { decoder, budget: self }
+    }
+
+    fn inflate(&mut self, bytes: u64) -> Result<(), Exceeded> {
+        self.inflated = self.inflated.checked_sub(bytes).ok_or(Exceeded::Bytes)?;
+        self.work(bytes)
+    }
+}
+
+/// A decompressor whose output is paid for.
+pub(super) struct Budgeted<'b, 'c, R> {
+    decoder: R,
+    budget: &'b mut Budget<'c>,
+}
+
+/// What came out of a decompressor.
+#[derive(Default)]
+pub(super) struct Inflated {
+    /// The output up to its end or its first error.
+    pub(super) bytes: Vec<u8>,
+    /// Whether it came without an error.
+    pub(super) intact: bool,
+}
+
+impl<R: Read> Budgeted<'_, '_, R> {
+    /// Everything up to `limit` bytes; data that cannot be decoded ends it early.
+    pub(super) fn up_to(self, limit: u64) -> Result<Inflated, Exceeded> {
+        let mut bytes = Vec::new();
+        let intact = match self.take(limit).read_to_end(&mut bytes) {
+            Ok(_) => true,
+            Err(error) => match error.downcast::<Exceeded>() {
+                Ok(exceeded) => return Err(exceeded),
+                Err(_) => false,
+            },
+        };
+        Ok(Inflated { bytes, intact })
+    }
+}
+
+impl<R: Read> Read for Budgeted<'_, '_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.decoder.read(out)?;
+        self.budget.inflate(read as u64).map_err(io::Error::other)?;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::ByteSize;
+    use std::num::NonZeroU32;
+
+    fn settings() -> AttachmentSettings {
+        AttachmentSettings {
+            max_parts: NonZeroU32::new(2).unwrap(),
+            max_entries: NonZeroU32::new(3).unwrap(),
+            max_inflated: ByteSize(100),
+            ..AttachmentSettings::default()
+        }
+    }
+
+    #[test]
+    fn each_limit_has_its_cause() {
+        let cancel = Cancel::default();
+        let mut budget = Budget::new(0, &settings(), &cancel);
+        assert_eq!((budget.max_depth(), budget.parts_left()), (8, 2));
+        assert_eq!((budget.part(), budget.part(), budget.part()), (Ok(()), Ok(()), Err(Exceeded::Entries)));
+        assert_eq!((budget.entry(), budget.entry(), budget.entry()), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(budget.entry(), Err(Exceeded::Entries));
+        assert_eq!(budget.work(u64::MAX), Err(Exceeded::Bytes));
+    }
+
+    #[test]
+    fn output_is_paid_for_as_it_comes() {
+        let cancel = Cancel::default();
+        let mut budget = Budget::new(0, &settings(), &cancel);
+        let inflated = budget.inflating(io::repeat(b'x')).up_to(60).unwrap();
+        assert_eq!((inflated.bytes.len(), inflated.intact), (60, true));
+        let inflated = budget.inflating(io::repeat(b'x').take(40)).up_to(u64::MAX).unwrap();
+        assert_eq!((inflated.bytes.len(), inflated.intact), (40, true));
+        assert_eq!(budget.inflating(io::repeat(b'x')).up_to(1).err(), Some(Exceeded::Bytes));
+        assert_eq!(budget.work_done(), 100);
+    }
+
+    #[test]
+    fn a_decoder_that_fails_keeps_what_it_gave() {
+        struct Broken(bool);
+        impl Read for Broken {
+            fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+                if std::mem::replace(&mut self.0, true) {
+                    return Err(io::Error::other("corrupt"));
+                }
+                out[..3].copy_from_slice(b"abc");
+                Ok(3)
+            }
+        }
+        let cancel = Cancel::default();
+        let inflated = Budget::new(0, &settings(), &cancel).inflating(Broken(false)).up_to(u64::MAX).unwrap();
+        assert_eq!((inflated.bytes.as_slice(), inflated.intact), (b"abc".as_slice(), false));
+    }
+
+    #[test]
+    fn a_cancelled_scan_stops_at_its_next_step() {
+        let cancel = Cancel::default();
+        let mut budget = Budget::new(1000, &settings(), &cancel);
+        assert_eq!(budget.work(1), Ok(()));
+        cancel.clone().cancel();
+        assert_eq!(budget.work(1), Err(Exceeded::Cancelled));
+        assert_eq!(budget.inflating(io::repeat(0)).up_to(u64::MAX).err(), Some(Exceeded::Cancelled));
+    }
+}

@@ -1,0 +1,186 @@
+//! The file names a `Content-*` field can give to anyone: mail programs disagree on damaged parameters, so every reading counts.
+//!
+//! RFC 2045 §5.1 (syntax), RFC 2183 (`filename`), RFC 2231 (continuations, charsets), RFC 2047 (not allowed here, yet common).
+//! Decoding is left to [`super::filename`]: percent and encoded words are readings of a name, like its other disguises.
+
+use std::collections::BTreeMap;
+
+/// Longest parameter name that is looked at, in bytes.
+const MAX_KEY: usize = 80;
+/// How far behind a closing quote a value may go on, in bytes.
+const MAX_TAIL: usize = 1024;
+
+/// Every name in the field `value` (bytes after the colon, folded or not), each as written.
+pub(super) fn names(value: &[u8]) -> Vec<String> {
+    let value: Vec<u8> = value.iter().copied().filter(|byte| *byte != b'\r').collect();
+    let mut names = Vec::new();
+    let mut sections: BTreeMap<Vec<u8>, Vec<(u32, Vec<u8>)>> = BTreeMap::new();
+    let mut at = 0;
+    while let Some(equals) = value[at..].iter().position(|byte| *byte == b'=') {
+        let key = key_at_end(&value[at..at + equals]);
+        at += equals + 1;
+        if !is_name(&key) {
+            continue;
+        }
+        let (readings, end) = readings(&value[at..]);
+        at += end;
+        if let Some(first) = readings.first()
+            && let Some((base, index)) = section(&key)
+        {
+            sections.entry(base.to_vec()).or_default().push((index, first.clone()));
+        }
+        names.extend(readings);
+    }
+    for mut parts in sections.into_values().filter(|parts| parts.len() > 1) {
+        names.push(joined(&parts));
+        if !parts.is_sorted_by_key(|(index, _)| *index) {
+            parts.sort_by_key(|(index, _)| *index);
+            names.push(joined(&parts));
+        }
+    }
+    names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+/// The parameter name before an equals sign, in lower case, without a comment behind it.
+fn key_at_end(before: &[u8]) -> Vec<u8> {
+    let mut before = before[before.len().saturating_sub(MAX_KEY)..].trim_ascii_end();
+    while before.ends_with(b")")
+        && let Some(open) = before.iter().rposition(|byte| *byte == b'(')
+    {
+        before = before[..open].trim_ascii_end();
+    }
+    let ends_key = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b';' | b',' | b'"' | b')');
+    let start = before.iter().rposition(ends_key).map_or(0, |at| at + 1);
+    before[start..].to_ascii_lowercase()
+}
+
+/// Whether a parameter of this name may name a file: `name`, `filename`, `filename*0*`, `x-name`, `file`.
+fn is_name(key: &[u8]) -> bool {
+    key.windows(4).any(|window| window == b"name") || key.starts_with(b"file")
+}
+
+/// Name and number of an RFC 2231 §3 section: `filename*1*` is 1 of `filename`.
+fn section(key: &[u8]) -> Option<(&[u8], u32)> {
+    let star = key.iter().position(|byte| *byte == b'*')?;
+    let digits = key[star + 1..].split(|byte| *byte == b'*').next()?;
+    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some((&key[..star], number))
+}
+
+fn joined(sections: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    sections.iter().flat_map(|(_, value)| value).copied().collect()
+}
+
+/// What may be the value that `rest` begins with, and where it ends under the first of the readings.
+fn readings(rest: &[u8]) -> (Vec<Vec<u8>>, usize) {
+    let space = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let start = space + comment(&rest[space..]);
+    let value = &rest[start..];
+    let (mut readings, end) = if value.starts_with(b"\"") { quoted(value) } else { token(value) };
+    readings.retain(|reading| !reading.is_empty());
+    (readings, start + end)
+}
+
+/// Length of the comment and the space after it that `rest` begins with, 0 where there is none.
+fn comment(rest: &[u8]) -> usize {
+    if !rest.starts_with(b"(") {
+        return 0;
+    }
+    let close = rest.iter().take(MAX_KEY).position(|byte| *byte == b')');
+    close.map_or(0, |close| {
+        let after = &rest[close + 1..];
+        close + 1 + after.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
+    })
+}
+
+/// A quoted string: unescaped; as written where it has escapes; up to the semicolon where more follows the closing quote.
+fn quoted(value: &[u8]) -> (Vec<Vec<u8>>, usize) {
+    let mut unescaped = Vec::new();
+    let mut end = 1;
+    while let Some(&byte) = value.get(end) {
+        match byte {
+            b'"' => break,
+            b'\\' => {
+                unescaped.extend(value.get(end + 1));
+                end += 2;
+            }
+            byte => {
+                unescaped.push(byte);
+                end += 1;
+            }
+        }
+    }
+    let end = end.min(value.len());
+    let written = &value[1..end];
+    let after = &value[(end + 1).min(value.len())..];
+    let after = &after[..after.len().min(MAX_TAIL)];
+    let mut readings = vec![unescaped];
+    if written.contains(&b'\\') {
+        readings.push(written.to_vec());
+    }
+    let tail = &after[..after.iter().position(|byte| *byte == b';').unwrap_or(after.len())];
+    if !tail.trim_ascii().is_empty() {
+        readings.push([written, tail].concat().into_iter().filter(|byte| *byte != b'"').collect());
+    }
+    (readings, (end + 1).min(value.len()))
+}
+
+/// An unquoted value: up to the semicolon, and up to the first space.
+fn token(value: &[u8]) -> (Vec<Vec<u8>>, usize) {
+    let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
+    let whole = value[..end].trim_ascii();
+    let first = whole.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    let mut readings = vec![whole.to_vec()];
+    if first.len() < whole.len() {
+        readings.push(first.to_vec());
+    }
+    (readings, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reading_of_a_parameter_is_given() {
+        for (value, expected) in [
+            ("attachment; filename=\"evil.exe\"", vec!["evil.exe"]),
+            ("attachment; filename=evil.exe", vec!["evil.exe"]),
+            ("attachment; filename=\r\n \"evil.exe\"", vec!["evil.exe"]),
+            ("attachment; filename\r\n =\"evil.exe\"", vec!["evil.exe"]),
+            ("attachment filename=\"evil.exe\"", vec!["evil.exe"]),
+            ("filename=\"evil.exe\"", vec!["evil.exe"]),
+            ("attachment; filename = evil.exe ; x=y", vec!["evil.exe"]),
+            ("attachment; filename=\"evil.exe", vec!["evil.exe"]),
+            ("attachment; filename=\"ok.txt\"; filename=\"evil.exe\"", vec!["ok.txt", "evil.exe"]),
+            ("application/x; name=\"a\\\"b.exe\"", vec!["a\"b.exe", "a\\\"b.exe"]),
+            ("attachment; filename*=utf-8''evil%2Eexe", vec!["utf-8''evil%2Eexe"]),
+            (
+                "attachment; filename*1=\".exe\"; filename*0=\"evil\"",
+                vec![".exe", "evil", ".exeevil", "evil.exe"],
+            ),
+            (
+                "attachment; filename*0*=utf-8''ev; filename*1*=il%2; filename*2*=Eexe",
+                vec!["utf-8''ev", "il%2", "Eexe", "utf-8''evil%2Eexe"],
+            ),
+            ("attachment; FileName(c)=(d) evil.exe", vec!["evil.exe"]),
+            ("attachment; name=ev.txt name=evil.exe", vec!["ev.txt name=evil.exe", "ev.txt"]),
+            ("attachment; filename=\"a\" \"b.exe\"", vec!["a", "a b.exe"]),
+            ("attachment; x:y=1; filename=evil.exe", vec!["evil.exe"]),
+            ("text/plain; charset=utf-8; boundary=\"a=b\"", vec![]),
+            ("attachment; filename=", vec![]),
+            ("attachment; filename=\"", vec![]),
+            ("", vec![]),
+        ] {
+            assert_eq!(names(value.as_bytes()), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn time_grows_with_length_only() {
+        for unit in ["name=", "name=\"", "f1*1=x;", "name=a\\\"", "name=(", "\\", "name=\"a\" b c=", "a="] {
+            let value = unit.repeat(2_500_000 / unit.len());
+            assert!(names(value.as_bytes()).len() <= value.len() / 2, "{unit}");
+        }
+    }
+}

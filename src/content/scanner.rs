@@ -1,0 +1,180 @@
+//! The state of one scan, and what is done with each thing that has a name and content.
+
+use std::collections::HashSet;
+
+use super::archive::{self, zip};
+use super::budget::{Budget, Cancel, Exceeded};
+use super::filename::{self, Content};
+use super::{Found, Kind, MAX_FOUND, Node, Report, View, message};
+use crate::checks::AttachmentSettings;
+use crate::policy::Extensions;
+use crate::reason::Reason;
+
+/// Longest path in bytes; a longer one loses its outermost containers.
+const MAX_PATH: usize = 1024;
+
+/// A container, or the message itself.
+#[derive(Clone, Default)]
+pub(super) struct Place {
+    /// Path of the container, empty for the message itself.
+    path: String,
+    /// Containers around its content.
+    pub(super) depth: u32,
+}
+
+impl Place {
+    /// The container `name` in this one.
+    pub(super) fn child(&self, name: &str) -> Self {
+        Self { path: self.path_of(name), depth: self.depth + 1 }
+    }
+
+    /// The path of `name` in this container.
+    pub(super) fn path_of(&self, name: &str) -> String {
+        let path = match (self.path.is_empty(), name.is_empty()) {
+            (true, _) => name.to_owned(),
+            (false, true) => self.path.clone(),
+            (false, false) => format!("{}/{name}", self.path),
+        };
+        path[path.ceil_char_boundary(path.len().saturating_sub(MAX_PATH))..].to_owned()
+    }
+}
+
+/// A leaf of the MIME tree, or a file, or an archive entry that is worth opening.
+pub(super) struct Part<'p> {
+    /// All its names; the first is shown.
+    pub(super) names: &'p [String],
+    /// Its decoded content.
+    pub(super) data: &'p [u8],
+    /// Whether its type says that it is a message.
+    pub(super) is_message: bool,
+}
+
+/// One scan.
+pub(super) struct Scanner<'s> {
+    pub(super) budget: Budget<'s>,
+    extensions: &'s Extensions,
+    report: Report,
+    /// Names that were judged with their content, so that the raw view need not judge them without it.
+    judged: HashSet<String>,
+}
+
+impl<'s> Scanner<'s> {
+    /// A scan of `size` bytes.
+    pub(super) fn new(size: usize, settings: &'s AttachmentSettings, cancel: &'s Cancel) -> Self {
+        Self {
+            budget: Budget::new(size, settings, cancel),
+            extensions: &settings.forbidden_extensions,
+            report: Report::default(),
+            judged: HashSet::new(),
+        }
+    }
+
+    /// The report of a scan that ended with `result`; a limit reached is the last thing found.
+    pub(super) fn finish(mut self, result: Result<(), Exceeded>, place: &Place) -> Report {
+        if let Err(exceeded) = result {
+            self.found(exceeded.reason(), place.path.clone(), None, View::Tree);
+        }
+        self.report.work = self.budget.work_done();
+        self.report
+    }
+
+    /// Judges the names of a part, then looks into it.
+    pub(super) fn part(&mut self, part: &Part<'_>, place: &Place) -> Result<(), Exceeded> {
+        let size = part.data.len() as u64;
+        self.budget.work(size)?;
+        let name = part.names.first().map_or("", String::as_str);
+        let kind = archive::kind(name, part.data, part.is_message);
+        self.node(place, name, kind, size);
+        self.names(
+            part.names,
+            Content::Known { prefix: archive::prefix(part.data), size },
+            place,
+            View::Tree,
+        );
+        self.open(kind, name, part.data, place)
+    }
+
+    /// Looks into a container under its own depth; a plain file holds nothing.
+    pub(super) fn open(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        data: &[u8],
+        place: &Place,
+    ) -> Result<(), Exceeded> {
+        let shown = filename::shown(name);
+        let inside = match (kind, shown.as_str()) {
+            (Kind::File, _) => return Ok(()),
+            (kind, "") => place.child(kind.name()),
+            (_, name) => place.child(name),
+        };
+        if !self.enter(&inside) {
+            return Ok(());
+        }
+        match kind {
+            Kind::Message => message::scan(self, data, &inside),
+            Kind::Zip | Kind::File => zip::scan(self, name, data, &inside),
+        }
+    }
+
+    /// Whether `inside` may be looked into; if not, that is a finding, told once at the outermost such container.
+    pub(super) fn enter(&mut self, inside: &Place) -> bool {
+        let max_depth = self.budget.max_depth();
+        if inside.depth == max_depth + 1 {
+            self.too_deep(inside.path.clone());
+        }
+        inside.depth <= max_depth
+    }
+
+    /// Something nested too deeply to be looked into.
+    pub(super) fn too_deep(&mut self, path: String) {
+        self.found(Reason::AttachmentLimitDepth, path, None, View::Tree);
+    }
+
+    /// Lists something in the tree; findings that follow are its.
+    pub(super) fn node(&mut self, place: &Place, name: &str, kind: Kind, size: u64) {
+        let name = filename::shown(name);
+        self.report.tree.push(Node { depth: place.depth, name, kind, size, reasons: Vec::new() });
+    }
+
+    /// Judges the names of one thing; one finding is enough.
+    pub(super) fn names(&mut self, names: &[String], content: Content<'_>, place: &Place, view: View) {
+        let mut forbidden = None;
+        for name in names.iter().filter(|name| filename::may_have_extension(name)) {
+            if view == View::Tree {
+                self.judged.insert(name.clone());
+            }
+            forbidden = forbidden.or_else(|| filename::forbidden(name, content, self.extensions));
+        }
+        if let Some(found) = forbidden {
+            let path = place.path_of(&found.name);
+            self.found(Reason::AttachmentForbiddenExtension, path, Some(found.extension), view);
+        }
+    }
+
+    /// Judges a name of the raw view, unless it was judged before with the content it belongs to.
+    pub(super) fn raw_name(&mut self, name: &str, place: &Place) {
+        if !self.judged.contains(name) {
+            self.names(&[name.to_owned()], Content::Unknown, place, View::Raw);
+        }
+    }
+
+    /// A container that claims to be one and cannot be read.
+    pub(super) fn unreadable(&mut self, path: String, view: View) {
+        self.found(Reason::AttachmentUnreadableContainer, path, None, view);
+    }
+
+    /// Something found.
+    pub(super) fn found(&mut self, reason: Reason, path: String, extension: Option<String>, view: View) {
+        if let Some(node) = self.report.tree.last_mut()
+            && !node.reasons.contains(&reason)
+        {
+            node.reasons.push(reason);
+        }
+        let found = Found { reason, path, extension, view };
+        let same = self.report.found.iter().filter(|other| other.reason == reason).count();
+        if same < MAX_FOUND && !self.report.found.contains(&found) {
+            self.report.found.push(found);
+        }
+    }
+}
