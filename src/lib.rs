@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod checks;
+pub mod cli;
 pub mod content;
 pub mod delegation;
 pub mod dns;

@@ -189,3 +189,153 @@ fn detail(found: &[&Found]) -> String {
         more => format!("{} and {more} more", shown.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::View;
+    use crate::facts::Message;
+    use crate::policy::{CheckSettings, Reading};
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    fn found(reason: Reason, path: &str, extension: Option<&str>) -> Found {
+        Found { reason, path: path.to_owned(), extension: extension.map(str::to_owned), view: View::Tree }
+    }
+
+    fn reply_to(found: Found) -> String {
+        let report = Report { found: vec![found], ..Report::default() };
+        let findings = findings(&report, &AttachmentSettings::default());
+        findings[0].outcome.reply().map_or_else(String::new, Reply::to_string)
+    }
+
+    #[test]
+    fn the_sender_reads_which_file_and_what_to_do() {
+        for (reason, expected) in [
+            (
+                Reason::AttachmentForbiddenExtension,
+                "554 5.7.0 Forbidden attachment: a.zip/b.zip/evil.exe - files of type exe are not accepted, remove it and send again",
+            ),
+            (
+                Reason::AttachmentUnreadableContainer,
+                "554 5.7.0 Unreadable attachment: a.zip/b.zip/evil.exe - it is damaged or not what its name says, send an intact file",
+            ),
+            (
+                Reason::AttachmentEncryptedNested,
+                "554 5.7.0 Archive inside an encrypted archive: a.zip/b.zip/evil.exe - send it without a password",
+            ),
+            (
+                Reason::AttachmentLimitDepth,
+                "554 5.7.0 Attachment nested too deeply: a.zip/b.zip/evil.exe - send it with fewer archives inside each other",
+            ),
+            (
+                Reason::AttachmentLimitEntries,
+                "554 5.7.0 Too many attachments or files in archives - send fewer in one message",
+            ),
+            (
+                Reason::AttachmentLimitBytes,
+                "554 5.7.0 Attachments too large to be checked once unpacked - send smaller archives",
+            ),
+            (Reason::AttachmentScanTimeout, "451 4.3.0 Attachments could not be checked, try again later"),
+            (Reason::AttachmentEncryptedEntry, ""),
+        ] {
+            let extension = (reason == Reason::AttachmentForbiddenExtension).then_some("exe");
+            assert_eq!(reply_to(found(reason, "a.zip/b.zip/evil.exe", extension)), expected);
+        }
+    }
+
+    #[test]
+    fn every_reply_fits_and_is_safe() {
+        let path = format!("{}/\u{202e}\r\n%s{}.exe", "a".repeat(500), "\u{e9}".repeat(500));
+        for reason in Reason::ALL {
+            let reply = reply(*reason, &path, &"x".repeat(300));
+            assert!(reply.text().len() < crate::verdict::MAX_TEXT, "{reason}: {reply}");
+            assert!(!reply.text().contains('%'), "{reply}");
+        }
+        let reply = reply(Reason::AttachmentForbiddenExtension, &path, "exe");
+        let expected = format!("Forbidden attachment: {}...{}.exe - ", "a".repeat(20), "?".repeat(37));
+        assert!(reply.text().starts_with(&expected), "{reply}");
+        assert_eq!(public_path(""), "message");
+    }
+
+    #[test]
+    fn each_cause_is_one_finding_with_the_action_set_for_it() {
+        let report = Report {
+            found: (0..7)
+                .map(|n| found(Reason::AttachmentForbiddenExtension, &format!("{n}.exe"), Some("exe")))
+                .chain([found(Reason::AttachmentEncryptedEntry, "a.zip/b.txt", None)])
+                .collect(),
+            ..Report::default()
+        };
+        let settings =
+            AttachmentSettings { forbidden_extension: Action::Quarantine, ..AttachmentSettings::default() };
+        let findings = findings(&report, &settings);
+        let got: Vec<_> =
+            findings.iter().map(|f| (f.reason, f.outcome.action(), f.detail.as_str())).collect();
+        assert_eq!(
+            got,
+            [
+                (
+                    Reason::AttachmentForbiddenExtension,
+                    Action::Quarantine,
+                    "0.exe (tree), 1.exe (tree), 2.exe (tree), 3.exe (tree), 4.exe (tree) and 2 more"
+                ),
+                (Reason::AttachmentEncryptedEntry, Action::Accept, "a.zip/b.txt (tree)"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_scan_is_asked_for_once_and_only_when_there_is_a_message() {
+        let settings = Settings::default();
+        let mut facts = Facts::default();
+        let mut known = Known::default();
+        assert!(needs(&facts, &settings, &known).is_empty());
+        assert_eq!(judge(&facts, &settings, &known), []);
+
+        facts.message = Some(Message::default());
+        let asked = needs(&facts, &settings, &known).scan.unwrap();
+        assert!(Arc::ptr_eq(&asked, &settings.attachments));
+        assert_eq!(judge(&facts, &settings, &known), []);
+
+        for (slot, expected) in [
+            (Slot::Got(Arc::new(Report::default()), Duration::ZERO), None),
+            (Slot::Unknown(Fault::Timeout), Some((Reason::AttachmentScanTimeout, Action::Defer))),
+            (
+                Slot::Unknown(Fault::Failed("panic".into())),
+                Some((Reason::AttachmentScanFault, Action::Defer)),
+            ),
+        ] {
+            known.scans = vec![(Arc::clone(&settings.attachments), slot)];
+            assert!(needs(&facts, &settings, &known).is_empty());
+            let findings = judge(&facts, &settings, &known);
+            assert_eq!(findings.first().map(|f| (f.reason, f.outcome.action())), expected);
+            let replies: Vec<_> =
+                findings.iter().filter_map(|f| f.outcome.reply()).map(Reply::to_string).collect();
+            assert!(replies.iter().all(|reply| !reply.contains("panic")), "{replies:?}");
+        }
+
+        let off = AttachmentSettings { mode: Mode::Off, ..AttachmentSettings::default() };
+        let settings = Settings { attachments: Arc::new(off), ..Settings::default() };
+        assert!(needs(&facts, &settings, &Known::default()).is_empty());
+    }
+
+    #[test]
+    fn the_shipped_policy_file_is_the_default() {
+        let text = include_str!("../../policies/attachments.toml");
+        let table = toml::de::DeTable::parse(text).unwrap();
+        let list = ("lists/attachments-core.txt".to_owned(), CORE_EXTENSIONS.to_owned());
+        let files = BTreeMap::from([list]);
+        let mut problems = Vec::new();
+        let mut reading = Reading { file: "attachments.toml", files: &files, problems: &mut problems };
+        let mut read = AttachmentSettings { mode: Mode::Off, ..AttachmentSettings::default() };
+        for (key, value) in table.get_ref() {
+            assert!(read.set(key.get_ref(), value, &mut reading), "{key:?}");
+        }
+        assert_eq!(problems, []);
+        assert_eq!(read, AttachmentSettings::default());
+        let keys: Vec<&str> = AttachmentSettings::KEYS.iter().map(|doc| doc.key).collect();
+        let missing: Vec<_> = keys.iter().filter(|key| !table.get_ref().contains_key(**key)).collect();
+        assert_eq!(missing, [&""; 0]);
+    }
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// Longest parameter name that is looked at, in bytes.
 const MAX_KEY: usize = 80;
 /// How far behind a closing quote a value may go on, in bytes.
-const MAX_TAIL: usize = 1024;
+const MAX_TAIL: usize = 160;
 
 /// Every name in the field `value` (bytes after the colon, folded or not), each as written.
 pub(super) fn names(value: &[u8]) -> Vec<String> {
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn time_grows_with_length_only() {
         for unit in ["name=", "name=\"", "f1*1=x;", "name=a\\\"", "name=(", "\\", "name=\"a\" b c=", "a="] {
-            let value = unit.repeat(2_500_000 / unit.len());
+            let value = unit.repeat(400_000 / unit.len());
             assert!(names(value.as_bytes()).len() <= value.len() / 2, "{unit}");
         }
     }

@@ -1,0 +1,221 @@
+//! `greylag scan FILE…`: what the attachment check makes of messages and files, and what is inside them.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::checks::AttachmentSettings;
+use crate::checks::attachments::findings;
+use crate::content::{self, Cancel, Node, Report};
+use crate::facts::Message;
+use crate::verdict::{Action, Finding, Verdict};
+
+/// Arguments of `greylag scan`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Messages (.eml), or files to be judged as if they were attached to one.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Write JSON, one object a line for each file.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a scan of files ended, from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Nothing that would be refused or held.
+    Clean,
+    /// Something would be refused or held.
+    Forbidden,
+    /// A file could not be read.
+    Unreadable,
+}
+
+impl Outcome {
+    /// The exit code: 0, 1, or 66 (`EX_NOINPUT` of sysexits.h).
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Forbidden => 1,
+            Self::Unreadable => 66,
+        }
+    }
+}
+
+/// Scans each file under `settings`, writes what is in it to `out`, and files that cannot be read to `errors`. The outcome is the
+/// worst of all files. Fails only when `out` or `errors` cannot be written.
+pub fn run(
+    args: &Args,
+    settings: &AttachmentSettings,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> io::Result<Outcome> {
+    let mut worst = Outcome::Clean;
+    for file in &args.files {
+        let outcome = match std::fs::read(file) {
+            Err(error) => {
+                writeln!(errors, "greylag scan: cannot read {}: {error}", file.display())?;
+                Outcome::Unreadable
+            }
+            Ok(data) => {
+                let report = scan(file, &data, settings);
+                let verdict = verdict(&report, settings);
+                if args.json {
+                    writeln!(out, "{}", as_json(file, &report, &verdict))?;
+                } else {
+                    write_text(out, file, &report, &verdict)?;
+                }
+                if verdict.action() >= Action::Quarantine { Outcome::Forbidden } else { Outcome::Clean }
+            }
+        };
+        worst = worst.max(outcome);
+    }
+    Ok(worst)
+}
+
+fn scan(file: &Path, data: &[u8], settings: &AttachmentSettings) -> Report {
+    let cancel = Cancel::default();
+    let is_message = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("eml"));
+    if is_message {
+        return content::scan(&Message::from_bytes(data), settings, &cancel);
+    }
+    let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    content::scan_file(&name, data, settings, &cancel)
+}
+
+fn verdict(report: &Report, settings: &AttachmentSettings) -> Verdict {
+    let mut findings = findings(report, settings);
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.outcome.action()));
+    Verdict { findings, would: Vec::new() }
+}
+
+fn write_text(out: &mut dyn Write, file: &Path, report: &Report, verdict: &Verdict) -> io::Result<()> {
+    writeln!(out, "{}: {}", file.display(), verdict.action().name())?;
+    for node in &report.tree {
+        write_node(out, node)?;
+    }
+    for Finding { reason, outcome, detail } in &verdict.findings {
+        writeln!(out, "  {reason} -> {}: {}", outcome.action().name(), printable(detail))?;
+    }
+    match verdict.reply() {
+        Some(reply) => writeln!(out, "  reply: {reply}"),
+        None => Ok(()),
+    }
+}
+
+fn write_node(out: &mut dyn Write, node: &Node) -> io::Result<()> {
+    let indent = 2 + 2 * node.depth as usize;
+    let name = if node.name.is_empty() { "(unnamed)".to_owned() } else { printable(&node.name) };
+    write!(out, "{:indent$}{name} ({}, {} bytes)", "", node.kind.name(), node.size)?;
+    for reason in &node.reasons {
+        write!(out, " {reason}")?;
+    }
+    writeln!(out)
+}
+
+/// Text from a message as a terminal may show it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+fn as_json(file: &Path, report: &Report, verdict: &Verdict) -> Value {
+    let found = report.found.iter().map(|found| {
+        json!({
+            "reason": found.reason.code(),
+            "path": found.path,
+            "extension": found.extension,
+            "view": found.view.name(),
+        })
+    });
+    let tree = report.tree.iter().map(|node| {
+        json!({
+            "depth": node.depth,
+            "name": node.name,
+            "kind": node.kind.name(),
+            "size": node.size,
+            "reasons": node.reasons.iter().map(|reason| reason.code()).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "file": OsStr::to_string_lossy(file.as_os_str()),
+        "action": verdict.action().name(),
+        "reply": verdict.reply().map(ToString::to_string),
+        "found": found.collect::<Vec<_>>(),
+        "tree": tree.collect::<Vec<_>>(),
+        "work": report.work,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAIL: &[u8] = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nHi\r\n--b\r\n\
+        Content-Disposition: attachment; filename=evil.exe\r\n\r\nMZ\r\n--b--\r\n";
+
+    fn scanned(files: &[(&str, &[u8])], json: bool) -> (Outcome, String, String) {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, data) in files {
+            std::fs::write(directory.path().join(name), data).unwrap();
+        }
+        let files = files.iter().map(|(name, _)| directory.path().join(name)).collect();
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let args = Args { files, json };
+        let outcome = run(&args, &AttachmentSettings::default(), &mut out, &mut errors).unwrap();
+        let place = format!("{}/", directory.path().display());
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&place, "");
+        (outcome, text(out), text(errors))
+    }
+
+    #[test]
+    fn a_message_is_shown_as_a_tree_with_its_verdict() {
+        let (outcome, out, _) = scanned(&[("mail.eml", MAIL)], false);
+        assert_eq!(
+            out,
+            "mail.eml: reject\n\
+            \x20 (unnamed) (file, 2 bytes)\n\
+            \x20 evil.exe (file, 2 bytes) attachment.forbidden_extension\n\
+            \x20 attachment.forbidden_extension -> reject: evil.exe (tree)\n\
+            \x20 reply: 554 5.7.0 Forbidden attachment: evil.exe - files of type exe are not accepted, remove it and send again\n"
+        );
+        assert_eq!(outcome.exit_code(), 1);
+    }
+
+    #[test]
+    fn a_file_is_judged_by_its_own_name() {
+        let (outcome, out, _) = scanned(&[("a.scr", b"x"), ("b.txt", b"x")], false);
+        assert!(
+            out.starts_with("a.scr: reject\n  a.scr (file, 1 bytes) attachment.forbidden_extension\n"),
+            "{out}"
+        );
+        assert!(out.ends_with("b.txt: accept\n  b.txt (file, 1 bytes)\n"), "{out}");
+        assert_eq!(outcome, Outcome::Forbidden);
+        assert_eq!(scanned(&[("b.txt", b"x")], false).0.exit_code(), 0);
+    }
+
+    #[test]
+    fn json_has_one_object_a_file() {
+        let (_, out, _) = scanned(&[("mail.eml", MAIL), ("b.txt", b"x")], true);
+        let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["action"], "reject");
+        assert_eq!(
+            lines[0]["found"][0],
+            json!({"reason": "attachment.forbidden_extension", "path": "evil.exe", "extension": "exe", "view": "tree"})
+        );
+        assert_eq!((&lines[1]["action"], &lines[1]["reply"]), (&json!("accept"), &Value::Null));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_an_error_and_the_others_are_scanned() {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let args = Args { files: vec!["/nonexistent/a.eml".into()], json: false };
+        let outcome = run(&args, &AttachmentSettings::default(), &mut out, &mut errors).unwrap();
+        assert_eq!((outcome.exit_code(), out), (66, Vec::new()));
+        let text = String::from_utf8(errors).unwrap();
+        assert!(text.starts_with("greylag scan: cannot read /nonexistent/a.eml: "), "{text}");
+    }
+}
