@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod checks;
 pub mod cli;
+pub mod config;
 pub mod content;
 pub mod delegation;
 pub mod dns;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use super::problem::{Lines, Problem, Severity};
@@ -57,9 +57,10 @@ pub fn render(
         .iter()
         .map(|problem| {
             let place = sources.place(problem);
-            let path = match directory {
-                "" => problem.file.clone(),
-                directory => format!("{}/{}", directory.trim_end_matches('/'), problem.file),
+            let path = match (directory.trim_end_matches('/'), problem.file.as_str()) {
+                ("", file) => file.to_owned(),
+                (directory, "") => directory.to_owned(),
+                (directory, file) => format!("{directory}/{file}"),
             };
             renderer.render(&[report(problem, &place, path)]) + "\n\n"
         })
@@ -73,8 +74,12 @@ fn report<'a>(problem: &'a Problem, place: &Place<'a>, path: String) -> Group<'a
     };
     // One line is enough of the source, and keeps the work small where a list has a million.
     let caret = AnnotationKind::Primary.span(place.start..place.end).label(&problem.label);
-    let snippet = Snippet::source(place.line).line_start(place.number).path(path).annotation(caret);
-    let group = level.primary_title(&problem.title).element(snippet);
+    let title = level.primary_title(&problem.title);
+    let group = match place.line {
+        // Nothing to point at: the file is missing, unreadable or empty.
+        "" => title.element(Origin::path(path)),
+        line => title.element(Snippet::source(line).line_start(place.number).path(path).annotation(caret)),
+    };
     match &problem.help {
         Some(help) => group.element(Level::HELP.message(help)),
         None => group,

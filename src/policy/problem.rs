@@ -96,19 +96,22 @@ impl Lines {
     }
 }
 
-/// The candidate that needs the fewest edits (insert, delete, replace, swap neighbours), at most one for every three letters.
+/// The candidate that needs the fewest edits (insert, delete, replace, swap neighbours): at most one for every three letters, or
+/// any number where one is the beginning of the other.
 pub(crate) fn closest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     const LONGEST: usize = 64;
     if typed.len() > LONGEST {
         return None;
     }
     let typed = typed.to_lowercase();
-    let edits = (typed.chars().count() / 3).max(1);
+    let letters = typed.chars().count();
+    let edits = (letters / 3).max(1);
+    let begins = |candidate: &str| candidate.starts_with(&typed) || typed.starts_with(candidate);
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= LONGEST)
         .map(|candidate| (strsim::damerau_levenshtein(&typed, candidate), candidate))
-        .filter(|(distance, _)| *distance <= edits)
+        .filter(|(distance, candidate)| *distance <= edits || letters >= 3 && begins(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -134,6 +137,9 @@ mod tests {
             ("mod", Some("mode")),
             ("baned_name", Some("banned_names")),
             ("banned-names", Some("banned_names")),
+            ("miss", Some("missing")),
+            ("modes_of_all_checks", Some("mode")),
+            ("mi", None),
             ("quarantine", None),
             ("", None),
         ] {

@@ -66,7 +66,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Reads a word that is one of `choices`.
-    pub(super) fn choice<T: Setting + Copy>(
+    pub(crate) fn choice<T: Setting + Copy>(
         &mut self,
         value: &Spanned<DeValue<'_>>,
         choices: &[(&'static str, T)],

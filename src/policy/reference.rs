@@ -4,7 +4,7 @@
 use toml::de::DeValue;
 
 use super::effective::Settings;
-use super::settings::KeyDoc;
+use super::settings::{CheckSettings, KeyDoc};
 use crate::reason::Check;
 
 /// Lists longer than this are written over several lines.
@@ -12,21 +12,27 @@ const WIDTH: usize = 110;
 
 /// The shipped file of `check`: every setting with its default, its documentation above it.
 pub fn render(check: Check) -> String {
-    let defaults = Settings::default().entries(check);
-    let mut out = comment(Settings::about(check));
+    write(Settings::about(check), Settings::keys(check), Settings::default().entries(check))
+}
+
+/// The same for settings that are none of a check.
+pub fn render_settings<S: CheckSettings>() -> String {
+    write(S::ABOUT, S::KEYS, S::default().entries())
+}
+
+fn write(about: &str, keys: &[KeyDoc], defaults: Vec<(&str, String)>) -> String {
+    let mut out = comment(about);
     out.push_str(
         "#\n# Every setting stands here with its default, which holds as well where the line is missing.\n",
     );
-    let mut expected = "";
-    for (KeyDoc { key, doc, expected: type_expected }, (_, value)) in
-        Settings::keys(check).iter().zip(defaults)
-    {
+    let mut last = "";
+    for (KeyDoc { key, doc, expected }, (_, value)) in keys.iter().zip(defaults) {
         out.push('\n');
         out.push_str(&comment(doc));
-        // Said once where one type follows another of its kind.
-        if expected != *type_expected {
-            out.push_str(&format!("# Expected: {type_expected}.\n"));
-            expected = type_expected;
+        // Said once for neighbours of one type.
+        if last != *expected {
+            out.push_str(&format!("# Expected: {expected}.\n"));
+            last = expected;
         }
         out.push_str(&format!("{key} = {}\n", wrap(key, value)));
     }

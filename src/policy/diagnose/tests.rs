@@ -2,6 +2,7 @@
 //! `--- path` and their text, and after `--- says` the message.
 
 use super::*;
+use crate::config::Config;
 use crate::policy::Policy;
 
 const MISTAKES: &str = include_str!("mistakes.txt");
@@ -25,7 +26,12 @@ fn mistakes() -> impl Iterator<Item = Mistake> {
 }
 
 fn problems(files: &BTreeMap<String, String>) -> Vec<Problem> {
-    Policy::load(files).map_or_else(|problems| problems, |(_, warnings)| warnings)
+    match files.get_key_value("greylag.toml") {
+        Some((file, text)) => {
+            Config::load(file, text).map_or_else(|problems| problems, |(_, warnings)| warnings)
+        }
+        None => Policy::load(files).map_or_else(|problems| problems, |(_, warnings)| warnings),
+    }
 }
 
 #[test]

@@ -21,7 +21,11 @@ impl Entry for Extension {
         }
         if let Some((_, last)) = bare.rsplit_once('.') {
             let bad = BadEntry::new("has a dot in it: an extension is what follows the last dot of a name");
-            return Err(if last.is_empty() { bad } else { bad.with_help(format!("the extension is {last}")) });
+            return Err(if last.is_empty() {
+                bad
+            } else {
+                bad.with_help(format!("the extension is {last}"))
+            });
         }
         let odd = |c: &char| matches!(c, '/' | '\\' | '*' | ':') || c.is_whitespace() || c.is_control();
         match bare.chars().find(odd) {

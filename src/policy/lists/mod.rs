@@ -259,6 +259,11 @@ impl<E: Entry> Gathering<E> {
     }
 }
 
+/// `text` as [`crate::facts::host_name`] writes it, where it can be the name of a host.
+pub(crate) fn host_name_checked(text: &str) -> Option<String> {
+    hosts::parse_name(text).ok()
+}
+
 fn is_list(path: &str) -> bool {
     let name = path.strip_prefix("lists/").and_then(|name| name.strip_suffix(".txt"));
     name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
