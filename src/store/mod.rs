@@ -51,6 +51,6 @@ pub trait Store: Send + Sync + Debug {
 pub struct Stats {
     /// Records of triplets that wait for their retry.
     pub unproven: u64,
-    /// Records of proven pairs and triplets.
+    /// Records of proven pairs and triplets; on disk, those renewed within the last second count twice.
     pub proven: u64,
 }

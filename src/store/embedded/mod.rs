@@ -98,10 +98,12 @@ impl State {
         let generations = journal::generations(directory)?;
         let mut damaged = Vec::new();
         for (_, path) in &generations {
+            let mut proofs = Vec::new();
             let end = replay(path, &hash_key, |write| match write {
                 Write::Unproven(key, record) => unproven.lock(key.shard()).insert(key, record, now),
-                Write::Proven(key, record) => proven.put(key, record),
+                Write::Proven(key, record) => proofs.push((key, record)),
             })?;
+            proofs.into_iter().try_for_each(|(key, record)| proven.restore(key, record))?;
             if let End::Damaged(at) = end {
                 damaged.push((path.as_path(), at));
             }

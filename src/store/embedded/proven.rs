@@ -105,6 +105,14 @@ impl ProvenRecords {
         }
     }
 
+    /// Takes a record of the journal, unless the database has it already.
+    pub(super) fn restore(&self, key: Key, record: Proven) -> Result<(), StoreFault> {
+        if self.get(&key)?.is_none_or(|present| present.expires < record.expires) {
+            self.put(key, record);
+        }
+        Ok(())
+    }
+
     /// The records that wait for the database.
     pub(super) fn waiting(&self) -> Vec<(Key, Proven)> {
         let pairs =
