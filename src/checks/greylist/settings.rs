@@ -1,0 +1,288 @@
+//! The settings of greylisting.
+
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::policy::{Mode, Reading, Setting};
+use crate::store::IdentityKind;
+
+crate::settings! {
+    /// Greylisting: an unknown (client, sender, recipient) is deferred with "451 4.7.1 Greylisted, try again in N seconds".
+    /// Mail servers come again; most bots do not, and those that do meet fresher block lists. Authenticated clients, local
+    /// submissions, and mail to postmaster and abuse are never greylisted.
+    pub struct GreylistSettings {
+        /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run
+        /// ("off"). In monitor mode attempts are recorded all the same, so that nothing jumps on the day it is enforced.
+        mode: Mode = Mode::Enforce,
+        /// How long an unknown client has to wait. An early retry is deferred again, and never restarts the clock. Many mail
+        /// servers try again after three to five minutes.
+        min_delay: Duration = Duration::from_secs(120),
+        /// How long after its first attempt a client may come again. Later than that counts as a first attempt.
+        retry_window: Duration = Duration::from_secs(48 * 3600),
+        /// How long a client that came again stays known after its last mail. 36 days outlast a monthly newsletter.
+        pass_ttl: Duration = Duration::from_secs(36 * 86_400),
+        /// What a client is known by. "network": its network, by the two settings below, so that another host of the same
+        /// server farm may retry. "address": its exact address. An attempt counts under each that is listed, and one is enough.
+        client_identity: ClientIdentities = ClientIdentities(vec![IdentityKind::Network]),
+        /// Size of the network an IPv4 client belongs to, as a prefix length from 8 to 32.
+        ipv4_prefix: Ipv4Prefix = Ipv4Prefix(24),
+        /// Size of the network an IPv6 client belongs to, as a prefix length from 16 to 128.
+        ipv6_prefix: Ipv6Prefix = Ipv6Prefix(64),
+        /// After one proper retry the (client, sender) pair passes for every recipient. Without it, each recipient of a mail to
+        /// many is greylisted on its own, and such a mail needs many attempts.
+        promote_pairs: bool = true,
+        /// Mail with the null sender <>, such as bounces: "greylist" it like any other, or "exempt" it.
+        null_sender: NullSender = NullSender::Greylist,
+        /// When the greylist store fails: "accept" the recipient, or "defer" it.
+        on_store_failure: OnStoreFailure = OnStoreFailure::Accept,
+    }
+}
+
+impl GreylistSettings {
+    /// Settings that are each allowed, but make no sense together: key, and what is wrong with it.
+    pub fn conflicts(&self) -> Vec<(&'static str, &'static str)> {
+        let mut found = Vec::new();
+        if self.retry_window <= self.min_delay {
+            found.push(("retry_window", "must be longer than min_delay, or no retry ever comes in time"));
+        }
+        if self.pass_ttl <= self.min_delay {
+            found.push((
+                "pass_ttl",
+                "must be longer than min_delay, or clients are forgotten as soon as they pass",
+            ));
+        }
+        found
+    }
+}
+
+/// What a client is known by, strongest first; never empty, each at most once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientIdentities(Vec<IdentityKind>);
+
+impl ClientIdentities {
+    const NAMES: [(&'static str, IdentityKind); 2] =
+        [("network", IdentityKind::Network), ("address", IdentityKind::Address)];
+
+    /// These kinds; `None` if there are none, or one is there twice.
+    pub fn new(mut kinds: Vec<IdentityKind>) -> Option<Self> {
+        kinds.sort_unstable();
+        let is_set = kinds.is_sorted_by(|one, next| one < next);
+        (is_set && !kinds.is_empty()).then_some(Self(kinds))
+    }
+
+    /// The kinds of identities.
+    pub fn kinds(&self) -> &[IdentityKind] {
+        &self.0
+    }
+}
+
+impl Setting for ClientIdentities {
+    const EXPECTED: &'static str =
+        "a list of \"network\" and \"address\", each at most once, such as [\"network\"]";
+
+    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
+        let Some(array) = value.get_ref().as_array() else { return reading.wrong(value) };
+        let mut kinds = Vec::with_capacity(array.len());
+        for entry in array.iter() {
+            match named(&Self::NAMES, entry) {
+                Some(kind) => kinds.push(kind),
+                None => return reading.wrong(entry),
+            }
+        }
+        Self::new(kinds).or_else(|| reading.wrong(value))
+    }
+
+    fn show(&self) -> String {
+        let names: Vec<&str> = self.0.iter().map(|kind| name_of(&Self::NAMES, *kind)).collect();
+        format!("{names:?}")
+    }
+}
+
+/// Length of an IPv4 network prefix, from 8 to 32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4Prefix(u8);
+
+impl Ipv4Prefix {
+    /// This length, if it is in range.
+    pub fn new(length: u8) -> Option<Self> {
+        (8..=32).contains(&length).then_some(Self(length))
+    }
+
+    /// The length in bits.
+    pub const fn length(self) -> u8 {
+        self.0
+    }
+}
+
+impl Setting for Ipv4Prefix {
+    const EXPECTED: &'static str = "a prefix length from 8 to 32, such as 24";
+
+    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
+        whole_number(value).and_then(Self::new).or_else(|| reading.wrong(value))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// Length of an IPv6 network prefix, from 16 to 128.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6Prefix(u8);
+
+impl Ipv6Prefix {
+    /// This length, if it is in range.
+    pub fn new(length: u8) -> Option<Self> {
+        (16..=128).contains(&length).then_some(Self(length))
+    }
+
+    /// The length in bits.
+    pub const fn length(self) -> u8 {
+        self.0
+    }
+}
+
+impl Setting for Ipv6Prefix {
+    const EXPECTED: &'static str = "a prefix length from 16 to 128, such as 64";
+
+    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
+        whole_number(value).and_then(Self::new).or_else(|| reading.wrong(value))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// What to do with mail that has the null sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NullSender {
+    /// Greylist it like any other.
+    Greylist,
+    /// Let it pass.
+    Exempt,
+}
+
+impl NullSender {
+    const NAMES: [(&'static str, Self); 2] = [("greylist", Self::Greylist), ("exempt", Self::Exempt)];
+}
+
+impl Setting for NullSender {
+    const EXPECTED: &'static str = "\"greylist\" or \"exempt\"";
+
+    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
+        named(&Self::NAMES, value).or_else(|| reading.wrong(value))
+    }
+
+    fn show(&self) -> String {
+        format!("{:?}", name_of(&Self::NAMES, *self))
+    }
+}
+
+/// What to do with a recipient when the store has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStoreFailure {
+    /// Let it pass.
+    Accept,
+    /// Refuse it for now.
+    Defer,
+}
+
+impl OnStoreFailure {
+    const NAMES: [(&'static str, Self); 2] = [("accept", Self::Accept), ("defer", Self::Defer)];
+}
+
+impl Setting for OnStoreFailure {
+    const EXPECTED: &'static str = "\"accept\" or \"defer\"";
+
+    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
+        named(&Self::NAMES, value).or_else(|| reading.wrong(value))
+    }
+
+    fn show(&self) -> String {
+        format!("{:?}", name_of(&Self::NAMES, *self))
+    }
+}
+
+fn named<T: Copy>(names: &[(&'static str, T)], value: &Spanned<DeValue<'_>>) -> Option<T> {
+    let text = value.get_ref().as_str()?;
+    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
+}
+
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
+    names.iter().find(|(_, named)| *named == value).map_or("", |(name, _)| name)
+}
+
+fn whole_number(value: &Spanned<DeValue<'_>>) -> Option<u8> {
+    let number = value.get_ref().as_integer()?;
+    u8::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::CheckSettings;
+    use std::collections::BTreeMap;
+    use toml::de::DeTable;
+
+    fn read(text: &str) -> (GreylistSettings, Vec<String>) {
+        let (files, mut problems) = (BTreeMap::new(), Vec::new());
+        let mut reading = Reading { file: "greylist.toml", files: &files, problems: &mut problems };
+        let mut settings = GreylistSettings::default();
+        for (key, value) in DeTable::parse(text).unwrap().get_ref().iter() {
+            assert!(settings.set(key.get_ref(), value, &mut reading), "{}", key.get_ref());
+        }
+        (settings, problems.into_iter().map(|problem| problem.label).collect())
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for (line, expected) in [
+            ("ipv4_prefix = 7", Ipv4Prefix::EXPECTED),
+            ("ipv4_prefix = 33", Ipv4Prefix::EXPECTED),
+            ("ipv4_prefix = \"24\"", Ipv4Prefix::EXPECTED),
+            ("ipv6_prefix = 15", Ipv6Prefix::EXPECTED),
+            ("ipv6_prefix = 129", Ipv6Prefix::EXPECTED),
+            ("ipv6_prefix = -64", Ipv6Prefix::EXPECTED),
+            ("client_identity = []", ClientIdentities::EXPECTED),
+            ("client_identity = \"network\"", ClientIdentities::EXPECTED),
+            ("client_identity = [\"network\", \"network\"]", ClientIdentities::EXPECTED),
+            ("client_identity = [\"spf\"]", ClientIdentities::EXPECTED),
+            ("null_sender = true", NullSender::EXPECTED),
+            ("on_store_failure = \"reject\"", OnStoreFailure::EXPECTED),
+        ] {
+            assert_eq!(
+                read(line),
+                (GreylistSettings::default(), vec![format!("expected {expected}")]),
+                "{line}"
+            );
+        }
+        let (settings, labels) =
+            read("ipv4_prefix = 32\nipv6_prefix = 1_28\nclient_identity = [\"address\", \"network\"]");
+        assert_eq!((settings.ipv4_prefix, settings.ipv6_prefix), (Ipv4Prefix(32), Ipv6Prefix(128)));
+        assert_eq!(settings.client_identity.show(), "[\"network\", \"address\"]");
+        assert_eq!(labels, Vec::<String>::new());
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_together_are_told() {
+        assert_eq!(GreylistSettings::default().conflicts(), []);
+        let (settings, _) = read("min_delay = \"1h\"\nretry_window = \"1h\"\npass_ttl = \"30m\"");
+        let keys: Vec<&str> = settings.conflicts().iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, ["retry_window", "pass_ttl"]);
+    }
+
+    #[test]
+    fn the_shipped_file_has_every_setting_at_its_default() {
+        let text = include_str!("../../../policies/greylist.toml");
+        assert_eq!(read(text), (GreylistSettings::default(), vec![]));
+        let written = |line: &str| {
+            line.split_once(" = ").filter(|_| !line.starts_with('#')).map(|(key, _)| key.to_owned())
+        };
+        let keys: Vec<String> = text.lines().filter_map(written).collect();
+        let expected: Vec<&str> = GreylistSettings::KEYS.iter().map(|doc| doc.key).collect();
+        assert_eq!(keys, expected);
+    }
+}
