@@ -1,0 +1,283 @@
+//! What every store does, whatever it is made of.
+
+use std::sync::Barrier;
+use std::time::Duration;
+
+use greylag::store::{Answer, Attempt, EmbeddedStore, MemoryStore, Rules, Stats, Store};
+
+use super::{
+    CAPACITY, KNOWN_PAIR, KNOWN_TRIPLET, RULES, at, attempt, first_seen, matured, peek, record, too_early,
+    wait_for,
+};
+
+/// Runs each scenario over each store.
+macro_rules! suite {
+    ($($scenario:ident,)+) => {
+        mod memory {
+            $(#[test]
+            fn $scenario() {
+                let store = super::MemoryStore::new(super::CAPACITY).unwrap();
+                super::$scenario(&store);
+            })+
+        }
+
+        mod embedded {
+            $(#[test]
+            fn $scenario() {
+                let directory = tempfile::tempdir().unwrap();
+                let store = super::EmbeddedStore::open(directory.path(), super::CAPACITY, super::at(0)).unwrap();
+                super::$scenario(&store);
+            })+
+        }
+    };
+}
+
+suite! {
+    a_triplet_matures_by_its_retry,
+    an_early_retry_waits_the_rest,
+    the_retry_window_ends,
+    a_proven_pair_passes_for_every_recipient,
+    without_promotion_only_the_triplet_passes,
+    a_proof_slides_with_its_use_and_ends_without,
+    another_host_of_one_identity_may_retry,
+    a_clock_set_back_loses_no_first_attempt,
+    fields_are_told_apart,
+    peeking_writes_nothing,
+    attempts_from_many_threads_keep_the_earliest_time,
+    threads_on_many_triplets_lose_none,
+    records_are_counted,
+}
+
+fn run(store: &dyn Store, steps: &[(Attempt, u64, Answer)]) {
+    for (step, (attempt, seconds, answer)) in steps.iter().enumerate() {
+        assert_eq!(record(store, attempt, at(*seconds)), *answer, "step {step}: {attempt:?}");
+    }
+}
+
+fn a_triplet_matures_by_its_retry(store: &dyn Store) {
+    let a = || attempt("192.0.2.0/24", "a@sender.test", "r@example.test");
+    run(store, &[(a(), 0, first_seen()), (a(), 300, matured(300)), (a(), 301, KNOWN_PAIR)]);
+}
+
+fn an_early_retry_waits_the_rest(store: &dyn Store) {
+    let a = || attempt("192.0.2.0/24", "", "r@example.test");
+    run(
+        store,
+        &[
+            (a(), 0, first_seen()),
+            (a(), 1, too_early(119)),
+            (a(), 119, too_early(1)),
+            (a(), 120, matured(120)),
+        ],
+    );
+}
+
+fn the_retry_window_ends(store: &dyn Store) {
+    let a = || attempt("192.0.2.0/24", "a@sender.test", "r@example.test");
+    let b = || attempt("192.0.2.0/24", "b@sender.test", "r@example.test");
+    let window = RULES.retry_window.as_secs();
+    run(
+        store,
+        &[
+            (a(), 0, first_seen()),
+            (b(), 0, first_seen()),
+            (a(), window, matured(window)),
+            (b(), window + 1, first_seen()),
+            (b(), window + 2, too_early(119)),
+        ],
+    );
+}
+
+fn a_proven_pair_passes_for_every_recipient(store: &dyn Store) {
+    let to = |recipient| attempt("192.0.2.0/24", "a@sender.test", recipient);
+    run(
+        store,
+        &[
+            (to("r1"), 0, first_seen()),
+            (to("r2"), 0, first_seen()),
+            (to("r1"), 120, matured(120)),
+            (to("r2"), 120, KNOWN_PAIR),
+            (to("r3"), 120, KNOWN_PAIR),
+            (attempt("192.0.2.0/24", "b@sender.test", "r1"), 120, first_seen()),
+            (attempt("198.51.100.0/24", "a@sender.test", "r1"), 120, first_seen()),
+        ],
+    );
+}
+
+fn without_promotion_only_the_triplet_passes(store: &dyn Store) {
+    let rules = Rules { promote_pairs: false, ..RULES };
+    let to = |recipient| Attempt { rules, ..attempt("192.0.2.0/24", "a@sender.test", recipient) };
+    run(
+        store,
+        &[
+            (to("r1"), 0, first_seen()),
+            (to("r1"), 120, matured(120)),
+            (to("r2"), 120, first_seen()),
+            (to("r1"), 121, KNOWN_TRIPLET),
+        ],
+    );
+}
+
+fn a_proof_slides_with_its_use_and_ends_without(store: &dyn Store) {
+    let a = || attempt("192.0.2.0/24", "a@sender.test", "r@example.test");
+    let ttl = RULES.pass_ttl.as_secs();
+    run(
+        store,
+        &[
+            (a(), 0, first_seen()),
+            (a(), 120, matured(120)),
+            (a(), ttl, KNOWN_PAIR),
+            (a(), 2 * ttl, KNOWN_PAIR),
+            (a(), 3 * ttl + 1, first_seen()),
+        ],
+    );
+}
+
+fn another_host_of_one_identity_may_retry(store: &dyn Store) {
+    let from = |clients| attempt(clients, "a@pool.test", "r@example.test");
+    run(
+        store,
+        &[
+            (from("pool.test 192.0.2.0/24"), 0, first_seen()),
+            (from("pool.test 198.51.100.0/24"), 120, matured(120)),
+            (from("pool.test 203.0.113.0/24"), 121, KNOWN_PAIR),
+            (from("198.51.100.0/24"), 130, too_early(110)),
+            (from("192.0.2.0/24"), 130, matured(130)),
+        ],
+    );
+}
+
+fn a_clock_set_back_loses_no_first_attempt(store: &dyn Store) {
+    let a = || attempt("192.0.2.0/24", "a@sender.test", "r@example.test");
+    run(
+        store,
+        &[
+            (a(), 1_000, first_seen()),
+            (a(), 10, too_early(120)),
+            (a(), 1_000, matured(990)),
+            (a(), 0, KNOWN_PAIR),
+        ],
+    );
+}
+
+fn fields_are_told_apart(store: &dyn Store) {
+    let long = "x".repeat(5_000);
+    for (client, sender, recipient) in [
+        ("a", "b", "c"),
+        ("ab", "", "c"),
+        ("a", "bc", ""),
+        ("a", "", "bc"),
+        ("a", "b\0", "c"),
+        ("a", "b", "\0c"),
+        ("a", "\u{fc}", "\u{1F980}"),
+        ("a", long.as_str(), long.as_str()),
+    ] {
+        assert_eq!(record(store, &attempt(client, sender, recipient), at(0)), first_seen());
+    }
+}
+
+fn peeking_writes_nothing(store: &dyn Store) {
+    let a = attempt("192.0.2.0/24", "a@sender.test", "r@example.test");
+    assert_eq!(peek(store, &a, at(0)), first_seen());
+    assert_eq!(peek(store, &a, at(120)), first_seen());
+    assert_eq!(record(store, &a, at(200)), first_seen());
+    assert_eq!(peek(store, &a, at(320)), matured(120));
+    assert_eq!(peek(store, &a, at(330)), matured(130));
+    assert_eq!(record(store, &a, at(330)), matured(130));
+    let end = 330 + RULES.pass_ttl.as_secs();
+    assert_eq!(peek(store, &a, at(end)), KNOWN_PAIR);
+    assert_eq!(peek(store, &a, at(end + 1)), first_seen());
+}
+
+fn attempts_from_many_threads_keep_the_earliest_time(store: &dyn Store) {
+    for round in 0..20 {
+        let a = attempt("pool.test 192.0.2.0/24", &format!("{round}@sender.test"), "r@example.test");
+        let barrier = Barrier::new(8);
+        let first = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|thread| {
+                    let (a, barrier) = (&a, &barrier);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        record(store, a, at(1_000 + 7 * thread % 8))
+                    })
+                })
+                .collect();
+            let answers = threads.into_iter().map(|thread| thread.join().unwrap());
+            answers.filter(|answer| *answer == first_seen()).count()
+        });
+        assert_eq!(first, 1, "one of them was the first");
+        assert_eq!(peek(store, &a, at(1_119)), too_early(1));
+        assert_eq!(peek(store, &a, at(1_120)), matured(120));
+    }
+}
+
+fn threads_on_many_triplets_lose_none(store: &dyn Store) {
+    let triplet = |thread: u32, n: u32| {
+        attempt("192.0.2.0/24", &format!("{thread}@sender.test"), &format!("{n}@r.test"))
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                for n in 0..200 {
+                    assert_eq!(record(store, &triplet(thread, n), at(n.into())), first_seen());
+                }
+            });
+        }
+    });
+    for thread in 0..4 {
+        for n in 0..200 {
+            assert_eq!(peek(store, &triplet(thread, n), at(u64::from(n) + 119)), too_early(1));
+        }
+    }
+}
+
+fn records_are_counted(store: &dyn Store) {
+    for n in 0..10 {
+        record(store, &attempt("192.0.2.0/24", "a@sender.test", &format!("{n}@r.test")), at(0));
+    }
+    assert_eq!(wait_for(store.stats()).unwrap(), Stats { unproven: 10, proven: 0 });
+    record(store, &attempt("192.0.2.0/24", "a@sender.test", "0@r.test"), at(120));
+    assert_eq!(wait_for(store.stats()).unwrap(), Stats { unproven: 10, proven: 1 });
+}
+
+#[test]
+fn a_full_store_lets_the_oldest_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let memory = MemoryStore::new(640).unwrap();
+    let embedded = EmbeddedStore::open(directory.path(), 640, at(0)).unwrap();
+    for store in [&memory as &dyn Store, &embedded] {
+        let triplet = |n: u32| attempt("192.0.2.0/24", "a@sender.test", &format!("{n}@r.test"));
+        (0..10_000).for_each(|n| assert_eq!(record(store, &triplet(n), at(0)), first_seen()));
+        assert_eq!(wait_for(store.stats()).unwrap().unproven, 640);
+        assert_eq!(peek(store, &triplet(9_999), at(60)), too_early(60));
+        assert_eq!(peek(store, &triplet(0), at(60)), first_seen());
+    }
+}
+
+#[test]
+fn a_closed_store_on_disk_takes_no_more_and_opens_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b) = (attempt("A", "a", "r"), attempt("A", "b", "r"));
+    let store = EmbeddedStore::open(directory.path(), CAPACITY, at(0)).unwrap();
+    record(&store, &a, at(0));
+    record(&store, &a, at(120));
+    record(&store, &b, at(120));
+    wait_for(store.close()).unwrap();
+    wait_for(store.close()).unwrap();
+    assert_eq!(wait_for(store.attempt(&a, at(121))).unwrap_err().to_string(), "the store is closed");
+    drop(store);
+    let store = EmbeddedStore::open(directory.path(), CAPACITY, at(130)).unwrap();
+    assert_eq!(peek(&store, &a, at(130)), KNOWN_PAIR);
+    assert_eq!(peek(&store, &b, at(130)), too_early(110));
+    assert_eq!(wait_for(store.stats()).unwrap().proven, 1);
+}
+
+#[test]
+fn waits_are_in_milliseconds() {
+    let store = MemoryStore::new(CAPACITY).unwrap();
+    let a = attempt("A", "a", "r");
+    record(&store, &a, at(0));
+    let answer = record(&store, &a, at(1).plus(Duration::from_millis(1)));
+    assert_eq!(answer, Answer::TooEarly { wait: Duration::from_millis(118_999) });
+}
