@@ -9,7 +9,7 @@ use crate::policy::Extensions;
 /// Readings of one name that are looked at; more come from hostile names only.
 const MAX_READINGS: usize = 64;
 /// Bytes of a name that are looked at from each end.
-const MAX_NAME: usize = 2048;
+pub(super) const MAX_NAME: usize = 1024;
 /// Bytes of a name that are kept for reports.
 const MAX_SHOWN: usize = 255;
 /// Extensions that only say how the file in it is packed.
@@ -49,6 +49,12 @@ pub(super) fn forbidden(name: &str, content: Content<'_>, extensions: &Extension
         })?;
         Some(Forbidden { name: shown(&reading), extension })
     })
+}
+
+/// Work of judging a name, in bytes: a name of plain characters has one reading, others may have all.
+pub(super) fn work(name: &str) -> u64 {
+    let length = name.len() as u64;
+    if is_plain_name(name) { length } else { length.min(2 * MAX_NAME as u64) * MAX_READINGS as u64 }
 }
 
 /// The extension of the plain reading of `name`, in lower case, empty where it has none.
@@ -109,7 +115,7 @@ fn is_web_site(reading: &str, content: Content<'_>) -> bool {
 
 /// The name itself, then every other reading of it, each once.
 fn readings(name: &str) -> Vec<String> {
-    if name.len() <= MAX_NAME && name.bytes().all(is_plain) {
+    if is_plain_name(name) {
         return vec![name.to_owned()];
     }
     let (head, tail) = ends(name);
@@ -126,6 +132,11 @@ fn readings(name: &str) -> Vec<String> {
         next += 1;
     }
     readings
+}
+
+/// Whether the name has only one reading.
+fn is_plain_name(name: &str) -> bool {
+    name.len() <= MAX_NAME && name.bytes().all(is_plain)
 }
 
 /// Bytes that mean the same to everyone.
@@ -167,6 +178,9 @@ fn derived(reading: &str) -> Vec<String> {
 
 /// Compatibility characters folded (NFKC), every kind of full stop a dot, invisible and control characters gone.
 fn normalised(name: &str) -> String {
+    if name.is_ascii() {
+        return name.chars().filter(|c| !c.is_control()).collect();
+    }
     let dots = |c| if matches!(c, '\u{3002}' | '\u{ff61}') { '.' } else { c };
     name.chars().filter(|c| !is_invisible(*c)).map(dots).nfkc().filter(|c| !c.is_control()).collect()
 }

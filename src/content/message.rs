@@ -52,7 +52,8 @@ fn tree<'m>(
         scanner.budget.part()?;
         let place = places.get(part.message().id() as usize).cloned().unwrap_or_default();
         let names = names(&part);
-        if part.flags().contains(PartFlags::LIMIT_REACHED) && !cut_short {
+        let is_cut = part.flags().contains(PartFlags::LIMIT_REACHED) && !cut_short;
+        if is_cut && place.depth <= scanner.budget.max_depth() {
             scanner.too_deep(place.path_of(names.first().map_or("", String::as_str)));
         }
         match part.kind() {
@@ -61,7 +62,7 @@ fn tree<'m>(
                 scanner.node(&place, name, Kind::Message, inner.raw().len() as u64);
                 let prefix = super::archive::prefix(inner.raw());
                 let content = Content::Known { prefix, size: inner.raw().len() as u64 };
-                scanner.names(&names, content, &place, View::Tree);
+                scanner.names(&names, content, &place, View::Tree)?;
                 let inside = place.child(if name.is_empty() { Kind::Message.name() } else { name });
                 scanner.enter(&inside);
                 if matches!(inner.source(), Source::Decoded(id) if id == part.id()) {
@@ -74,7 +75,7 @@ fn tree<'m>(
             }
             PartKind::Multipart => {
                 let content = Content::Known { prefix: &[], size: part.raw_body().len() as u64 };
-                scanner.names(&names, content, &place, View::Tree);
+                scanner.names(&names, content, &place, View::Tree)?;
             }
             PartKind::Text | PartKind::Html | PartKind::Binary | PartKind::InlineBinary => {
                 leaf(scanner, &part, &names, &place)?;
@@ -123,9 +124,5 @@ fn names(part: &MessagePart<'_>) -> Vec<String> {
 
 fn raw_view(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<(), Exceeded> {
     scanner.budget.work(text.len() as u64)?;
-    raw::names(text, |name| {
-        scanner.budget.work(name.len() as u64)?;
-        scanner.raw_name(name, place);
-        Ok(())
-    })
+    raw::names(text, |name| scanner.raw_name(name, place))
 }

@@ -85,12 +85,8 @@ impl<'s> Scanner<'s> {
         let name = part.names.first().map_or("", String::as_str);
         let kind = archive::kind(name, part.data, part.is_message);
         self.node(place, name, kind, size);
-        self.names(
-            part.names,
-            Content::Known { prefix: archive::prefix(part.data), size },
-            place,
-            View::Tree,
-        );
+        let content = Content::Known { prefix: archive::prefix(part.data), size };
+        self.names(part.names, content, place, View::Tree)?;
         self.open(kind, name, part.data, place)
     }
 
@@ -138,25 +134,34 @@ impl<'s> Scanner<'s> {
     }
 
     /// Judges the names of one thing; one finding is enough.
-    pub(super) fn names(&mut self, names: &[String], content: Content<'_>, place: &Place, view: View) {
+    pub(super) fn names(
+        &mut self,
+        names: &[String],
+        content: Content<'_>,
+        place: &Place,
+        view: View,
+    ) -> Result<(), Exceeded> {
         let mut forbidden = None;
         for name in names.iter().filter(|name| filename::may_have_extension(name)) {
             if view == View::Tree {
                 self.judged.insert(name.clone());
             }
+            self.budget.work(filename::work(name))?;
             forbidden = forbidden.or_else(|| filename::forbidden(name, content, self.extensions));
         }
         if let Some(found) = forbidden {
             let path = place.path_of(&found.name);
             self.found(Reason::AttachmentForbiddenExtension, path, Some(found.extension), view);
         }
+        Ok(())
     }
 
     /// Judges a name of the raw view, unless it was judged before with the content it belongs to.
-    pub(super) fn raw_name(&mut self, name: &str, place: &Place) {
-        if !self.judged.contains(name) {
-            self.names(&[name.to_owned()], Content::Unknown, place, View::Raw);
+    pub(super) fn raw_name(&mut self, name: &str, place: &Place) -> Result<(), Exceeded> {
+        if self.judged.contains(name) {
+            return Ok(());
         }
+        self.names(&[name.to_owned()], Content::Unknown, place, View::Raw)
     }
 
     /// A container that claims to be one and cannot be read.

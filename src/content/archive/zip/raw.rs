@@ -5,6 +5,8 @@
 
 use memchr::memmem;
 
+use super::super::super::filename::MAX_NAME;
+
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
 const CENTRAL: &[u8; 4] = b"PK\x01\x02";
 /// Bytes of a local header before its name.
@@ -33,8 +35,9 @@ pub(super) struct Header<'z> {
     pub(super) offset: usize,
     /// Where the header ends; for a local header, where the data begin.
     pub(super) end: usize,
+    /// The end of the name.
     pub(super) name: &'z [u8],
-    /// The name in the Unicode path field.
+    /// The end of the name in the Unicode path field.
     pub(super) unicode_name: Option<&'z [u8]>,
     flags: u16,
     /// Compression method (APPNOTE.TXT 4.4.5).
@@ -56,7 +59,7 @@ impl<'z> Header<'z> {
             origin: Origin::Local,
             offset,
             end,
-            name: archive.get(name_start..extra_start)?,
+            name: end_of_name(archive.get(name_start..extra_start)?),
             unicode_name: archive.get(extra_start..end).and_then(unicode_name),
             flags: u16_at(fixed, 6),
             method: u16_at(fixed, 8),
@@ -75,7 +78,7 @@ impl<'z> Header<'z> {
             origin: Origin::Central,
             offset,
             end,
-            name: archive.get(name_start..extra_start)?,
+            name: end_of_name(archive.get(name_start..extra_start)?),
             unicode_name: archive.get(extra_start..end).and_then(unicode_name),
             flags: u16_at(fixed, 8),
             method: u16_at(fixed, 10),
@@ -102,6 +105,11 @@ impl<'z> Header<'z> {
     }
 }
 
+/// The part of a name that counts: no system has much longer paths, and headers may overlap in millions.
+pub(super) fn end_of_name(name: &[u8]) -> &[u8] {
+    &name[name.len().saturating_sub(MAX_NAME)..]
+}
+
 /// The first header with a name at or behind `from`.
 pub(super) fn next_header(archive: &[u8], from: usize) -> Option<Header<'_>> {
     let mut starts = memmem::find_iter(archive.get(from..)?, b"PK").map(|at| from + at);
@@ -121,7 +129,7 @@ fn unicode_name(mut extra: &[u8]) -> Option<&[u8]> {
         let size = usize::from(u16_at(extra, 2));
         let field = extra.get(4..4 + size)?;
         if u16_at(extra, 0) == UNICODE_PATH {
-            return field.get(5..);
+            return field.get(5..).map(end_of_name);
         }
         extra = &extra[4 + size..];
     }

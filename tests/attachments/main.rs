@@ -1,0 +1,7 @@
+//! Forbidden attachments, from message bytes to findings.
+
+mod build;
+mod hostile;
+mod names;
+mod ordinary;
+mod zips;

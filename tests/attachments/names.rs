@@ -1,0 +1,142 @@
+//! Names: every spelling a mail program may read as a program's name.
+
+use greylag::content::View;
+use greylag::reason::Reason;
+
+use crate::build::{attachment, base64, forwarded, found, found_in, mail, part, scan, zip};
+
+#[test]
+fn a_program_is_found_by_its_name() {
+    for name in
+        ["evil.exe", "EVIL.EXE", "evil.scr", "x.pif", "run.bat", "a.js", "a.hta", "a.lnk", "invoice.pdf.exe"]
+    {
+        assert_eq!(found_in(name, b"x"), [(Reason::AttachmentForbiddenExtension, name.to_owned())]);
+    }
+}
+
+#[test]
+fn every_spelling_of_a_name_is_read() {
+    for fields in [
+        "Content-Disposition: attachment; filename=evil.exe",
+        "Content-Disposition: attachment; filename='evil.exe'",
+        "Content-Disposition: attachment; filename=\r\n \"evil.exe\"",
+        "Content-Disposition: attachment; filename\r\n =\"evil.exe\"",
+        "Content-Disposition: attachment filename=\"evil.exe\"",
+        "Content-Disposition: filename=\"evil.exe\"",
+        "Content-Disposition: attachment; filename=\"evil.exe",
+        "Content-Disposition: attachment; filename=\"evil.exe. . \"",
+        "Content-Disposition: attachment; filename=\"evil%2Eexe\"",
+        "Content-Disposition: attachment; filename=\"evil.exe::$DATA\"",
+        "Content-Disposition: attachment; filename=\"evil.exe;.txt\"",
+        "Content-Disposition: attachment; filename=\"evil.e(comment)xe\"",
+        "Content-Disposition: attachment; filename=\"evil.e\r\n xe\"",
+        "Content-Disposition: attachment; filename=\"annex\u{202e}gpj.exe\"",
+        "Content-Disposition: attachment; filename=\"evil.e\u{200b}xe\"",
+        "Content-Disposition: attachment; filename=\"evil\u{ff0e}\u{ff45}xe\"",
+        "Content-Disposition: attachment; filename=\"=?utf-8?B?ZXZpbC5leGU=?=\"",
+        "Content-Disposition: attachment; filename=\"=?utf-8?Q?evil.e?=\" \"=?utf-8?Q?xe?=\"",
+        "Content-Disposition: attachment; filename=\"=?utf-16be?B?AGUAdgBpAGwALgBlAHgAZQ==?=\"",
+        "Content-Disposition: attachment; filename*=utf-8''evil.exe",
+        "Content-Disposition: attachment; filename*=utf-8'en-US'evil%2Eexe",
+        "Content-Disposition: attachment; filename*=utf-16be''%00e%00v%00i%00l%00.%00e%00x%00e",
+        "Content-Disposition: attachment; filename*0=evil; filename*1=\".exe\"",
+        "Content-Disposition: attachment; filename*1=\".exe\"; filename*0=evil",
+        "Content-Disposition: attachment; filename*0*=utf-8''evil%2; filename*1*=Eexe",
+        "Content-Disposition: attachment; filename*00=evil; filename*01=\".exe\"",
+        "Content-Disposition: attachment; filename=ok.txt; filename=evil.exe",
+        "Content-Disposition: attachment; filename=evil.exe; filename=ok.txt",
+        "Content-Disposition: attachment; filename=ok.txt; filename*=utf-8''evil.exe",
+        "Content-Disposition: attachment; filename=ok.txt\r\nContent-Disposition: attachment; filename=evil.exe",
+        "Content-Disposition: attachment; filename=evil.exe\r\nContent-Disposition: attachment; filename=ok.txt",
+        "Content-Type: application/x; name=evil.exe\r\nContent-Disposition: attachment; filename=ok.txt",
+        "Content-Type: text/plain; name=evil.exe",
+        "Content-Type: x; x:y=1; name=evil.exe",
+        "Content-Type : application/x; name=evil.exe",
+        "Content-Type(comment): application/x; name=evil.exe",
+        "Content-Description: evil.exe",
+        "X-Other: y\r\nCONTENT-DISPOSITION: ATTACHMENT; FILENAME=EVIL.EXE",
+    ] {
+        let report = scan(&mail(&[part(fields, b"hello")]));
+        let extensions: Vec<_> = report.found.iter().filter_map(|found| found.extension.as_deref()).collect();
+        assert!(!extensions.is_empty(), "{fields:?}");
+        assert!(extensions.iter().all(|extension| *extension == "exe"), "{fields:?}: {extensions:?}");
+    }
+}
+
+#[test]
+fn no_boundary_hides_a_name() {
+    let hidden = "Content-Disposition: attachment; filename=evil.exe\r\n\r\nx\r\n";
+    for mail in [
+        format!("Content-Type: multipart/mixed; boundary=a\r\n\r\n--b\r\n{hidden}--b--\r\n"),
+        format!("Content-Type: multipart/mixed\r\n\r\n--b\r\n{hidden}--b--\r\n"),
+        format!("Content-Type: multipart/mixed; boundary=a; boundary=b\r\n\r\n--b\r\n{hidden}--b--\r\n"),
+        format!(
+            "Content-Type: text/plain\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n{hidden}--b--\r\n"
+        ),
+        format!(
+            "Content-Type: multipart/mixed; boundary=b\r\nContent-Type: text/plain\r\n\r\n--b\r\n{hidden}--b--\r\n"
+        ),
+        format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{hidden}--b\r\n\r\nx\r\n--b--\r\n"),
+        format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n{hidden}"),
+        format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n{hidden}"),
+        format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n{hidden}--b--\r\n")
+            .replace("\r\n", "\r"),
+        format!("Content-Type: text/plain\r\n\r\n{hidden}"),
+        hidden.to_owned(),
+    ] {
+        let report = scan(mail.as_bytes());
+        assert_eq!(report.found.len(), 1, "{mail:?}");
+        assert_eq!(report.found[0].extension.as_deref(), Some("exe"), "{mail:?}");
+    }
+}
+
+#[test]
+fn an_encoded_multipart_is_decoded_and_read() {
+    let inner = String::from_utf8(mail(&[attachment("evil.exe", b"x")])).unwrap();
+    let body = inner.split_once("\r\n\r\n").unwrap().1;
+    let mail = format!(
+        "Content-Type: multipart/mixed; boundary=\"=_bound\"\r\nContent-Transfer-Encoding: base64\r\n\r\n{}\r\n",
+        base64(body.as_bytes())
+    );
+    assert_eq!(found(&scan(mail.as_bytes())), [(Reason::AttachmentForbiddenExtension, "message/evil.exe")]);
+}
+
+#[test]
+fn names_of_encoded_text_files_are_read() {
+    for body in
+        ["begin 644 evil.exe\r\n#86)C\r\n`\r\nend\r\n", "=ybegin line=128 size=3 name=evil.exe\r\nxyz\r\n"]
+    {
+        let report = scan(format!("Subject: x\r\n\r\nHello\r\n{body}").as_bytes());
+        assert_eq!(found(&report), [(Reason::AttachmentForbiddenExtension, "evil.exe")]);
+        assert_eq!(report.found[0].view, View::Raw);
+    }
+}
+
+#[test]
+fn attached_messages_are_looked_into_in_every_form() {
+    let inner = mail(&[attachment("evil.exe", b"x")]);
+    let encoded = |fields: &str| part(fields, &inner);
+    for (attached, expected) in [
+        (forwarded("fwd.eml", &inner), "fwd.eml/evil.exe"),
+        (encoded("Content-Type: message/rfc822; name=fwd.eml"), "fwd.eml/evil.exe"),
+        (encoded("Content-Type: message/rfc822"), "message/evil.exe"),
+        (encoded("Content-Type: message/global"), "message/evil.exe"),
+        (encoded("Content-Type: message/x-unknown"), "message/evil.exe"),
+        (attachment("fwd.eml", &inner), "fwd.eml/evil.exe"),
+        (attachment("letter.bin", &inner), "letter.bin/evil.exe"),
+        (attachment("a.zip", &zip(&[("b.eml", &inner)])), "a.zip/b.eml/evil.exe"),
+        (attachment("a.zip", &zip(&[("b.txt", &inner)])), "a.zip/b.txt/evil.exe"),
+    ] {
+        let report = scan(&mail(std::slice::from_ref(&attached)));
+        assert_eq!(found(&report), [(Reason::AttachmentForbiddenExtension, expected)], "{attached}");
+    }
+}
+
+#[test]
+fn a_finding_stands_at_its_node_in_the_tree() {
+    let archive = zip(&[("readme.txt", b"hello"), ("b.zip", &zip(&[("evil.exe", b"MZ")]))]);
+    let report = scan(&mail(&[attachment("a.zip", &archive)]));
+    let tree: Vec<_> =
+        report.tree.iter().map(|node| (node.depth, node.name.as_str(), node.reasons.len())).collect();
+    assert_eq!(tree, [(0, "a.zip", 0), (1, "readme.txt", 0), (1, "b.zip", 0), (2, "evil.exe", 1)]);
+}
