@@ -1,7 +1,10 @@
 //! Accepting connections on TCP and UNIX sockets alike, for every service of the daemon.
 
+use std::fs::Permissions;
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +14,8 @@ use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
+
+use crate::config::{Host, ListenAddress};
 
 /// Pause after a failed `accept`: with no file descriptor left it fails at once again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +36,26 @@ pub enum Listener {
 }
 
 impl Listener {
+    /// Binds the address. A UNIX socket that a dead process left behind is replaced, one that answers is not; every local user may
+    /// connect, so that the MTA's can: who may is for the permissions of its directory to say.
+    ///
+    /// # Errors
+    /// When the system refuses, or a host name has no address.
+    pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
+        match address {
+            ListenAddress::Tcp(Host::Ip(ip), port) => TcpListener::bind((*ip, *port)).await.map(Self::Tcp),
+            ListenAddress::Tcp(Host::Name(name), port) => {
+                TcpListener::bind((name.as_str(), *port)).await.map(Self::Tcp)
+            }
+            ListenAddress::Unix(path) => {
+                remove_stale(path)?;
+                let listener = UnixListener::bind(path)?;
+                std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
+                Ok(Self::Unix(listener))
+            }
+        }
+    }
+
     /// The bound address, as log lines name it: `127.0.0.1:10033` or `unix:/run/greylag/policy`.
     pub fn name(&self) -> String {
         match self {
@@ -60,6 +85,17 @@ impl Listener {
                 Ok((Either::Right(stream), name.to_owned()))
             }
         }
+    }
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    use std::os::unix::net::UnixStream;
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    match UnixStream::connect(path) {
+        Err(error) if is_socket && error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -118,4 +154,34 @@ async fn accept(
     };
     let (stream, peer) = listener.accept(name).await?;
     Ok((stream, peer, permit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let address = ListenAddress::Unix(path.clone());
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "dropping a socket leaves its file");
+        let listener = Listener::bind(&address).await.unwrap();
+        assert_eq!(listener.name(), format!("unix:{}", path.display()));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+        assert_eq!(Listener::bind(&address).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_never_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("precious");
+        std::fs::write(&path, "text").unwrap();
+        assert_eq!(
+            Listener::bind(&ListenAddress::Unix(path.clone())).await.unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "text");
+    }
 }

@@ -370,7 +370,7 @@ async fn a_large_body_arrives_in_pieces() {
 
 #[tokio::test]
 async fn a_message_too_large_to_keep_is_deferred() {
-    let limits = Limits { message_bytes: 200_000 };
+    let limits = Limits { message_bytes: 200_000, ..Limits::default() };
     let server = Server::tcp(accepting_driver(), ListenerOptions { limits, ..options() }).await;
     let mut mta = server.negotiated().await;
     greet(&mut mta).await;

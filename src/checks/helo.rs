@@ -13,33 +13,33 @@ use crate::reason::Reason;
 use crate::verdict::{Action, Code, Finding, Outcome, Reply};
 
 crate::settings! {
-    /// The HELO name: who the client says it is. Judged at RCPT; the refusal is "Access denied - bogus HELO [n]", where n is
+    /// The HELO name: who the client says it is. Judged at RCPT; the refusal is `Access denied - bogus HELO [n]`, where n is
     /// the number of the cause. Actions: "accept" (evidence only), "tag" (deliver with an X-Greylag header), "defer", "reject".
     pub struct HeloSettings {
         /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run
         /// ("off").
         mode: Mode = Mode::Enforce,
-        /// [1] No HELO or EHLO name at all.
+        /// (1) No HELO or EHLO name at all.
         missing: EnvelopeAction = EnvelopeAction::REJECT,
-        /// [2] An address without brackets, such as 127.0.0.1.
+        /// (2) An address without brackets, such as 127.0.0.1.
         bare_address: EnvelopeAction = EnvelopeAction::REJECT,
-        /// [3] An address literal, such as [192.168.1.1].
+        /// (3) An address literal, such as `[192.168.1.1]`.
         address_literal: EnvelopeAction = EnvelopeAction::REJECT,
-        /// [4] A name without a dot, such as "server" or "mon-serveur".
+        /// (4) A name without a dot, such as "server" or "mon-serveur".
         unqualified: EnvelopeAction = EnvelopeAction::REJECT,
-        /// [5] "localhost", or a name below it, or localhost.localdomain.
+        /// (5) "localhost", or a name below it, or localhost.localdomain.
         localhost: EnvelopeAction = EnvelopeAction::REJECT,
-        /// [6] Not a host name by RFC 5321 §4.1.2; "_" is tolerated, as Postfix does.
+        /// (6) Not a host name by RFC 5321 §4.1.2; "_" is tolerated, as Postfix does.
         invalid_syntax: EnvelopeAction = EnvelopeAction::REJECT,
-        /// [7] A name on the list `banned_names`.
+        /// (7) A name on the list `banned_names`.
         banned: EnvelopeAction = EnvelopeAction::REJECT,
-        /// [8] One of our own names or addresses: what the MTA calls itself, or the list `own_names`.
+        /// (8) One of our own names or addresses: what the MTA calls itself, or the list `own_names`.
         own_name: EnvelopeAction = EnvelopeAction::REJECT,
-        /// [9] The DNS says that the name does not exist. A DNS failure or timeout is never a reason to refuse.
+        /// (9) The DNS says that the name does not exist. A DNS failure or timeout is never a reason to refuse.
         unresolvable: EnvelopeAction = EnvelopeAction::REJECT,
-        /// [10] The name exists in the DNS, but has no A, AAAA or MX record.
+        /// (10) The name exists in the DNS, but has no A, AAAA or MX record.
         no_address: EnvelopeAction = EnvelopeAction::TAG,
-        /// [11] The name resolves, but not to the client's address. Many honest senders do so.
+        /// (11) The name resolves, but not to the client's address. Many honest senders do so.
         mismatched: EnvelopeAction = EnvelopeAction::ACCEPT,
         /// Names that nobody may claim; "*.local" stands for every name below local.
         banned_names: HostPatterns = ["fakedomain.xyz", "*.local"].into_iter().collect(),

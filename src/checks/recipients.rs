@@ -20,11 +20,11 @@ crate::settings! {
         /// How many recipients one message may have. Set smtpd_recipient_limit in Postfix to the same number: Postfix counts a
         /// 452 of ours as an error of the client, and gives up after 20.
         max_recipients: NonZeroU32 = NonZeroU32::MIN.saturating_add(99),
-        /// [2] Unique addresses in To, Cc and Bcc beyond the cap, in mail of an authenticated client.
+        /// (2) Unique addresses in To, Cc and Bcc beyond the cap, in mail of an authenticated client.
         too_many_in_header_authenticated: Action = Action::Reject,
-        /// [2] The same in inbound mail, where a long To line is another's bad manners and no reason to lose mail.
+        /// (2) The same in inbound mail, where a long To line is another's bad manners and no reason to lose mail.
         too_many_in_header_inbound: Action = Action::Tag,
-        /// [1] Recipients at DATA beyond the cap, where only the policy service sees them.
+        /// (1) Recipients at DATA beyond the cap, where only the policy service sees them.
         too_many_at_data: EnvelopeAction = EnvelopeAction::REJECT,
     }
 }

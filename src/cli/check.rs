@@ -11,7 +11,7 @@ use crate::policy::{Problem, diagnostics, embedded, render};
 
 /// Check policy and configuration files: every mistake at once, with file, line and remedy.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The policy directory; without it, what the configuration file names.
     #[arg(value_name = "DIR")]
     pub directory: Option<PathBuf>,
@@ -25,7 +25,7 @@ pub struct Args {
 
 /// What a check found, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub(super) enum Outcome {
     /// Nothing.
     Clean,
     /// Warnings only: the policy can be used.
@@ -36,7 +36,7 @@ pub enum Outcome {
 
 /// Checks and writes what was found to `out`, coloured where it is a terminal that takes `colours`. Fails only when `out` cannot be
 /// written.
-pub fn run(args: &Args, colours: bool, out: &mut dyn Write) -> io::Result<Outcome> {
+pub(super) fn run(args: &Args, colours: bool, out: &mut dyn Write) -> io::Result<Outcome> {
     let sources = sources(args);
     if args.json {
         let problems = |source: &Source| {

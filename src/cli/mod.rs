@@ -1,4 +1,91 @@
 //! The command line: one file a subcommand.
 
-pub mod check;
-pub mod scan;
+mod check;
+mod explain;
+mod policies;
+mod scan;
+mod serve;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Inbound mail policy daemon for Postfix and Sendmail: greylisting, HELO validation, the recipient cap, forbidden attachments.
+#[derive(Debug, Parser)]
+#[command(name = "greylag", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  greylag serve                                  run with the built-in policies and the embedded store
+  greylag serve --policies /etc/greylag/policies run with policies of your own
+  greylag check /etc/greylag/policies            every mistake in them at once, with file, line and remedy
+  greylag explain --client 192.0.2.1 --helo mail.example.org --from a@example.org --to b@example.net
+  greylag scan message.eml invoice.zip           what is inside, and whether it is forbidden
+
+Exit codes: 0 fine, 1 something was found, 64 wrong usage, 66 a file cannot be read, 69 the daemon cannot
+run, 78 wrong configuration or policy.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Check(check::Args),
+    Explain(explain::Args),
+    Scan(scan::Args),
+}
+
+/// How a command ended; its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Success,
+    /// The command did its work and found something: a forbidden attachment, a refused mail.
+    Findings,
+    /// A file that was named cannot be read (`EX_NOINPUT`).
+    NoInput,
+    /// The service cannot do its work; what failed was said (`EX_UNAVAILABLE`).
+    Failure,
+    /// The command line cannot be carried out (`EX_USAGE`).
+    Usage,
+    /// Configuration or policy are wrong (`EX_CONFIG`).
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::Findings => 1,
+            Exit::NoInput => 66,
+            Exit::Failure => 69,
+            Exit::Usage => 64,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// Runs a command line. Results go to standard output, what keeps it from having any to standard error.
+pub fn run(cli: Cli) -> Exit {
+    let (mut out, mut errors) = (io::stdout().lock(), io::stderr());
+    let result = match cli.command {
+        Command::Serve(args) => Ok(serve::run(&args, &mut errors)),
+        Command::Check(args) => check::run(&args, out.is_terminal(), &mut out).map(Exit::from),
+        Command::Explain(args) => explain::run(&args, &mut out, &mut errors),
+        Command::Scan(args) => scan::run(&args, &mut out, &mut errors),
+    };
+    // Output fails where its reader went away (`greylag scan … | head`): nobody is left to tell.
+    result.and_then(|exit| out.flush().map(|()| exit)).unwrap_or(Exit::Failure)
+}
+
+impl From<check::Outcome> for Exit {
+    fn from(outcome: check::Outcome) -> Self {
+        match outcome {
+            check::Outcome::Clean | check::Outcome::Warnings => Self::Success,
+            check::Outcome::Errors => Self::Config,
+        }
+    }
+}

@@ -6,59 +6,45 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::Exit;
+use super::policies::load_or_report;
 use crate::checks::AttachmentSettings;
 use crate::checks::attachments::findings;
 use crate::content::{self, Cancel, Node, Report};
 use crate::facts::Message;
 use crate::verdict::{Action, Finding, Verdict};
 
-/// Arguments of `greylag scan`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+/// Show what is inside messages and files, and whether the attachment check would refuse them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  greylag scan message.eml
+  greylag scan --policies /etc/greylag/policies --json invoice.zip
+
+Exit code 1 when something would be refused or held.")]
+pub(super) struct Args {
     /// Messages (.eml), or files to be judged as if they were attached to one.
     #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+    /// The directory of the policy files; the built-in policies without it.
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
     /// Write JSON, one object a line for each file.
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
-/// How a scan of files ended, from best to worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
-    /// Nothing that would be refused or held.
-    Clean,
-    /// Something would be refused or held.
-    Forbidden,
-    /// A file could not be read.
-    Unreadable,
-}
-
-impl Outcome {
-    /// The exit code: 0, 1, or 66 (`EX_NOINPUT` of sysexits.h).
-    pub const fn exit_code(self) -> u8 {
-        match self {
-            Self::Clean => 0,
-            Self::Forbidden => 1,
-            Self::Unreadable => 66,
-        }
-    }
-}
-
-/// Scans each file under `settings`, writes what is in it to `out`, and files that cannot be read to `errors`. The outcome is the
-/// worst of all files. Fails only when `out` or `errors` cannot be written.
-pub fn run(
-    args: &Args,
-    settings: &AttachmentSettings,
-    out: &mut dyn Write,
-    errors: &mut dyn Write,
-) -> io::Result<Outcome> {
-    let mut worst = Outcome::Clean;
+/// Scans each file by the policy, writes what is in it to `out`, and files that cannot be read to `errors`. The exit is the worst of
+/// all files. Fails only when `out` or `errors` cannot be written.
+pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
+    let Some(policy) = load_or_report(args.policies.as_deref(), errors)? else { return Ok(Exit::Config) };
+    let settings = &policy.base().attachments;
+    let (mut forbidden, mut unreadable) = (false, false);
     for file in &args.files {
-        let outcome = match std::fs::read(file) {
+        match std::fs::read(file) {
             Err(error) => {
                 writeln!(errors, "greylag scan: cannot read {}: {error}", file.display())?;
-                Outcome::Unreadable
+                unreadable = true;
             }
             Ok(data) => {
                 let report = scan(file, &data, settings);
@@ -68,12 +54,15 @@ pub fn run(
                 } else {
                     write_text(out, file, &report, &verdict)?;
                 }
-                if verdict.action() >= Action::Quarantine { Outcome::Forbidden } else { Outcome::Clean }
+                forbidden |= verdict.action() >= Action::Quarantine;
             }
-        };
-        worst = worst.max(outcome);
+        }
     }
-    Ok(worst)
+    Ok(match (unreadable, forbidden) {
+        (true, _) => Exit::NoInput,
+        (false, true) => Exit::Findings,
+        (false, false) => Exit::Success,
+    })
 }
 
 fn scan(file: &Path, data: &[u8], settings: &AttachmentSettings) -> Report {
@@ -87,9 +76,9 @@ fn scan(file: &Path, data: &[u8], settings: &AttachmentSettings) -> Report {
 }
 
 fn verdict(report: &Report, settings: &AttachmentSettings) -> Verdict {
-    let mut findings = findings(report, settings);
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.outcome.action()));
-    Verdict { findings, would: Vec::new() }
+    let mut verdict = Verdict::default();
+    verdict.add(findings(report, settings));
+    verdict
 }
 
 fn write_text(out: &mut dyn Write, file: &Path, report: &Report, verdict: &Verdict) -> io::Result<()> {
@@ -156,15 +145,15 @@ mod tests {
     const MAIL: &[u8] = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nHi\r\n--b\r\n\
         Content-Disposition: attachment; filename=evil.exe\r\n\r\nMZ\r\n--b--\r\n";
 
-    fn scanned(files: &[(&str, &[u8])], json: bool) -> (Outcome, String, String) {
+    fn scanned(files: &[(&str, &[u8])], json: bool) -> (Exit, String, String) {
         let directory = tempfile::tempdir().unwrap();
         for (name, data) in files {
             std::fs::write(directory.path().join(name), data).unwrap();
         }
         let files = files.iter().map(|(name, _)| directory.path().join(name)).collect();
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let args = Args { files, json };
-        let outcome = run(&args, &AttachmentSettings::default(), &mut out, &mut errors).unwrap();
+        let args = Args { files, policies: None, json };
+        let outcome = run(&args, &mut out, &mut errors).unwrap();
         let place = format!("{}/", directory.path().display());
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&place, "");
         (outcome, text(out), text(errors))
@@ -181,7 +170,7 @@ mod tests {
             \x20 attachment.forbidden_extension -> reject: evil.exe (tree)\n\
             \x20 reply: 554 5.7.0 Forbidden attachment: evil.exe - files of type exe are not accepted, remove it and send again\n"
         );
-        assert_eq!(outcome.exit_code(), 1);
+        assert_eq!(outcome, Exit::Findings);
     }
 
     #[test]
@@ -192,8 +181,8 @@ mod tests {
             "{out}"
         );
         assert!(out.ends_with("b.txt: accept\n  b.txt (file, 1 bytes)\n"), "{out}");
-        assert_eq!(outcome, Outcome::Forbidden);
-        assert_eq!(scanned(&[("b.txt", b"x")], false).0.exit_code(), 0);
+        assert_eq!(outcome, Exit::Findings);
+        assert_eq!(scanned(&[("b.txt", b"x")], false).0, Exit::Success);
     }
 
     #[test]
@@ -212,9 +201,9 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_an_error_and_the_others_are_scanned() {
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let args = Args { files: vec!["/nonexistent/a.eml".into()], json: false };
-        let outcome = run(&args, &AttachmentSettings::default(), &mut out, &mut errors).unwrap();
-        assert_eq!((outcome.exit_code(), out), (66, Vec::new()));
+        let args = Args { files: vec!["/nonexistent/a.eml".into()], policies: None, json: false };
+        let outcome = run(&args, &mut out, &mut errors).unwrap();
+        assert_eq!((outcome, out), (Exit::NoInput, Vec::new()));
         let text = String::from_utf8(errors).unwrap();
         assert!(text.starts_with("greylag scan: cannot read /nonexistent/a.eml: "), "{text}");
     }

@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     fn core() -> Extensions {
-        Extensions::from_list(include_str!("../../policies/lists/attachments-core.txt"))
+        ["file:lists/attachments-core.txt"].into_iter().collect()
     }
 
     fn found(name: &str) -> Option<String> {

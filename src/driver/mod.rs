@@ -1,11 +1,30 @@
 //! Fetches what the filter asks for and hands its verdict to the protocols. The only IO between question and answer.
 
-use std::sync::Arc;
+mod adopt;
+mod fetch;
+mod record;
+mod scanner;
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::dns::Resolver;
 use crate::facts::{Facts, Stage};
-use crate::filter::Known;
+use crate::filter::{self, Known, Slot, Step};
 use crate::policy::Policy;
-use crate::verdict::Verdict;
+use crate::store::{Attempt, Store};
+use crate::verdict::{Finding, Outcome, Verdict};
+use adopt::Adopted;
+pub use scanner::Scanner;
+
+/// Longest time a DNS question may take; with [`STORE_BUDGET`] it stays below the 2 s within which every RCPT is answered.
+const DNS_BUDGET: Duration = Duration::from_millis(1_400);
+/// Longest time the greylist store may take.
+const STORE_BUDGET: Duration = Duration::from_millis(500);
+/// Rounds of asking after which something asks in circles; DESIGN.md needs 3 and one for each further group of recipients.
+const MAX_ROUNDS: usize = 128;
 
 /// The protocol an MTA asks by; a metric label and a log field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +33,16 @@ pub enum Protocol {
     Milter,
     /// The Postfix policy delegation protocol.
     Policy,
+}
+
+impl Protocol {
+    /// The protocol's name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Milter => "milter",
+            Self::Policy => "policy",
+        }
+    }
 }
 
 /// What is kept beside the facts while one mail is judged: the policy it began with, and what was already asked.
@@ -25,24 +54,126 @@ pub struct Transaction {
     pub policy: Arc<Policy>,
     /// What the world answered so far.
     pub known: Known,
+    /// The HELO name that `known.helo` is about.
+    helo: Option<String>,
+    /// The triplet that was asked for the recipient judged now.
+    attempt: Option<Attempt>,
+    /// Tags found at earlier stages, written into the message at its end.
+    tags: Vec<Finding>,
 }
 
 /// Judges mails for both protocols.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Driver {
-    policy: Arc<Policy>,
+    policy: ArcSwap<Policy>,
+    resolver: Arc<dyn Resolver>,
+    store: Arc<dyn Store>,
+    scanner: Scanner,
+    adopted: Adopted,
 }
 
 impl Driver {
+    /// A driver that decides by `policy` and asks these.
+    pub fn new(policy: Policy, resolver: Arc<dyn Resolver>, store: Arc<dyn Store>, scanner: Scanner) -> Self {
+        Self { policy: ArcSwap::from_pointee(policy), resolver, store, scanner, adopted: Adopted::default() }
+    }
+
+    /// Puts a new policy in force. Mails under way finish on the one they began with.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
     /// Begins a mail: at the first command of a connection, and again when a transaction ended.
     pub fn begin(&self, protocol: Protocol) -> Transaction {
-        Transaction { protocol, policy: Arc::clone(&self.policy), known: Known::default() }
+        Transaction {
+            protocol,
+            policy: self.policy.load_full(),
+            known: Known::default(),
+            helo: None,
+            attempt: None,
+            tags: Vec::new(),
+        }
     }
 
     /// Judges what is known at `stage`: asks the world what the filter needs, each question under its deadline, until there is a
-    /// verdict. Always answers, within 2 s before the end of message.
+    /// verdict. Always answers, within 2 s before the end of message. What is decided is counted and logged here.
     pub async fn judge(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Verdict {
-        let _ = (stage, facts, transaction);
+        let began = Instant::now();
+        transaction.enter(stage, facts);
+        if let Some(verdict) = self.adopted.verdict(stage, facts, transaction.protocol) {
+            return verdict;
+        }
+        self.prefetch(stage, facts, transaction);
+        let mut verdict = self.ask_until_done(stage, facts, transaction).await;
+        self.adopted.remember(stage, facts, transaction.protocol, &verdict);
+        transaction.keep_tags(&verdict);
+        record::decision(stage, facts, transaction, &verdict, began.elapsed());
+        if stage == Stage::EndOfMessage {
+            verdict.add(transaction.tags.drain(..));
+        }
+        verdict
+    }
+
+    async fn ask_until_done(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Verdict {
+        for _ in 0..MAX_ROUNDS {
+            match filter::judge(stage, facts, &transaction.policy, &transaction.known) {
+                Step::Done(verdict) => return verdict,
+                Step::Ask(needs) => self.fetch(needs, facts, transaction).await,
+            }
+        }
+        tracing::error!(
+            stage = stage.name(),
+            "the filter asks in circles; the mail passes this stage unjudged"
+        );
         Verdict::default()
+    }
+
+    /// Starts look-ups whose answers will be wanted. They warm the resolver's cache; nobody waits here.
+    fn prefetch(&self, stage: Stage, facts: &Facts, transaction: &Transaction) {
+        if let Some(name) = filter::early(stage, facts, &transaction.policy, &transaction.known).helo {
+            let resolver = Arc::clone(&self.resolver);
+            tokio::spawn(async move {
+                let resolution = crate::dns::resolve_helo(&*resolver, &name);
+                let _ = tokio::time::timeout(DNS_BUDGET, resolution).await;
+            });
+        }
+    }
+}
+
+impl Transaction {
+    /// Forgets answers to questions that are put anew: those on another HELO name, and those on the last recipient. What could
+    /// not be answered stays unknown for the rest of the mail: one wait a mail, not one a recipient.
+    fn enter(&mut self, stage: Stage, facts: &Facts) {
+        if self.helo != facts.helo {
+            self.helo.clone_from(&facts.helo);
+            self.known.helo = Slot::NotAsked;
+        }
+        if stage == Stage::Rcpt {
+            self.attempt = None;
+            if self.known.greylist.got().is_some() {
+                self.known.greylist = Slot::NotAsked;
+            }
+        }
+    }
+
+    /// Remembers what earlier stages want written into the message: it has no header to write into yet.
+    fn keep_tags(&mut self, verdict: &Verdict) {
+        for finding in verdict.findings.iter().filter(|finding| finding.outcome == Outcome::Tag) {
+            if !verdict.action().refuses() && !self.tags.iter().any(|tag| tag.reason == finding.reason) {
+                self.tags.push(finding.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Driver {
+    /// A driver that accepts everything, for tests of what stands before it.
+    pub(crate) fn accepting() -> Self {
+        let off = crate::reason::Check::ALL
+            .map(|check| (format!("{}.toml", check.name()), "mode = \"off\"".to_owned()));
+        let policy = Policy::load(&off.into()).map(|(policy, _)| policy).unwrap();
+        let store = crate::store::MemoryStore::new(1_000).unwrap();
+        Self::new(policy, Arc::new(crate::dns::Zone::default()), Arc::new(store), Scanner::new(1))
     }
 }

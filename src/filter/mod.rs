@@ -1,6 +1,91 @@
-//! What happens to a mail.
+//! What happens to a mail: the stages in order, and the checks each of them runs.
+//!
+//! | stage | what is judged |
+//! |---|---|
+//! | connect, helo, mail | nothing yet: what is found is held until a recipient is named, so that the log knows for whom the mail was |
+//! | rcpt | recipients → helo → greylist; the last only when nothing refuses before it, because asking it writes |
+//! | data | recipients |
+//! | end of message | recipients (To, Cc, Bcc) → attachments |
+//!
+//! The filter is pure. Where a check wants to know something of the world, the answer is [`Step::Ask`]; the driver
+//! ([`crate::driver`]) fills the slots of [`Known`] and asks again. Every slot that was asked comes back, as an answer or as
+//! unknown, so this ends.
 
 mod fold;
+mod group;
 mod known;
 
 pub use known::{Fault, Known, Needs, Slot};
+
+use crate::checks::{attachments, greylist, helo, recipients};
+use crate::facts::{Facts, Stage};
+use crate::policy::Policy;
+use crate::verdict::{Action, Verdict};
+use fold::Fold;
+
+/// What the filter says: a question to the world, or the verdict.
+#[derive(Debug)]
+pub enum Step {
+    /// Fetch this, put it into [`Known`], and ask again.
+    Ask(Needs),
+    /// What happens at this stage.
+    Done(Verdict),
+}
+
+/// Judges what is known of a mail at `stage`.
+pub fn judge(stage: Stage, facts: &Facts, policy: &Policy, known: &Known) -> Step {
+    match stage {
+        Stage::Connect | Stage::Helo | Stage::Mail => Step::Done(Verdict::default()),
+        Stage::Rcpt => recipient(facts, policy, known),
+        Stage::Data => data(facts, policy),
+        Stage::EndOfMessage => content(facts, policy, known),
+    }
+}
+
+/// What can be asked before anything has to be judged, so that the answer is there when it is needed.
+pub fn early(stage: Stage, facts: &Facts, policy: &Policy, known: &Known) -> Needs {
+    match stage {
+        Stage::Helo | Stage::Mail => helo::needs(facts, &policy.settings(facts), known),
+        Stage::Connect | Stage::Rcpt | Stage::Data | Stage::EndOfMessage => Needs::default(),
+    }
+}
+
+fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
+    let settings = policy.settings(facts);
+    let needs = helo::needs(facts, &settings, known);
+    if !needs.is_empty() {
+        return Step::Ask(needs);
+    }
+    let mut fold = Fold::default();
+    fold.add(settings.recipients.mode, recipients::judge(Stage::Rcpt, facts, &settings));
+    fold.add(settings.helo.mode, helo::judge(facts, &settings, known));
+    if fold.action() < Action::Defer {
+        let needs = greylist::needs(facts, &settings, known);
+        if !needs.is_empty() {
+            return Step::Ask(needs);
+        }
+        fold.add(settings.greylist.mode, greylist::judge(facts, &settings, known));
+    }
+    Step::Done(fold.verdict())
+}
+
+fn data(facts: &Facts, policy: &Policy) -> Step {
+    let mut fold = Fold::default();
+    for settings in group::of_accepted(facts, policy) {
+        fold.add(settings.recipients.mode, recipients::judge(Stage::Data, facts, &settings));
+    }
+    Step::Done(fold.verdict())
+}
+
+fn content(facts: &Facts, policy: &Policy, known: &Known) -> Step {
+    let mut fold = Fold::default();
+    for settings in group::of_accepted(facts, policy) {
+        let needs = attachments::needs(facts, &settings, known);
+        if !needs.is_empty() {
+            return Step::Ask(needs);
+        }
+        fold.add(settings.recipients.mode, recipients::judge(Stage::EndOfMessage, facts, &settings));
+        fold.add(settings.attachments.mode, attachments::judge(facts, &settings, known));
+    }
+    Step::Done(fold.verdict())
+}

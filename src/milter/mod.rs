@@ -10,6 +10,7 @@
 //! | `command` | reads the packets of the MTA |
 //! | `options` | negotiates version, actions, protocol steps and macro lists |
 //! | `macros` | keeps what the MTA says beside its commands |
+//! | `memory` | how much of it messages may take |
 //! | `state` | which command may follow which: the transition table |
 //! | `session` | turns commands into [`Facts`](crate::facts::Facts) and says when to judge them |
 //! | `peer` | what CONNECT and its macros say of the client |
@@ -23,6 +24,7 @@
 mod command;
 mod frame;
 mod macros;
+mod memory;
 mod options;
 mod peer;
 mod render;
@@ -34,6 +36,7 @@ mod state;
 pub use command::{Command, CommandError, Peer};
 pub use frame::{Frame, FrameError, MAX_FRAME};
 pub use macros::MacroStage;
+pub use memory::MessageMemory;
 pub use options::{NegotiationError, Offer, Options};
 pub use reply::{HeaderName, HeaderValue, Modification, QuarantineReason, Refusal, Response};
 pub use session::{Limits, Pending, ProtocolError, Session, Step};

@@ -120,7 +120,7 @@ struct Connection<S> {
 
 impl<S: Conversation> Connection<S> {
     fn new(stream: S, driver: Arc<Driver>, options: &ListenerOptions) -> Self {
-        let session = Session::new(Arc::clone(&options.name), options.limits);
+        let session = Session::new(Arc::clone(&options.name), options.limits.clone());
         Self {
             stream,
             input: BytesMut::with_capacity(READ_SIZE),
@@ -259,7 +259,7 @@ mod tests {
             limits: Limits::default(),
             connections: Arc::new(Semaphore::new(1)),
         };
-        let mut connection = Connection::new(ours, Arc::new(Driver::default()), &options);
+        let mut connection = Connection::new(ours, Arc::new(Driver::accepting()), &options);
         let begun = tokio::time::Instant::now();
         let error = connection.run().await.unwrap_err();
         assert_eq!(error.to_string(), "nothing heard for 7210 s");

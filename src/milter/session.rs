@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::command::{Command, CommandError};
 use super::frame::{Frame, FrameError};
 use super::macros::{MacroStage, Macros};
+use super::memory::{MessageMemory, Share};
 use super::options::{NegotiationError, Options};
 use super::reply::Response;
 use super::state::{CommandKind, State};
@@ -16,16 +17,19 @@ use crate::verdict::Verdict;
 const PACKET_OVERHEAD: usize = 64;
 
 /// What one connection may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Memory for one message, in bytes: its recipients, header and body, and the packets between them. A
     /// larger message is not kept and is deferred at its end; it is never judged by a part.
     pub message_bytes: usize,
+    /// Memory for the messages of all connections that share it. A message it has no room for is deferred too.
+    pub memory: MessageMemory,
 }
 
+/// 64 MiB for a message, 512 MiB for all.
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_bytes: 64 * 1024 * 1024 }
+        Self { message_bytes: 64 << 20, memory: MessageMemory::new(512 << 20) }
     }
 }
 
@@ -39,7 +43,9 @@ pub struct Session {
     /// Grows while content arrives; moved into the facts when it is complete.
     message: Message,
     /// What the open message took so far, as [`Limits::message_bytes`] counts it.
-    message_bytes: usize,
+    memory: Share,
+    /// The open message takes more than it may; it is not kept.
+    too_large: bool,
     transaction: u64,
     listener: Arc<str>,
     limits: Limits,
@@ -109,7 +115,8 @@ impl Session {
             macros: Macros::default(),
             facts: Facts::default(),
             message: Message::default(),
-            message_bytes: 0,
+            memory: limits.memory.share(),
+            too_large: false,
             transaction: 0,
             listener,
             limits,
@@ -145,7 +152,7 @@ impl Session {
         match stage {
             Stage::Rcpt => {
                 let accepted = self.facts.recipient.take().filter(|_| !verdict.action().refuses());
-                if self.fits() {
+                if !self.too_large {
                     self.facts.accepted.extend(accepted);
                 }
             }
@@ -257,7 +264,7 @@ impl Session {
 
     fn on_end_of_message(&mut self) -> Step {
         self.learn_queue_id();
-        if !self.fits() {
+        if self.too_large {
             self.end_message();
             return Step::Answer(render::too_large());
         }
@@ -273,18 +280,16 @@ impl Session {
     }
 
     fn charge(&mut self, bytes: usize) {
-        self.message_bytes = self.message_bytes.saturating_add(bytes);
-        if !self.fits() {
+        let may_take = self.limits.message_bytes.saturating_sub(self.memory.taken());
+        if self.too_large || bytes > may_take || !self.memory.take(bytes) {
+            self.too_large = true;
             self.message = Message::default();
+            self.memory.give_back();
         }
     }
 
-    const fn fits(&self) -> bool {
-        self.message_bytes <= self.limits.message_bytes
-    }
-
     fn keep(&mut self, add: impl FnOnce(&mut Message)) {
-        if self.fits() {
+        if !self.too_large {
             add(&mut self.message);
         }
     }
@@ -303,7 +308,8 @@ impl Session {
     fn begin_transaction(&mut self) {
         self.facts.end_transaction();
         self.message = Message::default();
-        self.message_bytes = 0;
+        self.memory.give_back();
+        self.too_large = false;
         self.transaction += 1;
     }
 

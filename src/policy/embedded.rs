@@ -7,6 +7,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("attachments.toml", include_str!("../../policies/attachments.toml")),
     ("greylist.toml", include_str!("../../policies/greylist.toml")),
     ("helo.toml", include_str!("../../policies/helo.toml")),
+    ("lists/attachments-core.txt", include_str!("../../policies/lists/attachments-core.txt")),
     ("recipients.toml", include_str!("../../policies/recipients.toml")),
     ("scopes.toml", include_str!("../../policies/scopes.toml")),
 ];

@@ -29,7 +29,7 @@ pub use scopes::{ListenerNames, When};
 pub use settings::{CheckSettings, Conflict, EnvelopeAction, KeyDoc, Mode, Setting};
 pub use units::ByteSize;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Recipient};
 use effective::Pool;
 use scopes::Scopes;
 
@@ -62,7 +62,12 @@ impl Policy {
     ///
     /// The same scopes give the same `Arc`, and so do equal settings of one check.
     pub fn settings(&self, facts: &Facts) -> Arc<Settings> {
-        let matching = self.scopes.matching(facts);
+        self.settings_for(facts, facts.recipient.as_ref())
+    }
+
+    /// The settings in force for `recipient` of the mail `facts` are about, or for the whole mail where there is none.
+    pub fn settings_for(&self, facts: &Facts, recipient: Option<&Recipient>) -> Arc<Settings> {
+        let matching = self.scopes.matching(facts, recipient);
         if matching.is_empty() {
             return Arc::clone(&self.base);
         }
@@ -79,7 +84,11 @@ impl Policy {
 
     /// The names of the scopes that hold for `facts`, in the order in which they apply.
     pub fn scope_names(&self, facts: &Facts) -> Vec<&str> {
-        self.scopes.matching(facts).into_iter().filter_map(|index| self.scopes.name(index)).collect()
+        self.scopes
+            .matching(facts, facts.recipient.as_ref())
+            .into_iter()
+            .filter_map(|index| self.scopes.name(index))
+            .collect()
     }
 
     fn new(base: Settings, scopes: Scopes) -> Self {

@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn a_file_starts_with_what_it_is_for_and_documents_each_setting() {
         let text = render(Check::Helo);
-        assert!(text.starts_with("# Settings of the HELO check.\n#\n# Every setting"), "{text}");
-        let missing = "\n# The client sent no HELO or EHLO name.\n\
+        assert!(text.starts_with("# The HELO name: who the client says it is."), "{text}");
+        let missing = "\n# (1) No HELO or EHLO name at all.\n\
                        # Expected: \"accept\", \"tag\", \"defer\" or \"reject\".\n\
                        missing = \"reject\"\n";
         assert!(text.contains(missing), "{text}");

@@ -21,6 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::DecisionLine;
 use super::escape::{write_text, write_value};
+use crate::config::{LogFormat, LogLevel};
 
 /// Target of decision lines.
 const DECISION: &str = "greylag::decision";
@@ -32,6 +33,27 @@ pub enum Format {
     Text,
     /// One object a line: `time`, `level`, `target`, `message`, then the fields of the event.
     Json,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Logfmt => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
 }
 
 /// The log was initialised before.

@@ -287,7 +287,7 @@ fn refusals_at_connect_and_helo_are_held() {
 
 #[test]
 fn a_message_too_large_is_deferred_and_not_judged() {
-    let mut mta = Mta::with(OFFER, Limits { message_bytes: 1000 });
+    let mut mta = Mta::with(OFFER, Limits { message_bytes: 1000, ..Limits::default() });
     for command in [connect(), mail(), rcpt("bob"), Command::Data] {
         mta.accept(command);
     }
@@ -308,8 +308,27 @@ fn a_message_too_large_is_deferred_and_not_judged() {
 }
 
 #[test]
+fn a_message_that_others_left_no_room_for_is_deferred_until_they_are_done() {
+    let limits = Limits { message_bytes: 1000, memory: MessageMemory::new(1200) };
+    let (mut one, mut other) = (Mta::with(OFFER, limits.clone()), Mta::with(OFFER, limits));
+    for mta in [&mut one, &mut other] {
+        for command in [connect(), mail(), rcpt("bob"), Command::Data] {
+            mta.accept(command);
+        }
+    }
+    one.silent_frame(b'B', &[b'x'; 500]);
+    other.silent_frame(b'B', &[b'x'; 500]);
+    let step = other.session.on_frame(Frame { code: b'E', payload: Bytes::new() });
+    assert!(matches!(step, Step::Answer(Response::Refuse(_))), "{step:?}");
+    assert_eq!(one.accept(end()), Some(Response::Deliver(Vec::new())));
+    other.accept(mail());
+    other.silent_frame(b'B', &[b'x'; 500]);
+    assert_eq!(other.accept(end()), Some(Response::Deliver(Vec::new())));
+}
+
+#[test]
 fn many_small_packets_count_as_what_they_cost() {
-    let mut mta = Mta::with(OFFER, Limits { message_bytes: 10_000 });
+    let mut mta = Mta::with(OFFER, Limits { message_bytes: 10_000, ..Limits::default() });
     mta.accept(connect());
     mta.accept(mail());
     for _ in 0..100_000 {

@@ -11,7 +11,7 @@ use super::effective::Settings;
 use super::lists::{AddressMap, AddressPatterns, HostPatterns, Networks};
 use super::reading::Reading;
 use super::settings::Setting;
-use crate::facts::{Client, Facts, host_name};
+use crate::facts::{Client, Facts, Recipient, host_name};
 use crate::reason::Check;
 
 pub(super) use read::read;
@@ -39,7 +39,7 @@ crate::settings! {
 }
 
 impl When {
-    fn matches(&self, facts: &Facts) -> bool {
+    fn matches(&self, facts: &Facts, recipient: Option<&Recipient>) -> bool {
         let connection = &facts.connection;
         holds(&self.client, |list| client_address(connection.client).is_some_and(|ip| list.contains(ip)))
             && holds(&self.client_name, |list| {
@@ -52,7 +52,7 @@ impl When {
                 facts.sender.as_ref().is_some_and(|path| list.contains(path.address()))
             })
             && holds(&self.recipient, |list| {
-                facts.recipient.as_ref().is_some_and(|recipient| list.contains(Some(recipient.address())))
+                recipient.is_some_and(|recipient| list.contains(Some(recipient.address())))
             })
             && holds(&self.authenticated, |wanted| facts.login.is_some() == *wanted)
             && holds(&self.tls, |wanted| facts.tls.is_some() == *wanted)
@@ -134,10 +134,10 @@ impl Scopes {
         Self { scopes, ..all }
     }
 
-    /// The scopes that hold for `facts`, by their place in the file.
-    pub(super) fn matching(&self, facts: &Facts) -> Vec<usize> {
+    /// The scopes that hold for `recipient` of the mail `facts` are about, by their place in the file.
+    pub(super) fn matching(&self, facts: &Facts, recipient: Option<&Recipient>) -> Vec<usize> {
         let mut found = self.others.clone();
-        if let Some(recipient) = &facts.recipient {
+        if let Some(recipient) = recipient {
             self.by_recipient.for_each_match(Some(recipient.address()), |scopes| found.extend(scopes));
         }
         if let Some(sender) = &facts.sender {
@@ -145,7 +145,7 @@ impl Scopes {
         }
         found.sort_unstable();
         found.dedup();
-        found.retain(|index| self.scopes[*index].when.matches(facts));
+        found.retain(|index| self.scopes[*index].when.matches(facts, recipient));
         found
     }
 

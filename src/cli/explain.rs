@@ -1,0 +1,309 @@
+//! `greylag explain`: what would happen to a mail, and why.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::policies::load_or_report;
+use crate::content::{self, Cancel};
+use crate::dns::{Cached, DnsFault, Hickory, Resolver, resolve_helo};
+use crate::facts::{Client, Connection, Facts, Message, Recipient, ReversePath, Stage, host_name};
+use crate::filter::{self, Fault, Known, Needs, Slot, Step};
+use crate::policy::{Mode, Policy, Settings};
+use crate::reason::Check;
+use crate::store::Answer;
+use crate::verdict::{Finding, Verdict};
+
+const DNS_BUDGET: Duration = Duration::from_secs(5);
+
+/// Say what would happen to a mail, and why: each check, what it saw, what it decided. Nothing is sent and nothing recorded.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  greylag explain --client 192.0.2.1 --helo localhost --from a@example.org --to b@example.net
+  greylag explain --client 192.0.2.1 --client-name mail.example.org --helo mail.example.org \\
+      --from '<>' --to b@example.net --to c@example.net message.eml
+
+Exit code 1 when a recipient or the message would be refused.")]
+pub(super) struct Args {
+    /// The client's address.
+    #[arg(long, value_name = "IP")]
+    client: std::net::IpAddr,
+    /// The client's verified host name (FCrDNS), if it has one.
+    #[arg(long, value_name = "NAME")]
+    client_name: Option<String>,
+    /// The HELO or EHLO name; leave out for a client that sends none.
+    #[arg(long, value_name = "NAME")]
+    helo: Option<String>,
+    /// The sender; '<>' for the null reverse-path.
+    #[arg(long, value_name = "ADDRESS")]
+    from: String,
+    /// A recipient; may be given several times.
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    to: Vec<String>,
+    /// The login name of an authenticated client.
+    #[arg(long, value_name = "LOGIN")]
+    login: Option<String>,
+    /// The directory of the policy files; the built-in policies without it.
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+    /// A DNS server to ask instead of the system's.
+    #[arg(long, value_name = "ADDR")]
+    dns: Option<SocketAddr>,
+    /// Answer as JSON.
+    #[arg(long)]
+    json: bool,
+    /// The message, to judge its content too.
+    #[arg(value_name = "MESSAGE.eml")]
+    message: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
+    let Some(policy) = load_or_report(args.policies.as_deref(), errors)? else { return Ok(Exit::Config) };
+    let message = match args.message.as_ref().map(|path| std::fs::read(path).map_err(|error| (path, error))) {
+        None => None,
+        Some(Ok(text)) => Some(Message::from_bytes(&text)),
+        Some(Err((path, error))) => {
+            writeln!(errors, "greylag explain: cannot read {}: {error}", path.display())?;
+            return Ok(Exit::NoInput);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let steps = runtime.block_on(explain(args, &policy, message));
+    if args.json {
+        let steps: Vec<Value> = steps.iter().map(Explained::to_json).collect();
+        writeln!(out, "{}", json!({ "store": STORE_NOTE, "stages": steps }))?;
+    } else {
+        for step in &steps {
+            step.write(out)?;
+        }
+        writeln!(out, "\nNote: {STORE_NOTE}.")?;
+    }
+    let refused = steps.iter().any(|step| step.verdict.action().refuses());
+    Ok(if refused { Exit::Findings } else { Exit::Success })
+}
+
+const STORE_NOTE: &str = "the greylist store was not consulted; the triplet is taken as never seen";
+
+/// One stage that was judged, for one recipient or for the message.
+struct Explained {
+    subject: String,
+    checks: Vec<(Check, Mode)>,
+    settings: Arc<Settings>,
+    known: Known,
+    verdict: Verdict,
+}
+
+async fn explain(args: &Args, policy: &Policy, message: Option<Message>) -> Vec<Explained> {
+    let servers: Vec<SocketAddr> = args.dns.into_iter().collect();
+    let resolver = Hickory::new(&servers, DNS_BUDGET).map(|live| Cached::new(Arc::new(live), 1_000));
+    let mut facts = facts(args);
+    let mut known = Known::default();
+    let mut steps = Vec::new();
+    for recipient in args.to.iter().map(|to| Recipient::parse(to)) {
+        facts.recipient = Some(recipient.clone());
+        known.greylist = Slot::NotAsked;
+        let verdict = judge(Stage::Rcpt, &facts, policy, &mut known, &resolver).await;
+        steps.push(explained(
+            format!("recipient {}", recipient.raw()),
+            Stage::Rcpt,
+            &facts,
+            policy,
+            &known,
+            &verdict,
+        ));
+        if !verdict.action().refuses() {
+            facts.accepted.push(recipient);
+        }
+    }
+    facts.recipient = None;
+    if let Some(message) = message {
+        let subject = format!("message of {} bytes", message.len());
+        facts.message = Some(message);
+        let verdict = judge(Stage::EndOfMessage, &facts, policy, &mut known, &resolver).await;
+        steps.push(explained(subject, Stage::EndOfMessage, &facts, policy, &known, &verdict));
+    }
+    steps
+}
+
+fn facts(args: &Args) -> Facts {
+    Facts {
+        connection: Connection {
+            client: Client::Ip(args.client.to_canonical()),
+            client_name: args.client_name.as_deref().and_then(host_name),
+            ..Connection::default()
+        },
+        helo: args.helo.clone(),
+        sender: Some(ReversePath::parse(&args.from)),
+        login: args.login.clone(),
+        ..Facts::default()
+    }
+}
+
+fn explained(
+    subject: String,
+    stage: Stage,
+    facts: &Facts,
+    policy: &Policy,
+    known: &Known,
+    verdict: &Verdict,
+) -> Explained {
+    let settings = policy.settings(facts);
+    let checks = match stage {
+        Stage::EndOfMessage => vec![
+            (Check::Recipients, settings.recipients.mode),
+            (Check::Attachments, settings.attachments.mode),
+        ],
+        _ => vec![
+            (Check::Recipients, settings.recipients.mode),
+            (Check::Helo, settings.helo.mode),
+            (Check::Greylist, settings.greylist.mode),
+        ],
+    };
+    Explained { subject, checks, settings, known: known.clone(), verdict: verdict.clone() }
+}
+
+async fn judge(
+    stage: Stage,
+    facts: &Facts,
+    policy: &Policy,
+    known: &mut Known,
+    resolver: &Result<Cached, DnsFault>,
+) -> Verdict {
+    loop {
+        match filter::judge(stage, facts, policy, known) {
+            Step::Done(verdict) => return verdict,
+            Step::Ask(needs) => answer(needs, facts, known, resolver).await,
+        }
+    }
+}
+
+async fn answer(needs: Needs, facts: &Facts, known: &mut Known, resolver: &Result<Cached, DnsFault>) {
+    if let Some(name) = needs.helo {
+        known.helo = match resolver {
+            Ok(resolver) => resolve(resolver, &name).await,
+            Err(fault) => Slot::Unknown(Fault::Failed(fault.to_string())),
+        };
+    }
+    if let Some(attempt) = needs.greylist {
+        known.greylist = Slot::Got(Answer::FirstSeen { wait: attempt.rules.min_delay }, Duration::ZERO);
+    }
+    if let Some(settings) = needs.scan {
+        let slot = match &facts.message {
+            Some(message) => {
+                Slot::Got(Arc::new(content::scan(message, &settings, &Cancel::default())), Duration::ZERO)
+            }
+            None => Slot::Unknown(Fault::Failed("there is no message".into())),
+        };
+        known.scans.push((settings, slot));
+    }
+}
+
+async fn resolve(resolver: &dyn Resolver, name: &str) -> Slot<crate::dns::HeloResolution> {
+    let began = std::time::Instant::now();
+    match tokio::time::timeout(DNS_BUDGET, resolve_helo(resolver, name)).await {
+        Ok(Ok(answer)) => Slot::Got(answer, began.elapsed()),
+        Ok(Err(fault)) => Slot::Unknown(Fault::Failed(fault.to_string())),
+        Err(_) => Slot::Unknown(Fault::Timeout),
+    }
+}
+
+impl Explained {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", self.subject)?;
+        for (check, mode) in &self.checks {
+            let findings: Vec<&Finding> = self.findings(*check).collect();
+            match (mode, findings.as_slice()) {
+                (Mode::Off, _) => writeln!(out, "  {:<12} off", check.name())?,
+                (_, []) => {
+                    writeln!(out, "  {:<12} accept      {}", check.name(), self.nothing_found(*check))?
+                }
+                (_, findings) => {
+                    for finding in findings {
+                        self.write_finding(out, *check, *mode, finding)?;
+                    }
+                }
+            }
+        }
+        match self.verdict.reply() {
+            Some(reply) => writeln!(out, "  => {}: {reply}", self.verdict.action().name()),
+            None => writeln!(out, "  => {}", self.verdict.action().name()),
+        }
+    }
+
+    fn write_finding(
+        &self,
+        out: &mut dyn Write,
+        check: Check,
+        mode: Mode,
+        finding: &Finding,
+    ) -> io::Result<()> {
+        let action = finding.outcome.action().name();
+        let would = if mode == Mode::Monitor { " (monitored only)" } else { "" };
+        writeln!(
+            out,
+            "  {:<12} {action:<11} {}{would}: {}",
+            check.name(),
+            finding.reason,
+            finding.reason.summary()
+        )?;
+        if !finding.detail.is_empty() {
+            writeln!(out, "  {:<24} saw {}", "", finding.detail.escape_debug())?;
+        }
+        if check == Check::Helo && !self.known.helo.is_not_asked() {
+            writeln!(out, "  {:<24} DNS: {}", "", self.helo_dns())?;
+        }
+        Ok(())
+    }
+
+    fn findings(&self, check: Check) -> impl Iterator<Item = &Finding> {
+        let all = self.verdict.findings.iter().chain(&self.verdict.would);
+        all.filter(move |finding| finding.reason.check() == check)
+    }
+
+    fn nothing_found(&self, check: Check) -> String {
+        match check {
+            Check::Helo if !self.known.helo.is_not_asked() => format!("DNS: {}", self.helo_dns()),
+            Check::Greylist if self.verdict.action().refuses() => "not asked: refused before it".into(),
+            Check::Attachments if self.known.scan(&self.settings.attachments).got().is_some() => {
+                "nothing forbidden inside".into()
+            }
+            _ => "nothing to say".into(),
+        }
+    }
+
+    fn helo_dns(&self) -> String {
+        match &self.known.helo {
+            Slot::NotAsked => "not asked".into(),
+            Slot::Got(answer, took) => format!("{answer:?} in {} ms", took.as_millis()),
+            Slot::Unknown(fault) => format!("unknown ({fault}), which refuses nobody"),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let finding = |finding: &Finding, monitored: bool| {
+            json!({
+                "check": finding.reason.check().name(),
+                "reason": finding.reason.code(),
+                "action": finding.outcome.action().name(),
+                "reply": finding.outcome.reply().map(ToString::to_string),
+                "saw": finding.detail,
+                "monitored": monitored,
+            })
+        };
+        let findings = self.verdict.findings.iter().map(|found| finding(found, false));
+        let would = self.verdict.would.iter().map(|found| finding(found, true));
+        json!({
+            "subject": self.subject,
+            "action": self.verdict.action().name(),
+            "reply": self.verdict.reply().map(ToString::to_string),
+            "helo_dns": self.helo_dns(),
+            "findings": findings.chain(would).collect::<Vec<_>>(),
+        })
+    }
+}

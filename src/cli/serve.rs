@@ -1,0 +1,293 @@
+//! `greylag serve`: the daemon.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::Exit;
+use super::policies::load_or_report;
+use crate::admin::{self, Admin, Part, Readiness};
+use crate::config::{
+    Config, ConfigFile, DEFAULT_PATH, DnsServers, Environment, ListenAddress, ListenAddresses, ScanThreads,
+};
+use crate::delegation;
+use crate::dns::{Cached, Hickory};
+use crate::driver::{Driver, Scanner};
+use crate::listener::Listener;
+use crate::milter::{self, MessageMemory};
+use crate::policy::{ByteSize, Policy, render};
+use crate::store::{Store, StoreUrl, Timestamp};
+use crate::telemetry::{log, metrics};
+
+/// Answers kept of the DNS; a few hundred bytes each.
+const DNS_CACHE_ENTRIES: usize = 100_000;
+/// How long a DNS server may take; what waits for it gives up earlier.
+const DNS_BUDGET: Duration = Duration::from_secs(4);
+/// A policy connection without a request is closed after this time; Postfix itself closes after 300 s.
+const POLICY_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How long connections may finish their work after SIGTERM.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Run the daemon: a milter, a policy service, and metrics over HTTP.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Without any option Greylag listens on 127.0.0.1, ports 10033 (policy service), 10034 (milter) and 10035 (metrics),
+decides by its built-in policies, and keeps the greylist in its state directory.
+
+ADDR is HOST:PORT or unix:PATH. SIGHUP reads the policies anew; SIGTERM lets mails under way finish.
+
+Examples:
+  greylag serve
+  greylag serve --policies /etc/greylag/policies --milter unix:/run/greylag/milter
+  greylag serve --store memory: --dns 127.0.0.1:53")]
+pub(super) struct Args {
+    /// The configuration file [default: /etc/greylag/greylag.toml, if it exists].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The directory of the policy files.
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+    /// Where mail servers ask by the milter protocol.
+    #[arg(long, value_name = "ADDR")]
+    milter: Vec<ListenAddress>,
+    /// Where Postfix asks by the policy delegation protocol.
+    #[arg(long, value_name = "ADDR")]
+    policy: Vec<ListenAddress>,
+    /// Where metrics and health are served over HTTP.
+    #[arg(long, value_name = "ADDR")]
+    admin: Vec<ListenAddress>,
+    /// Where the greylist is kept: memory: or redb:DIRECTORY.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// A DNS server to ask instead of the system's.
+    #[arg(long, value_name = "ADDR")]
+    dns: Vec<SocketAddr>,
+}
+
+pub(super) fn run(args: &Args, errors: &mut dyn Write) -> Exit {
+    match start(args, errors) {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
+    let (config, policies) = configuration(args, errors)?;
+    let policy = policy(policies.as_deref(), errors)?;
+    log::init(config.log_format.into(), config.log_level.into()).map_err(|error| failed(errors, &error))?;
+    let metrics = metrics::install().map_err(|error| failed(errors, &error))?;
+    let url = args.store.clone().unwrap_or_else(|| config.store_url(&Environment::current()));
+    let url: StoreUrl = url.parse().map_err(|error| wrong(errors, &error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(errors, &error))?;
+    let store = url.open(Timestamp::from(SystemTime::now())).map_err(|error| failed(errors, &error))?;
+    runtime.block_on(async {
+        let driver = driver(&config, policy, Arc::clone(&store)).map_err(|error| failed(errors, &error))?;
+        let sockets = Sockets::bind(&config).await.map_err(|error| failed(errors, &error))?;
+        let drain = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        tasks.spawn(metrics::upkeep(metrics.clone(), drain.clone()));
+        let readiness = Arc::new(Readiness::default());
+        sockets.serve(&config, &driver, Admin { metrics, readiness: Arc::clone(&readiness) }, &drain, &tasks);
+        Part::ALL.into_iter().for_each(|part| readiness.set(part, true));
+        metrics::policy_generation(1);
+        metrics::store_up(true);
+        info!(version = env!("CARGO_PKG_VERSION"), store = %url, "serving");
+        let signals = Signals::new().map_err(|error| failed(errors, &error))?;
+        watch(signals, &driver, policies.as_deref()).await;
+        shut_down(&drain, &tasks, &*store).await;
+        Ok(Exit::Success)
+    })
+}
+
+fn wrong(errors: &mut dyn Write, error: &dyn std::fmt::Display) -> Exit {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(errors, "greylag: {error}");
+    Exit::Config
+}
+
+fn failed(errors: &mut dyn Write, error: &dyn std::fmt::Display) -> Exit {
+    wrong(errors, error);
+    Exit::Failure
+}
+
+/// The configuration with what the command line says over it, and the directory of the policies.
+fn configuration(args: &Args, errors: &mut dyn Write) -> Result<(Config, Option<PathBuf>), Exit> {
+    let path = args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+    let missing_is_fine = args.config.is_none() && !path.exists();
+    let mut config = if missing_is_fine { Config::default() } else { read_configuration(path, errors)? };
+    let replace = |setting: &mut ListenAddresses, given: &[ListenAddress]| {
+        if !given.is_empty() {
+            *setting = given.iter().cloned().collect();
+        }
+    };
+    replace(&mut config.milter, &args.milter);
+    replace(&mut config.policy, &args.policy);
+    replace(&mut config.admin, &args.admin);
+    if !args.dns.is_empty() {
+        config.dns = DnsServers::Servers(args.dns.clone());
+    }
+    let policies = args.policies.clone().or_else(|| config.policies.directory(path));
+    Ok((config, policies))
+}
+
+fn read_configuration(path: &Path, errors: &mut dyn Write) -> Result<Config, Exit> {
+    let file = ConfigFile::read(path);
+    let (config, problems) = match file.load() {
+        Ok((config, warnings)) => (Some(config), warnings),
+        Err(problems) => (None, problems),
+    };
+    let _ = write!(errors, "{}", render(&problems, &file.files, "", io::stderr().is_terminal()));
+    config.ok_or(Exit::Config)
+}
+
+fn policy(directory: Option<&Path>, errors: &mut dyn Write) -> Result<Policy, Exit> {
+    load_or_report(directory, errors).ok().flatten().ok_or(Exit::Config)
+}
+
+fn driver(
+    config: &Config,
+    policy: Policy,
+    store: Arc<dyn Store>,
+) -> Result<Arc<Driver>, crate::dns::DnsFault> {
+    let servers = match &config.dns {
+        DnsServers::System => Vec::new(),
+        DnsServers::Servers(servers) => servers.clone(),
+    };
+    let live = Hickory::new(&servers, DNS_BUDGET)?;
+    let resolver = Arc::new(Cached::new(Arc::new(live), DNS_CACHE_ENTRIES));
+    let threads = match config.scan_threads {
+        ScanThreads::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        ScanThreads::Number(number) => number.get() as usize,
+    };
+    let scanner = Scanner::new(threads);
+    Ok(Arc::new(Driver::new(policy, resolver, store, scanner)))
+}
+
+/// Every socket, bound: what cannot be bound is told before anything is served.
+struct Sockets {
+    milter: Vec<(Arc<str>, Listener)>,
+    policy: Vec<(Arc<str>, Listener)>,
+    admin: Vec<(Arc<str>, Listener)>,
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> Result<Self, String> {
+        Ok(Self {
+            milter: bind_all(&config.milter, "milter").await?,
+            policy: bind_all(&config.policy, "policy").await?,
+            admin: bind_all(&config.admin, "admin").await?,
+        })
+    }
+
+    fn serve(
+        self,
+        config: &Config,
+        driver: &Arc<Driver>,
+        admin: Admin,
+        drain: &CancellationToken,
+        tasks: &TaskTracker,
+    ) {
+        let connections = Arc::new(Semaphore::new(config.max_connections.get() as usize));
+        let limits = milter::Limits {
+            message_bytes: bytes(config.message_memory),
+            memory: MessageMemory::new(bytes(config.total_message_memory)),
+        };
+        for (name, listener) in self.milter {
+            let options = milter::server::ListenerOptions {
+                name,
+                limits: limits.clone(),
+                connections: Arc::clone(&connections),
+            };
+            tasks.spawn(milter::server::serve(listener, Arc::clone(driver), options, drain.clone()));
+        }
+        for (name, listener) in self.policy {
+            let limits = delegation::Limits {
+                idle_timeout: POLICY_IDLE_TIMEOUT,
+                connections: Arc::clone(&connections),
+            };
+            tasks.spawn(delegation::serve(listener, name, Arc::clone(driver), limits, drain.clone()));
+        }
+        for (_, listener) in self.admin {
+            tasks.spawn(admin::serve(listener, admin.clone(), drain.clone()));
+        }
+    }
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
+async fn bind_all(addresses: &ListenAddresses, service: &str) -> Result<Vec<(Arc<str>, Listener)>, String> {
+    let mut bound = Vec::new();
+    for address in addresses.iter() {
+        let listener = Listener::bind(address).await;
+        let listener =
+            listener.map_err(|error| format!("cannot listen at {address} ({service}): {error}"))?;
+        info!(%service, address = %listener.name(), "listening");
+        bound.push((address.to_string().into(), listener));
+    }
+    Ok(bound)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Returns when the daemon shall end; meanwhile a SIGHUP puts the policies in force as they are on disk then.
+async fn watch(mut signals: Signals, driver: &Driver, policies: Option<&Path>) {
+    let mut generation = 1;
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hang_up.recv() => {
+                let mut diagnostics = Vec::new();
+                match load_or_report(policies, &mut diagnostics) {
+                    Ok(Some(policy)) => {
+                        generation += 1;
+                        driver.set_policy(policy);
+                        metrics::policy_generation(generation);
+                        info!(generation, "policy reloaded");
+                    }
+                    Ok(None) | Err(_) => {
+                        let diagnostics = String::from_utf8_lossy(&diagnostics);
+                        error!("policy not reloaded, the old one stays in force:\n{diagnostics}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn shut_down(drain: &CancellationToken, tasks: &TaskTracker, store: &dyn Store) {
+    info!("shutting down: connections finish their work");
+    drain.cancel();
+    tasks.close();
+    if tokio::time::timeout(DRAIN_TIMEOUT, tasks.wait()).await.is_err() {
+        warn!("some connections did not finish within {} s", DRAIN_TIMEOUT.as_secs());
+    }
+    if let Err(error) = store.close().await {
+        error!(%error, "the store was not closed cleanly");
+    }
+}

@@ -1,0 +1,86 @@
+//! Puts the filter's questions to the world: in parallel, each under its own deadline.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{DNS_BUDGET, Driver, STORE_BUDGET, Transaction};
+use crate::checks::AttachmentSettings;
+use crate::content::Report;
+use crate::dns::{DnsFault, HeloResolution, resolve_helo};
+use crate::facts::Facts;
+use crate::filter::{Fault, Needs, Slot};
+use crate::store::{Answer, Attempt, Timestamp};
+use crate::telemetry::metrics::{self, Lookup, LookupResult};
+
+impl Driver {
+    /// Fills the slots of everything asked. Each ends as an answer or as unknown.
+    pub(super) async fn fetch(&self, needs: Needs, facts: &Facts, transaction: &mut Transaction) {
+        let Needs { helo, greylist, scan } = needs;
+        let ((), (), ()) = tokio::join!(
+            async {
+                if let Some(name) = &helo {
+                    transaction.known.helo = self.helo(name).await;
+                }
+            },
+            async {
+                if let Some(attempt) = &greylist {
+                    transaction.known.greylist = self.greylist(attempt).await;
+                }
+            },
+            async {
+                if let Some(settings) = scan {
+                    let slot = self.scan(facts, &settings).await;
+                    transaction.known.scans.push((settings, slot));
+                }
+            },
+        );
+        if greylist.is_some() {
+            transaction.attempt = greylist;
+        }
+    }
+
+    async fn helo(&self, name: &str) -> Slot<HeloResolution> {
+        timed(Lookup::HeloDns, DNS_BUDGET, async {
+            resolve_helo(&*self.resolver, name).await.map_err(|fault| match fault {
+                DnsFault::Timeout => Fault::Timeout,
+                DnsFault::Failed(why) => Fault::Failed(why),
+            })
+        })
+        .await
+    }
+
+    async fn greylist(&self, attempt: &Attempt) -> Slot<Answer> {
+        timed(Lookup::Greylist, STORE_BUDGET, async {
+            let answer = self.store.attempt(attempt, Timestamp::from(SystemTime::now())).await;
+            metrics::store_up(answer.is_ok());
+            let answer = answer.map_err(|fault| Fault::Failed(fault.to_string()))?;
+            metrics::greylist(&answer);
+            Ok(answer)
+        })
+        .await
+    }
+
+    async fn scan(&self, facts: &Facts, settings: &Arc<AttachmentSettings>) -> Slot<Arc<Report>> {
+        let Some(message) = facts.message.clone() else {
+            return Slot::Unknown(Fault::Failed("there is no message to scan".into()));
+        };
+        metrics::scanned_bytes(message.len() as u64);
+        let budget = settings.scan_time_limit;
+        timed(Lookup::Scan, Duration::MAX, self.scanner.scan(message, Arc::clone(settings), budget)).await
+    }
+}
+
+async fn timed<T>(
+    lookup: Lookup,
+    budget: Duration,
+    answer: impl Future<Output = Result<T, Fault>>,
+) -> Slot<T> {
+    let began = Instant::now();
+    let result = tokio::time::timeout(budget, answer).await.unwrap_or(Err(Fault::Timeout));
+    let took = began.elapsed();
+    metrics::lookup(lookup, result.as_ref().map_or_else(LookupResult::from, |_| LookupResult::Got), took);
+    match result {
+        Ok(answer) => Slot::Got(answer, took),
+        Err(fault) => Slot::Unknown(fault),
+    }
+}

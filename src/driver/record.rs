@@ -1,0 +1,45 @@
+//! What is written down of a decision: metrics and one log line.
+
+use std::time::Duration;
+
+use super::Transaction;
+use crate::facts::{Facts, Stage};
+use crate::policy::Mode;
+use crate::telemetry::{DecisionLine, log, metrics};
+use crate::verdict::{Finding, Verdict};
+
+/// Counts and logs what was decided of a recipient or a message, and what a check in monitor mode would have decided. Stages that
+/// only collect leave no trace, and DATA only where it is refused.
+pub(super) fn decision(
+    stage: Stage,
+    facts: &Facts,
+    transaction: &Transaction,
+    verdict: &Verdict,
+    took: Duration,
+) {
+    metrics::decision_duration(transaction.protocol, stage, took);
+    let decides = match stage {
+        Stage::Connect | Stage::Helo | Stage::Mail => false,
+        Stage::Data => verdict.action().refuses() || !verdict.would.is_empty(),
+        Stage::Rcpt | Stage::EndOfMessage => true,
+    };
+    if !decides {
+        return;
+    }
+    metrics::decision(transaction.protocol, verdict);
+    let identities = transaction.attempt.as_ref().map_or(&[][..], |attempt| &attempt.identities);
+    let line = |finding, mode| {
+        log::decision_line(&DecisionLine {
+            protocol: transaction.protocol,
+            stage,
+            facts,
+            finding,
+            mode,
+            helo_dns: &transaction.known.helo,
+            identities,
+            took,
+        });
+    };
+    line(verdict.decisive(), Mode::Enforce);
+    verdict.would.iter().for_each(|finding: &Finding| line(Some(finding), Mode::Monitor));
+}
