@@ -11,10 +11,10 @@ for n = 1, 2 do
     content(conn, headers, "Hello\r\n")
     local verdict = mt.getreply(conn)
     if verdict ~= SMFIR_ACCEPT and verdict ~= SMFIR_CONTINUE then
-        error(string.format("message %d: got %q", n, string.char(verdict)))
+        fail(string.format("message %d: got %q", n, string.char(verdict)))
     end
     if mt.eom_check(conn, MT_HDRADD) or mt.eom_check(conn, MT_HDRINSERT) or mt.eom_check(conn, MT_QUARANTINE) then
-        error("a clean message is changed")
+        fail("a clean message is changed")
     end
 
     continues(conn, "mail", mt.mailfrom(conn, "<aborted@sender.example>"))

@@ -11,7 +11,7 @@ content(conn, {
 }, '--b\r\nContent-Disposition: attachment; filename="evil.exe"\r\n\r\nMZ\r\n--b--\r\n')
 expect(conn, "end of message", SMFIR_REPLYCODE)
 if not mt.eom_check(conn, MT_SMTPREPLY, "554", "5.7.0") then
-    error("the reply is not 554 5.7.0")
+    fail("the reply is not 554 5.7.0")
 end
 
 continues(conn, "mail", mt.mailfrom(conn, "<alice@sender.example>"))

@@ -4,16 +4,22 @@ CLIENT = "198.51.100.10"
 HELO = "mail.sender.example"
 
 
+-- Ends the script; miltertest itself does not say why one failed.
+function fail(why)
+    mt.echo(why)
+    error(why)
+end
+
 function must(step, err)
     if err ~= nil then
-        error(step .. ": " .. err)
+        fail(step .. ": " .. err)
     end
 end
 
 function expect(conn, step, reply)
     local got = mt.getreply(conn)
     if got ~= reply then
-        error(string.format("%s: expected %q, got %q", step, string.char(reply), string.char(got)))
+        fail(string.format("%s: expected %q, got %q", step, string.char(reply), string.char(got)))
     end
 end
 
@@ -27,7 +33,7 @@ end
 function greet(name)
     local conn = mt.connect(socket)
     if conn == nil then
-        error("cannot connect to " .. socket)
+        fail("cannot connect to " .. socket)
     end
     must("negotiate", mt.negotiate(conn, nil, nil, nil))
     mt.macro(conn, SMFIC_CONNECT, "j", "mx.example.test", "v", "Postfix 3.7.11")

@@ -12,7 +12,7 @@ end
 
 local function check(what, got, expected)
     if got ~= expected then
-        error(string.format("%s: expected %q, got %q", what, string.char(expected), string.char(got)))
+        fail(string.format("%s: expected %q, got %q", what, string.char(expected), string.char(got)))
     end
 end
 

@@ -11,19 +11,19 @@ local needed = {
 }
 for name, option in pairs(needed) do
     if mt.test_option(conn, option) then
-        error(name .. " must not be negotiated")
+        fail(name .. " must not be negotiated")
     end
 end
 
 if not mt.test_action(conn, SMFIF_ADDHDRS) then
-    error("tags are headers, so SMFIF_ADDHDRS is needed")
+    fail("tags are headers, so SMFIF_ADDHDRS is needed")
 end
 local unused = {
     SMFIF_CHGBODY = SMFIF_CHGBODY, SMFIF_ADDRCPT = SMFIF_ADDRCPT, SMFIF_DELRCPT = SMFIF_DELRCPT,
 }
 for name, action in pairs(unused) do
     if mt.test_action(conn, action) then
-        error(name .. " is asked for and never used")
+        fail(name .. " is asked for and never used")
     end
 end
 mt.disconnect(conn)

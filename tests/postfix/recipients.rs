@@ -9,7 +9,7 @@ fn the_first_100_recipients_go_through_and_the_rest_is_to_come_again() {
     for hook_up in [HookUp::Milter, HookUp::Policy] {
         let site = Site::start(hook_up, &[NO_GREYLIST]);
         for offered in [100, 130, 200] {
-            let recipients: Vec<String> = (1..=offered).map(|n| format!("user{n}@example.test")).collect();
+            let recipients: Vec<String> = (1..=offered).map(|n| format!("user{n:03}@example.test")).collect();
             let (taken, excess) = recipients.split_at(100);
             let mut smtp = site.connect();
             smtp.mail(SENDER);

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Delivered {
     /// The reverse-path without brackets.
     pub sender: String,
-    /// The recipients without brackets.
+    /// The recipients without brackets, sorted: Postfix does not keep their order.
     pub recipients: Vec<String>,
     /// Header and body, dot-stuffing undone, lines ended by CRLF as they came.
     pub data: Vec<u8>,
@@ -85,6 +85,7 @@ fn serve(stream: &TcpStream, deliver: &Sender<Delivered>) -> Option<()> {
             "DATA" => {
                 out.write_all(b"354 go ahead\r\n").ok()?;
                 message.data = read_data(&mut lines)?;
+                message.recipients.sort();
                 deliver.send(std::mem::take(&mut message)).ok()?;
                 "250 2.0.0 Ok"
             }

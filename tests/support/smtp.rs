@@ -35,7 +35,8 @@ impl Smtp {
 
     /// Takes over the address and the verified name of another client (Postfix's XCLIENT); the session begins anew.
     pub fn xclient(&mut self, address: &str, name: &str) {
-        let reply = self.command(&format!("XCLIENT ADDR={address} NAME={name} PORT=40000"));
+        let port = self.replies.get_ref().local_addr().unwrap().port();
+        let reply = self.command(&format!("XCLIENT ADDR={address} NAME={name} PORT={port}"));
         assert!(reply.starts_with("220 "), "XCLIENT: {reply}");
     }
 
