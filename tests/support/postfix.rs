@@ -1,8 +1,9 @@
 //! A private Postfix, hooked up with the lines of `deploy/postfix/` as they are shipped.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
@@ -65,8 +66,8 @@ impl Postfix {
         }
         chown_to_postfix(&dir.path().join("data"));
         let conf = dir.path().join("conf");
-        std::fs::write(conf.join("main.cf"), main_cf(dir.path(), sink.port()) + lines).unwrap();
-        std::fs::write(conf.join("master.cf"), master_cf(port)).unwrap();
+        write_old(&conf.join("main.cf"), &(main_cf(dir.path(), sink.port()) + lines));
+        write_old(&conf.join("master.cf"), &master_cf(port));
         let started =
             Command::new(process::program("postfix")).arg("-c").arg(&conf).arg("start").output().unwrap();
         let log = || std::fs::read_to_string(dir.path().join("maillog")).unwrap_or_default();
@@ -165,6 +166,14 @@ proxymap  unix  -       -       n       -       -       proxymap
 anvil     unix  -       -       n       -       1       anvil
 postlog   unix-dgram n  -       n       -       1       postlogd
 "
+}
+
+/// Writes a file that seems to be a minute old. Postfix waits two seconds before it reads a main.cf that was just written, as it may
+/// still be edited.
+fn write_old(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    let a_minute_ago = SystemTime::now() - Duration::from_secs(60);
+    File::options().write(true).open(path).unwrap().set_modified(a_minute_ago).unwrap();
 }
 
 fn chown_to_postfix(path: &Path) {
