@@ -67,16 +67,42 @@ fn wrap(key: &str, value: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
+    crate::settings! {
+        /// Settings of a test.
+        /// They do nothing.
+        struct Switches {
+            /// The first.
+            first: bool = false,
+            /// The second.
+            second: bool = true,
+            /// How many.
+            number: NonZeroU32 = NonZeroU32::MIN,
+        }
+    }
+
     #[test]
-    fn a_file_starts_with_what_it_is_for_and_documents_each_setting() {
-        let text = render(Check::Helo);
-        assert!(text.starts_with("# The HELO name: who the client says it is."), "{text}");
-        let missing = "\n# (1) No HELO or EHLO name at all.\n\
-                       # Expected: \"accept\", \"tag\", \"defer\" or \"reject\".\n\
-                       missing = \"reject\"\n";
-        assert!(text.contains(missing), "{text}");
+    fn each_setting_has_its_documentation_above_it() {
+        let expected = "# Settings of a test.
+# They do nothing.
+#
+# Every setting stands here with its default, which holds as well where the line is missing.
+
+# The first.
+# Expected: true or false.
+first = false
+
+# The second.
+second = true
+
+# How many.
+# Expected: a whole number from 1 to 4294967295, such as 100.
+number = 1
+";
+        assert_eq!(render_settings::<Switches>(), expected);
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn scope(
         name: name(table, value.span(), names, reading),
         when: When::default(),
         sets: Vec::new(),
-        values: Settings::default(),
+        values: base.clone(),
     };
     let mut conditions = 0;
     for (key, value) in table.iter() {
