@@ -1,6 +1,7 @@
 //! Greylag.
 
 pub mod admin;
+pub mod breaker;
 pub mod checks;
 pub mod cli;
 pub mod config;
