@@ -6,11 +6,12 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use greylag::dns::RecordType;
 use greylag::driver::Protocol;
 use greylag::facts::Stage;
 use greylag::reason::Reason;
 use greylag::store::{Answer, KnownBy};
-use greylag::telemetry::metrics::{self, Lookup, LookupResult};
+use greylag::telemetry::metrics::{self, DnsCache, DnsResult, Lookup, LookupResult};
 use greylag::verdict::{Code, Finding, Outcome, Reply, Verdict};
 
 #[test]
@@ -46,6 +47,13 @@ fn metrics_count_what_happened_and_promtool_has_nothing_against_them() {
         "greylag_scanned_bytes_total 4096",
         "greylag_policy_generation 3",
         "greylag_store_up 1",
+        r#"greylag_dns_lookups_total{type="MX",result="negative"} 1"#,
+        r#"greylag_dns_lookups_total{type="AAAA",result="refused"} 1"#,
+        r#"greylag_dns_lookups_total{type="A",result="got"} 0"#,
+        r#"greylag_dns_cache_total{result="hit"} 0"#,
+        r#"greylag_dns_cache_total{result="miss"} 1"#,
+        r#"greylag_dns_cache_total{result="shared"} 2"#,
+        "greylag_dns_up 1",
         concat!(r#"greylag_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
     ] {
         assert!(text.lines().any(|it| it == line), "missing: {line}\n{text}");
@@ -89,6 +97,14 @@ fn record_one_of_each() {
     metrics::policy_generation(3);
     metrics::store_up(false);
     metrics::store_up(true);
+
+    metrics::dns_lookup(RecordType::Mx, DnsResult::Negative);
+    metrics::dns_lookup(RecordType::Aaaa, DnsResult::Refused);
+    for answered_by in [DnsCache::Miss, DnsCache::Shared, DnsCache::Shared] {
+        metrics::dns_cache(answered_by);
+    }
+    metrics::dns_up(false);
+    metrics::dns_up(true);
 }
 
 /// What `promtool check metrics` says of a text: nothing, if all is well.

@@ -9,7 +9,7 @@ use super::{Answer, DnsFault, Record, RecordType, Resolver};
 pub enum HeloResolution {
     /// NXDOMAIN.
     NoSuchName,
-    /// The name exists, but has no A, AAAA or MX record.
+    /// The name exists, but has no A, AAAA or MX record; or its only MX is the null one of RFC 7505, "no mail here".
     NoAddress,
     /// The name has an MX record and no address of its own.
     MailExchangerOnly,
@@ -31,8 +31,8 @@ pub async fn resolve_helo(resolver: &dyn Resolver, name: &str) -> Result<HeloRes
         return Ok(HeloResolution::NoSuchName);
     }
     Ok(match resolver.lookup(name, RecordType::Mx).await?.answer {
-        Answer::Records(_) => HeloResolution::MailExchangerOnly,
-        Answer::NoRecords => HeloResolution::NoAddress,
+        Answer::Records(exchangers) if !exchangers.iter().all(is_null) => HeloResolution::MailExchangerOnly,
+        Answer::Records(_) | Answer::NoRecords => HeloResolution::NoAddress,
         Answer::NoSuchName => HeloResolution::NoSuchName,
     })
 }
@@ -42,6 +42,11 @@ fn addresses(answer: &Answer) -> Vec<IpAddr> {
         Answer::Records(records) => records.iter().filter_map(Record::address).collect(),
         Answer::NoRecords | Answer::NoSuchName => Vec::new(),
     }
+}
+
+/// The null MX of RFC 7505 §3.
+fn is_null(record: &Record) -> bool {
+    matches!(record, Record::Mx(exchanger) if exchanger.is_empty())
 }
 
 #[cfg(test)]
@@ -56,6 +61,9 @@ mod tests {
              both.test AAAA 2001:db8::1
              six.test AAAA 2001:db8::2
              mx.test MX mail.test
+             no-mail.test MX .
+             odd.test MX .
+             odd.test MX mail.test
              empty.test -
              half.test A 192.0.2.3
              half.test AAAA !
@@ -70,6 +78,8 @@ mod tests {
             ("both.test", addresses(&["192.0.2.1", "2001:db8::1"])),
             ("six.test", addresses(&["2001:db8::2"])),
             ("mx.test", Ok(HeloResolution::MailExchangerOnly)),
+            ("no-mail.test", Ok(HeloResolution::NoAddress)),
+            ("odd.test", Ok(HeloResolution::MailExchangerOnly)),
             ("empty.test", Ok(HeloResolution::NoAddress)),
             ("nowhere.test", Ok(HeloResolution::NoSuchName)),
             ("half.test", addresses(&["192.0.2.3"])),

@@ -1,6 +1,7 @@
 //! The live resolver.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
@@ -8,54 +9,137 @@ use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, R
 use hickory_resolver::lookup::Lookup as Found;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::{self, RData};
+use hickory_resolver::proto::rr::{self, Name, RData};
+use hickory_resolver::system_conf::read_system_conf;
+use tokio::task::JoinSet;
 
 use super::{Answer, DnsFault, Lookup, Record, RecordType, Resolver, Timed};
+use crate::breaker::{Breaker, Limits, Permit};
 use crate::facts::host_name;
 
 /// How long a negative answer without SOA is kept.
 const DEFAULT_NEGATIVE_TTL: Duration = Duration::from_secs(60);
 
-/// Asks real name servers, through hickory-resolver.
+/// When a server is asked last instead of in its turn.
+const SERVER_LIMITS: Limits =
+    Limits { failures: 3, first_pause: Duration::from_secs(5), longest_pause: Duration::from_secs(60) };
+
+/// Asks real name servers, each through a hickory-resolver of its own.
+///
+/// hickory knows servers in plural too, but takes the first answer of any of them for the whole: a broken server that says
+/// SERVFAIL at once would hide one that works.
 #[derive(Debug)]
 pub struct Hickory {
+    servers: Vec<Arc<Server>>,
+    budget: Duration,
+}
+
+#[derive(Debug)]
+struct Server {
     resolver: TokioResolver,
+    breaker: Breaker,
 }
 
 impl Hickory {
-    /// A resolver for these servers, or for those of the system's configuration where there are none. Each server is asked once
-    /// more when it does not answer within half of `budget`.
+    /// A resolver for these servers, or for those of `/etc/resolv.conf` (read once) where there are none. Every look-up ends within
+    /// `budget`, retries, CNAMEs and other servers included. A server that is silent for a third of it is joined by the
+    /// next; one that fails makes way for the next at once.
     ///
     /// # Errors
-    /// When the system's configuration cannot be read.
+    /// When the system's configuration cannot be read, or names no server.
     pub fn new(servers: &[SocketAddr], budget: Duration) -> Result<Self, DnsFault> {
-        let failed = |error: NetError| DnsFault::Failed(error.to_string());
-        let mut builder = if servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(failed)?
+        let servers = if servers.is_empty() {
+            let of_system = |error: NetError| DnsFault::Unreachable(format!("/etc/resolv.conf: {error}"));
+            read_system_conf().map_err(of_system)?.0.name_servers().to_vec()
         } else {
-            let servers = servers.iter().map(name_server).collect();
-            let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            servers.iter().map(name_server).collect()
         };
-        set_options(builder.options_mut(), budget);
-        Ok(Self { resolver: builder.build().map_err(failed)? })
+        let servers =
+            servers.into_iter().map(|server| Server::new(server, budget)).collect::<Result<_, _>>()?;
+        Ok(Self { servers, budget })
+    }
+
+    /// The servers in their order, those that keep failing last.
+    fn in_order(&self) -> impl Iterator<Item = Arc<Server>> {
+        let now = Instant::now();
+        let (fine, failing): (Vec<_>, Vec<_>) = self
+            .servers
+            .iter()
+            .map(Arc::clone)
+            .partition(|server| !matches!(server.breaker.permit(now), Permit::Refused(_)));
+        fine.into_iter().chain(failing)
+    }
+
+    async fn ask(&self, name: &str, record_type: RecordType) -> Result<Timed, DnsFault> {
+        let name = Name::from_ascii(format!("{name}."))
+            .map_err(|error| DnsFault::Failed(format!("{name:?} is no name of the DNS: {error}")))?;
+        let patience = self.budget / 3;
+        let deadline = tokio::time::Instant::now() + self.budget;
+        let mut servers = self.in_order().peekable();
+        let mut asked = JoinSet::new();
+        let mut fault: Option<DnsFault> = None;
+        loop {
+            if let Some(server) = servers.next() {
+                asked.spawn(server.ask(name.clone(), record_type, deadline));
+            }
+            let ended = tokio::select! {
+                ended = asked.join_next() => ended,
+                () = tokio::time::sleep(patience), if servers.peek().is_some() => continue,
+            };
+            match ended {
+                Some(Ok(Ok(answer))) => {
+                    // Servers still silent note it for themselves, at their deadline.
+                    asked.detach_all();
+                    return Ok(answer);
+                }
+                Some(Ok(Err(new))) if fault.as_ref().is_none_or(DnsFault::is_silence) => fault = Some(new),
+                Some(Ok(Err(_))) => {}
+                Some(Err(error)) => {
+                    fault = Some(DnsFault::Failed(format!("the look-up task ended: {error}")))
+                }
+                None => return Err(fault.unwrap_or(DnsFault::Timeout)),
+            }
+        }
     }
 }
 
 impl Resolver for Hickory {
     fn lookup<'a>(&'a self, name: &'a str, record_type: RecordType) -> Lookup<'a> {
-        Box::pin(async move {
-            let wanted = match record_type {
-                RecordType::A => rr::RecordType::A,
-                RecordType::Aaaa => rr::RecordType::AAAA,
-                RecordType::Mx => rr::RecordType::MX,
-            };
-            // The final dot keeps the search list out of it.
-            match self.resolver.lookup(format!("{name}."), wanted).await {
-                Ok(found) => Ok(answer(&found)),
-                Err(error) => negative(&error),
-            }
-        })
+        Box::pin(self.ask(name, record_type))
+    }
+}
+
+impl Server {
+    fn new(server: NameServerConfig, budget: Duration) -> Result<Arc<Self>, DnsFault> {
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            .with_options(options(budget))
+            .build()
+            .map_err(|error| DnsFault::Unreachable(error.to_string()))?;
+        Ok(Arc::new(Self { resolver, breaker: Breaker::new(SERVER_LIMITS) }))
+    }
+
+    async fn ask(
+        self: Arc<Self>,
+        name: Name,
+        record_type: RecordType,
+        deadline: tokio::time::Instant,
+    ) -> Result<Timed, DnsFault> {
+        let wanted = match record_type {
+            RecordType::A => rr::RecordType::A,
+            RecordType::Aaaa => rr::RecordType::AAAA,
+            RecordType::Mx => rr::RecordType::MX,
+        };
+        let result = match tokio::time::timeout_at(deadline, self.resolver.lookup(name, wanted)).await {
+            Ok(Ok(found)) => Ok(answer(&found)),
+            Ok(Err(error)) => negative(&error),
+            Err(_) => Err(DnsFault::Timeout),
+        };
+        match &result {
+            Err(fault) if fault.is_silence() => self.breaker.on_failure(Instant::now()),
+            _ => self.breaker.on_success(),
+        };
+        result
     }
 }
 
@@ -67,15 +151,20 @@ fn name_server(server: &SocketAddr) -> NameServerConfig {
     config
 }
 
-fn set_options(options: &mut ResolverOpts, budget: Duration) {
-    options.timeout = budget / 2;
-    options.attempts = 1;
+/// Questions over UDP are repeated by hickory every third of a second within its timeout. Truncated answers are fetched over
+/// TCP, and so are those whose question came back in other letters than it was asked in (0x20 against forgery): a server that
+/// keeps no case costs one round trip more. CNAMEs are followed 8 times; a longer chain or a loop has no records.
+fn options(budget: Duration) -> ResolverOpts {
+    let mut options = ResolverOpts::default();
+    options.timeout = budget;
+    options.attempts = 0;
     // Our own cache stands before this one: it knows negative answers and shares look-ups under way.
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
     // Past the default of 32 hickory answers "busy".
     options.max_active_requests = 10_000;
     options.case_randomization = true;
+    options
 }
 
 fn answer(found: &Found) -> Timed {
@@ -103,6 +192,7 @@ fn negative(error: &NetError) -> Result<Timed, DnsFault> {
             Ok(Timed { answer, ttl })
         }
         NetError::Timeout => Err(DnsFault::Timeout),
+        NetError::Io(_) | NetError::NoConnections => Err(DnsFault::Unreachable(error.to_string())),
         other => Err(DnsFault::Failed(other.to_string())),
     }
 }

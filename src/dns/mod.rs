@@ -1,6 +1,10 @@
-//! Look-ups in the DNS, behind one trait: the live resolver, a cache before it, and a zone in memory for tests.
+//! Look-ups in the DNS, behind one trait.
+//!
+//! In the daemon three resolvers stand one before the other: [`Cached`] keeps answers and shares look-ups under way,
+//! [`Guarded`] stops asking while no server answers, and [`Hickory`] asks the servers. [`Zone`] is a DNS in memory for tests.
 
 mod cache;
+mod guarded;
 mod helo;
 mod hickory;
 mod zone;
@@ -11,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use cache::Cached;
+pub use guarded::Guarded;
 pub use helo::{HeloResolution, resolve_helo};
 pub use hickory::Hickory;
 pub use zone::Zone;
@@ -24,6 +29,20 @@ pub enum RecordType {
     Aaaa,
     /// Mail exchangers.
     Mx,
+}
+
+impl RecordType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::A, Self::Aaaa, Self::Mx];
+
+    /// Its name in zone files, and as a metric label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Mx => "MX",
+        }
+    }
 }
 
 /// The data of one record.
@@ -45,6 +64,15 @@ impl Record {
             Self::Aaaa(address) => Some((*address).into()),
             Self::Mx(_) => None,
         }
+    }
+
+    /// Bytes it takes in memory, about.
+    fn size(&self) -> usize {
+        let text = match self {
+            Self::A(_) | Self::Aaaa(_) => 0,
+            Self::Mx(name) => name.len(),
+        };
+        size_of::<Self>() + text
     }
 }
 
@@ -74,9 +102,22 @@ pub enum DnsFault {
     /// No server answered in time.
     #[error("timeout")]
     Timeout,
-    /// The server answered with a failure, or could not be reached.
+    /// A server answered with a failure: this name cannot be resolved, others may.
     #[error("{0}")]
     Failed(String),
+    /// No server could be reached.
+    #[error("no name server can be reached: {0}")]
+    Unreachable(String),
+    /// Nobody was asked, as no answer was to be expected in time.
+    #[error("{0}")]
+    NotAsked(&'static str),
+}
+
+impl DnsFault {
+    /// Whether it speaks against the name servers, and not only against the name that was asked for.
+    const fn is_silence(&self) -> bool {
+        matches!(self, Self::Timeout | Self::Unreachable(_))
+    }
 }
 
 /// A look-up under way.

@@ -19,7 +19,7 @@ struct Entries {
 }
 
 impl Zone {
-    /// Reads one record a line: `name A 192.0.2.1`, `name AAAA 2001:db8::1`, `name MX mail.test`; `name -` exists without
+    /// Reads one record a line: `name A 192.0.2.1`, `name AAAA 2001:db8::1`, `name MX mail.test` (`MX .` is the null one); `name -` exists without
     /// records, `name !` fails for every type, `name A !` for one. Lines that say nothing of this are left out.
     pub fn parse(text: &str) -> Self {
         let mut zone = Self::default();
@@ -34,6 +34,7 @@ impl Zone {
                 ["MX", "!"] => entries.failing.push(RecordType::Mx),
                 ["A", address] => entries.records.extend(address.parse().ok().map(Record::A)),
                 ["AAAA", address] => entries.records.extend(address.parse().ok().map(Record::Aaaa)),
+                ["MX", "."] => entries.records.push(Record::Mx(String::new())),
                 ["MX", host] => entries.records.extend(host_name(host).map(Record::Mx)),
                 _ => {}
             }

@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tokio_util::sync::CancellationToken;
 
 use super::protocol_name;
+use crate::dns::{self, DnsFault, RecordType};
 use crate::driver::Protocol;
 use crate::facts::Stage;
 use crate::filter::Fault;
@@ -33,6 +34,9 @@ const PROTOCOL_ERRORS: &str = "greylag_protocol_errors_total";
 const SCANNED_BYTES: &str = "greylag_scanned_bytes_total";
 const POLICY_GENERATION: &str = "greylag_policy_generation";
 const STORE_UP: &str = "greylag_store_up";
+const DNS_LOOKUPS: &str = "greylag_dns_lookups_total";
+const DNS_CACHE: &str = "greylag_dns_cache_total";
+const DNS_UP: &str = "greylag_dns_up";
 const BUILD_INFO: &str = "greylag_build_info";
 
 /// From 50 µs, what a decision without look-up takes, to 10 s, what no MTA waits for.
@@ -60,6 +64,17 @@ fn describe() {
     describe_counter!(SCANNED_BYTES, Unit::Bytes, "Message bytes scanned for forbidden attachments.");
     describe_gauge!(POLICY_GENERATION, Unit::Count, "Loads of the policy so far; a refused reload keeps it.");
     describe_gauge!(STORE_UP, Unit::Count, "Whether the greylist store answers: 1 or 0.");
+    describe_counter!(
+        DNS_LOOKUPS,
+        Unit::Count,
+        "Look-ups that the cache could not answer, by their outcome."
+    );
+    describe_counter!(
+        DNS_CACHE,
+        Unit::Count,
+        "Look-ups, by whether the cache or one under way answered them."
+    );
+    describe_gauge!(DNS_UP, Unit::Count, "Whether the name servers answer: 1 or 0.");
     describe_gauge!(BUILD_INFO, Unit::Count, "The version that runs; always 1.");
 }
 
@@ -215,6 +230,70 @@ pub fn store_up(up: bool) {
     }
 }
 
+/// Shows whether the name servers answer.
+pub fn dns_up(up: bool) {
+    if let Some(handles) = HANDLES.get() {
+        handles.dns_up.set(if up { 1.0 } else { 0.0 });
+    }
+}
+
+/// How a look-up in the DNS ended that the cache could not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsResult {
+    /// With records.
+    Got,
+    /// The name does not exist, or has no such records.
+    Negative,
+    /// No server answered in time.
+    Timeout,
+    /// With a failure.
+    Failed,
+    /// Nobody was asked: the name servers are silent, or too many look-ups were under way.
+    Refused,
+}
+
+impl From<&Result<dns::Timed, DnsFault>> for DnsResult {
+    fn from(result: &Result<dns::Timed, DnsFault>) -> Self {
+        match result {
+            Ok(timed) if matches!(timed.answer, dns::Answer::Records(_)) => Self::Got,
+            Ok(_) => Self::Negative,
+            Err(DnsFault::Timeout) => Self::Timeout,
+            Err(DnsFault::Failed(_) | DnsFault::Unreachable(_)) => Self::Failed,
+            Err(DnsFault::NotAsked(_)) => Self::Refused,
+        }
+    }
+}
+
+/// Counts a look-up in the DNS that the cache could not answer.
+pub fn dns_lookup(record_type: RecordType, result: DnsResult) {
+    if let Some(lookups) = HANDLES.get().and_then(|it| it.dns_lookups.get((record_type, result))) {
+        lookups.increment(1);
+    }
+}
+
+/// Who answered a look-up in the DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsCache {
+    /// The cache.
+    Hit,
+    /// Nobody yet: a look-up had to be made.
+    Miss,
+    /// A look-up that was under way for somebody else.
+    Shared,
+}
+
+/// Counts who answered a look-up in the DNS.
+pub fn dns_cache(answered_by: DnsCache) {
+    if let Some(handles) = HANDLES.get() {
+        let counter = match answered_by {
+            DnsCache::Hit => &handles.dns_cache_hits,
+            DnsCache::Miss => &handles.dns_cache_misses,
+            DnsCache::Shared => &handles.dns_cache_shared,
+        };
+        counter.increment(1);
+    }
+}
+
 static HANDLES: OnceLock<Handles> = OnceLock::new();
 
 struct Handles {
@@ -233,6 +312,11 @@ struct Handles {
     scanned_bytes: Counter,
     policy_generation: Gauge,
     store_up: Gauge,
+    dns_lookups: Labelled<(RecordType, DnsResult), Counter>,
+    dns_cache_hits: Counter,
+    dns_cache_misses: Counter,
+    dns_cache_shared: Counter,
+    dns_up: Gauge,
 }
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Milter, Protocol::Policy];
@@ -247,6 +331,13 @@ impl Handles {
             (LookupResult::Got, "got"),
             (LookupResult::Timeout, "timeout"),
             (LookupResult::Failed, "failed"),
+        ];
+        const DNS_RESULTS: [(DnsResult, &str); 5] = [
+            (DnsResult::Got, "got"),
+            (DnsResult::Negative, "negative"),
+            (DnsResult::Timeout, "timeout"),
+            (DnsResult::Failed, "failed"),
+            (DnsResult::Refused, "refused"),
         ];
 
         let stages = PROTOCOLS.iter().flat_map(|protocol| STAGES.map(|stage| (*protocol, stage)));
@@ -283,6 +374,20 @@ impl Handles {
             scanned_bytes: counter!(SCANNED_BYTES),
             policy_generation: gauge!(POLICY_GENERATION),
             store_up: gauge!(STORE_UP),
+            dns_lookups: Labelled(
+                RecordType::ALL
+                    .iter()
+                    .flat_map(|record_type| DNS_RESULTS.map(|result| (*record_type, result)))
+                    .map(|(record_type, (result, ended))| {
+                        let handle = counter!(DNS_LOOKUPS, "type" => record_type.name(), "result" => ended);
+                        ((record_type, result), handle)
+                    })
+                    .collect(),
+            ),
+            dns_cache_hits: counter!(DNS_CACHE, "result" => "hit"),
+            dns_cache_misses: counter!(DNS_CACHE, "result" => "miss"),
+            dns_cache_shared: counter!(DNS_CACHE, "result" => "shared"),
+            dns_up: gauge!(DNS_UP),
         }
     }
 }
