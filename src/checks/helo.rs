@@ -104,17 +104,17 @@ fn action_for(cause: Reason, settings: &HeloSettings) -> Action {
 /// claim without asking anybody.
 fn well_formed(facts: &Facts, settings: &HeloSettings) -> Result<Option<String>, Reason> {
     let claimed = facts.helo.as_deref().unwrap_or_default().trim();
+    let client = facts.connection.client.ip();
+    let server = facts.connection.local.map(|local| local.ip().to_canonical());
+    // Who has our address is ourselves, and may have our name too.
+    let is_outsider = server.is_none() || client != server;
     let name = match Form::of(claimed) {
         Form::Missing => return Err(Reason::HeloMissing),
-        Form::BareAddress(_) => return Err(Reason::HeloBareAddress),
-        Form::Literal(address) if Some(address) == facts.connection.local.map(|local| local.ip()) => {
+        Form::BareAddress(address) | Form::Literal(address) if is_outsider && Some(address) == server => {
             return Err(Reason::HeloOwnName);
         }
-        Form::Literal(address)
-            if settings.allow_own_literal && Some(address) == facts.connection.client.ip() =>
-        {
-            return Ok(None);
-        }
+        Form::BareAddress(_) => return Err(Reason::HeloBareAddress),
+        Form::Literal(address) if settings.allow_own_literal && Some(address) == client => return Ok(None),
         Form::Literal(_) => return Err(Reason::HeloAddressLiteral),
         Form::Invalid => return Err(Reason::HeloInvalidSyntax),
         Form::Name(name) => name,
@@ -125,14 +125,18 @@ fn well_formed(facts: &Facts, settings: &HeloSettings) -> Result<Option<String>,
     if settings.banned_names.contains(&name) {
         return Err(Reason::HeloBanned);
     }
-    let own = facts.connection.mta.host_name.as_deref().and_then(host_name);
-    if own.as_deref() == Some(name.as_str()) || settings.own_names.contains(&name) {
+    if is_outsider && is_own(&name, facts, settings) {
         return Err(Reason::HeloOwnName);
     }
     if !name.contains('.') {
         return Err(Reason::HeloUnqualified);
     }
     Ok(Some(name))
+}
+
+fn is_own(name: &str, facts: &Facts, settings: &HeloSettings) -> bool {
+    let reported = facts.connection.mta.host_name.as_deref().and_then(host_name);
+    reported.as_deref() == Some(name) || settings.own_names.contains(name)
 }
 
 fn cause_in_dns(facts: &Facts, answer: &Slot<HeloResolution>) -> Option<Reason> {
@@ -250,6 +254,8 @@ mod tests {
             ("[2001:db8::1]", Some(Reason::HeloAddressLiteral)),
             ("[192.168.1.1", Some(Reason::HeloAddressLiteral)),
             ("[203.0.113.5]", Some(Reason::HeloOwnName)),
+            ("[IPv6:::ffff:203.0.113.5]", Some(Reason::HeloOwnName)),
+            ("203.0.113.5", Some(Reason::HeloOwnName)),
             ("[mail.example.org]", Some(Reason::HeloInvalidSyntax)),
             ("server", Some(Reason::HeloUnqualified)),
             ("mon-serveur", Some(Reason::HeloUnqualified)),
@@ -349,6 +355,30 @@ mod tests {
         assert_eq!(needs(&facts(Some("[192.0.2.7]")), &all, &Known::default()).helo, None);
         let other = judged(&facts(Some("[192.0.2.8]")), settings, &Known::default());
         assert_eq!(other, Some((Reason::HeloAddressLiteral, Action::Reject)));
+    }
+
+    #[test]
+    fn only_an_outsider_cannot_have_our_name() {
+        let settings = HeloSettings {
+            own_names: ["mail.example.test"].into_iter().collect(),
+            allow_own_literal: true,
+            ..HeloSettings::default()
+        };
+        for local in ["203.0.113.5:25", "[::ffff:203.0.113.5]:25"] {
+            for claim in ["mx.example.test", "mail.example.test", "[203.0.113.5]"] {
+                let mut facts = facts(Some(claim));
+                facts.connection.local = local.parse().ok();
+                let outsider = judged(&facts, settings.clone(), &Known::default());
+                assert_eq!(outsider, Some((Reason::HeloOwnName, Action::Reject)), "{claim} at {local}");
+                facts.connection.client = Client::parse("203.0.113.5");
+                assert_eq!(judged(&facts, settings.clone(), &Known::default()), None, "{claim} at {local}");
+            }
+        }
+        let mut unknown = facts(Some("mx.example.test"));
+        unknown.connection.local = None;
+        unknown.connection.client = Client::Unknown;
+        let judged = judged(&unknown, settings, &Known::default());
+        assert_eq!(judged, Some((Reason::HeloOwnName, Action::Reject)));
     }
 
     #[test]

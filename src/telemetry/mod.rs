@@ -4,6 +4,7 @@ mod decision;
 mod escape;
 pub mod log;
 pub mod metrics;
+pub mod nat;
 
 pub use decision::DecisionLine;
 
