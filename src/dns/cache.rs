@@ -25,8 +25,9 @@ const MAX_STALE: Duration = Duration::from_secs(3_600);
 
 /// Bytes an answer takes on average, to turn a number of answers into bytes.
 const AVERAGE_SIZE: usize = 256;
-/// Look-ups under way at a time. Each is a task and a socket; more only wait for one another.
-const MAX_FLIGHTS: usize = 1_000;
+/// Look-ups under way at a time, which is plenty where answers come: thousands a second. Where none come, each holds up to
+/// three sockets for its repeated questions, and all together are to stay below the usual limit of 1024 open files.
+const MAX_FLIGHTS: usize = 256;
 
 /// A cache before another resolver. A look-up goes on when the one who asked no longer waits, and serves the next one.
 #[derive(Debug)]

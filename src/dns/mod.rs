@@ -9,7 +9,7 @@ mod helo;
 mod hickory;
 mod zone;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,25 @@ pub use guarded::Guarded;
 pub use helo::{HeloResolution, resolve_helo};
 pub use hickory::Hickory;
 pub use zone::Zone;
+
+/// The longest a live look-up takes. It leaves something of the 2 s within which every RCPT is answered.
+const LOOKUP_BUDGET: Duration = Duration::from_millis(1_200);
+/// Answers that are kept: some 12 MB of them.
+const CAPACITY: usize = 50_000;
+
+/// The daemon's resolver: asks `servers`, or those of `/etc/resolv.conf` where there are none. `on_change` is told whether they
+/// answer: once now (they are taken to), then at each change.
+///
+/// # Errors
+/// When the system's configuration cannot be read, or names no server.
+pub fn live(
+    servers: &[SocketAddr],
+    on_change: impl Fn(bool) + Send + Sync + 'static,
+) -> Result<Cached, DnsFault> {
+    let servers = Hickory::new(servers, LOOKUP_BUDGET)?;
+    let guarded = Guarded::new(Arc::new(servers), on_change);
+    Ok(Cached::new(Arc::new(guarded), CAPACITY))
+}
 
 /// The types of records Greylag asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,6 @@
 //! A private DNS: NSD serving a root zone of its own, so that a name in it exists and every other name does not.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::process::Command;
 
@@ -18,14 +19,34 @@ ns.test.             A    127.0.0.1
 mail.sender.example. A    198.51.100.10
 sender.example.      MX   10 mail.sender.example.
 no-address.example.  TXT  \"exists, but has no address\"
+mx-only.example.     MX   10 Mail.Sender.example.
+no-mail.example.     MX   0 .
+under_score.example. A    198.51.100.11
+r3---odd.example.    A    198.51.100.12
+dual.example.        A    198.51.100.13
+dual.example.        AAAA 2001:db8::13
+six.example.         AAAA 2001:db8::10
+alias.example.       CNAME alias2.example.
+alias2.example.      CNAME alias3.example.
+alias3.example.      CNAME mail.sender.example.
+loop1.example.       CNAME loop2.example.
+loop2.example.       CNAME loop1.example.
+self.example.        CNAME self.example.
+gone.example.        CNAME nowhere.example.
 ";
+
+/// How many addresses `many.example` has: far more than fit into a UDP answer.
+pub const MANY: usize = 300;
+
+/// A zone that NSD cannot load: every name in it is a SERVFAIL.
+const BROKEN_ZONE: &str = "broken.example. this is no zone";
 
 /// The running server.
 #[derive(Debug)]
 pub struct Dns {
     port: u16,
-    _process: Process,
-    _dir: TempDir,
+    process: Process,
+    dir: TempDir,
 }
 
 impl Dns {
@@ -38,19 +59,40 @@ impl Dns {
             "server:\n ip-address: 127.0.0.1@{port}\n server-count: 1\n username: \"\"\n database: \"\"\n pidfile: \"\"\n \
              zonesdir: \"{root}\"\n zonelistfile: \"{root}/zone.list\"\n xfrdfile: \"{root}/xfrd.state\"\n\
              remote-control:\n control-enable: no\n\
-             zone:\n name: \".\"\n zonefile: \"root.zone\"\n"
+             zone:\n name: \".\"\n zonefile: \"root.zone\"\n\
+             zone:\n name: \"broken.example\"\n zonefile: \"broken.zone\"\n"
         );
+        let mut zone = ZONE.to_owned();
+        for number in 0..MANY {
+            writeln!(zone, "many.example. A 10.0.{}.{}", number / 256, number % 256).unwrap();
+        }
         std::fs::write(dir.path().join("nsd.conf"), config).unwrap();
-        std::fs::write(dir.path().join("root.zone"), ZONE).unwrap();
-        let mut command = Command::new(process::program("nsd"));
-        command.arg("-d").arg("-c").arg(dir.path().join("nsd.conf"));
-        let mut process = Process::spawn(&mut command, &dir.path().join("nsd.log"));
-        process.wait_until("answering", || process::accepts(port));
-        Self { port, _process: process, _dir: dir }
+        std::fs::write(dir.path().join("root.zone"), zone).unwrap();
+        std::fs::write(dir.path().join("broken.zone"), BROKEN_ZONE).unwrap();
+        let process = spawn(&dir, port);
+        Self { port, process, dir }
+    }
+
+    /// Ends it with SIGTERM; [`Self::start_again`] brings it back.
+    pub fn stop(&mut self) {
+        self.process.terminate();
+    }
+
+    /// Starts it again on the same port after [`Self::stop`].
+    pub fn start_again(&mut self) {
+        self.process = spawn(&self.dir, self.port);
     }
 
     /// Where it listens, UDP and TCP.
     pub fn address(&self) -> SocketAddr {
         process::loopback(self.port)
     }
+}
+
+fn spawn(dir: &TempDir, port: u16) -> Process {
+    let mut command = Command::new(process::program("nsd"));
+    command.arg("-d").arg("-c").arg(dir.path().join("nsd.conf"));
+    let mut process = Process::spawn(&mut command, &dir.path().join("nsd.log"));
+    process.wait_until("answering", || process::accepts(port));
+    process
 }

@@ -8,6 +8,7 @@ pub mod greylag;
 pub mod mail;
 pub mod metrics;
 pub mod milter;
+pub mod odd_dns;
 pub mod policy;
 pub mod postfix;
 pub mod process;
