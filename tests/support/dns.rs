@@ -1,8 +1,9 @@
 //! A private DNS: NSD serving a root zone of its own, so that a name in it exists and every other name does not.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -93,6 +94,14 @@ fn spawn(dir: &TempDir, port: u16) -> Process {
     let mut command = Command::new(process::program("nsd"));
     command.arg("-d").arg("-c").arg(dir.path().join("nsd.conf"));
     let mut process = Process::spawn(&mut command, &dir.path().join("nsd.log"));
-    process.wait_until("answering", || process::accepts(port));
+    process.wait_until("answering", || answers(process::loopback(port)));
     process
+}
+
+/// Whether a question is answered. That TCP connects says little: NSD listens a second before it serves.
+fn answers(server: SocketAddr) -> bool {
+    const ROOT_SOA: [u8; 17] = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 6, 0, 1];
+    let socket = UdpSocket::bind(process::loopback(0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    socket.send_to(&ROOT_SOA, server).is_ok() && socket.recv(&mut [0; 512]).is_ok()
 }
