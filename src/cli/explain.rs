@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::policies::load_or_report;
 use crate::content::{self, Cancel};
-use crate::dns::{Cached, DnsFault, Hickory, Resolver, resolve_helo};
+use crate::dns::{self, Cached, DnsFault, Resolver, resolve_helo};
 use crate::facts::{Client, Connection, Facts, Message, Recipient, ReversePath, Stage, host_name};
 use crate::filter::{self, Fault, Known, Needs, Slot, Step};
 use crate::policy::{Mode, Policy, Settings};
@@ -101,7 +101,7 @@ struct Explained {
 
 async fn explain(args: &Args, policy: &Policy, message: Option<Message>) -> Vec<Explained> {
     let servers: Vec<SocketAddr> = args.dns.into_iter().collect();
-    let resolver = Hickory::new(&servers, DNS_BUDGET).map(|live| Cached::new(Arc::new(live), 1_000));
+    let resolver = dns::live(&servers, |_| ());
     let mut facts = facts(args);
     let mut known = Known::default();
     let mut steps = Vec::new();

@@ -20,7 +20,7 @@ use crate::config::{
     Config, ConfigFile, DEFAULT_PATH, DnsServers, Environment, ListenAddress, ListenAddresses, ScanThreads,
 };
 use crate::delegation;
-use crate::dns::{Cached, Hickory};
+use crate::dns::{self, DnsFault};
 use crate::driver::{Driver, Scanner};
 use crate::listener::Listener;
 use crate::milter::{self, MessageMemory};
@@ -28,10 +28,6 @@ use crate::policy::{ByteSize, Policy, render};
 use crate::store::{Store, StoreUrl, Timestamp};
 use crate::telemetry::{log, metrics};
 
-/// Answers kept of the DNS; a few hundred bytes each.
-const DNS_CACHE_ENTRIES: usize = 100_000;
-/// How long a DNS server may take; what waits for it gives up earlier.
-const DNS_BUDGET: Duration = Duration::from_secs(4);
 /// A policy connection without a request is closed after this time; Postfix itself closes after 300 s.
 const POLICY_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long connections may finish their work after SIGTERM.
@@ -90,14 +86,15 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
     let runtime = runtime.map_err(|error| failed(errors, &error))?;
     let store = url.open(Timestamp::from(SystemTime::now())).map_err(|error| failed(errors, &error))?;
     runtime.block_on(async {
-        let driver = driver(&config, policy, Arc::clone(&store)).map_err(|error| failed(errors, &error))?;
+        let readiness = Arc::new(Readiness::default());
+        let driver = driver(&config, policy, Arc::clone(&store), &readiness)
+            .map_err(|error| failed(errors, &error))?;
         let sockets = Sockets::bind(&config).await.map_err(|error| failed(errors, &error))?;
         let drain = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(metrics::upkeep(metrics.clone(), drain.clone()));
-        let readiness = Arc::new(Readiness::default());
         sockets.serve(&config, &driver, Admin { metrics, readiness: Arc::clone(&readiness) }, &drain, &tasks);
-        Part::ALL.into_iter().for_each(|part| readiness.set(part, true));
+        [Part::Store, Part::Policy].into_iter().for_each(|part| readiness.set(part, true));
         metrics::policy_generation(1);
         metrics::store_up(true);
         info!(version = env!("CARGO_PKG_VERSION"), store = %url, "serving");
@@ -157,13 +154,14 @@ fn driver(
     config: &Config,
     policy: Policy,
     store: Arc<dyn Store>,
-) -> Result<Arc<Driver>, crate::dns::DnsFault> {
+    readiness: &Arc<Readiness>,
+) -> Result<Arc<Driver>, DnsFault> {
     let servers = match &config.dns {
         DnsServers::System => Vec::new(),
         DnsServers::Servers(servers) => servers.clone(),
     };
-    let live = Hickory::new(&servers, DNS_BUDGET)?;
-    let resolver = Arc::new(Cached::new(Arc::new(live), DNS_CACHE_ENTRIES));
+    let readiness = Arc::clone(readiness);
+    let resolver = Arc::new(dns::live(&servers, move |up| readiness.set(Part::Dns, up))?);
     let threads = match config.scan_threads {
         ScanThreads::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         ScanThreads::Number(number) => number.get() as usize,

@@ -43,7 +43,7 @@ impl Driver {
         timed(Lookup::HeloDns, DNS_BUDGET, async {
             resolve_helo(&*self.resolver, name).await.map_err(|fault| match fault {
                 DnsFault::Timeout => Fault::Timeout,
-                DnsFault::Failed(why) => Fault::Failed(why),
+                other => Fault::Failed(other.to_string()),
             })
         })
         .await
