@@ -13,7 +13,8 @@ use crate::verdict::{Action, Code, Finding, Outcome, Reply};
 crate::settings! {
     /// Settings of the attachment check.
     pub struct AttachmentSettings {
-        /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run ("off").
+        /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or
+        /// is not run ("off").
         mode: Mode = Mode::Enforce,
         /// Extensions no attachment may end in, wherever it is: in archives, in attached messages, under any encoding of its name.
         forbidden_extensions: Extensions = ["file:lists/attachments-core.txt"].into_iter().collect(),
@@ -41,7 +42,8 @@ crate::settings! {
         max_parts: NonZeroU32 = at_least_one(10_000),
         /// Archive entries in a message, at most, in all its archives together.
         max_entries: NonZeroU32 = at_least_one(50_000),
-        /// Bytes that the archives of a message may inflate to; only archives in archives are inflated, not the files in them.
+        /// Bytes that the archives of a message may inflate to; only archives in archives are inflated, not the
+        /// files in them.
         max_inflated: ByteSize = ByteSize::mib(64),
         /// How long a scan may take.
         scan_time_limit: Duration = Duration::from_secs(20),
@@ -209,11 +211,13 @@ mod tests {
         for (reason, expected) in [
             (
                 Reason::AttachmentForbiddenExtension,
-                "554 5.7.0 Forbidden attachment: a.zip/b.zip/evil.exe - files of type exe are not accepted, remove it and send again",
+                "554 5.7.0 Forbidden attachment: a.zip/b.zip/evil.exe - files of type exe are not accepted, \
+                 remove it and send again",
             ),
             (
                 Reason::AttachmentUnreadableContainer,
-                "554 5.7.0 Unreadable attachment: a.zip/b.zip/evil.exe - it is damaged or not what its name says, send an intact file",
+                "554 5.7.0 Unreadable attachment: a.zip/b.zip/evil.exe - it is damaged or not what its \
+                 name says, send an intact file",
             ),
             (
                 Reason::AttachmentEncryptedNested,
@@ -221,7 +225,8 @@ mod tests {
             ),
             (
                 Reason::AttachmentLimitDepth,
-                "554 5.7.0 Attachment nested too deeply: a.zip/b.zip/evil.exe - send it with fewer archives inside each other",
+                "554 5.7.0 Attachment nested too deeply: a.zip/b.zip/evil.exe - send it with fewer \
+                 archives inside each other",
             ),
             (
                 Reason::AttachmentLimitEntries,

@@ -105,7 +105,8 @@ fn action_for(cause: Reason, settings: &HeloSettings) -> Action {
 fn well_formed(facts: &Facts, settings: &HeloSettings) -> Result<Option<String>, Reason> {
     let claimed = facts.helo.as_deref().unwrap_or_default().trim();
     let client = facts.connection.client.ip();
-    let server = facts.connection.local.map(|local| local.ip().to_canonical());
+    // Every host has the loopback addresses: they say nothing of who is who.
+    let server = facts.connection.local.map(|local| local.ip().to_canonical()).filter(|ip| !ip.is_loopback());
     // Who has our address is ourselves, and may have our name too.
     let is_outsider = server.is_none() || client != server;
     let name = match Form::of(claimed) {

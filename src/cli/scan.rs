@@ -168,7 +168,8 @@ mod tests {
             \x20 (unnamed) (file, 2 bytes)\n\
             \x20 evil.exe (file, 2 bytes) attachment.forbidden_extension\n\
             \x20 attachment.forbidden_extension -> reject: evil.exe (tree)\n\
-            \x20 reply: 554 5.7.0 Forbidden attachment: evil.exe - files of type exe are not accepted, remove it and send again\n"
+            \x20 reply: 554 5.7.0 Forbidden attachment: evil.exe - files of type exe are not accepted, \
+            remove it and send again\n"
         );
         assert_eq!(outcome, Exit::Findings);
     }

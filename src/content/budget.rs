@@ -1,7 +1,7 @@
 //! What one message may cost to look into: one budget for all its parts, archives and nested messages.
 //!
-//! The budget counts work, not time, so that a mail meets the same limits on every machine. Wall time is the driver's: it sets the
-//! [`Cancel`] flag, which every charge looks at.
+//! The budget counts work, not time, so that a mail meets the same limits on every machine. Wall time is the
+//! driver's: it sets the [`Cancel`] flag, which every charge looks at.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::reason::Reason;
 
 /// Work of looking at one part or archive entry, in bytes: about what its names and its node cost.
 const NODE: u64 = 4096;
-/// Work allowed for each byte of the message and each byte that may be inflated. Ordinary mail needs about four: encoding, tree,
-/// raw view and archive listing.
+/// Work allowed for each byte of the message and each byte that may be inflated. Ordinary mail needs about four:
+/// encoding, tree, raw view and archive listing.
 const WORK_PER_BYTE: u64 = 16;
 /// Deepest nesting whatever the settings say, so that no setting can overflow the stack.
 const DEPTH_CAP: u32 = 64;

@@ -103,7 +103,8 @@ fn is_class_id(ending: &str) -> bool {
     })
 }
 
-/// Whether a name in `.com` is that of a web site or an address, or a sentence about one, and the content is no program.
+/// Whether a name in `.com` is that of a web site or an address, or a sentence about one, and the content is no
+/// program.
 fn is_web_site(reading: &str, content: Content<'_>) -> bool {
     let Content::Known { prefix, size } = content else { return false };
     let is_text = !prefix.iter().any(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31));
@@ -185,7 +186,8 @@ fn normalised(name: &str) -> String {
     name.chars().filter(|c| !is_invisible(*c)).map(dots).nfkc().filter(|c| !c.is_control()).collect()
 }
 
-/// Characters that take no room or turn the direction of text (Unicode `Default_Ignorable_Code_Point` and the Braille blank).
+/// Characters that take no room or turn the direction of text (Unicode `Default_Ignorable_Code_Point` and the
+/// Braille blank).
 const fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -193,7 +195,8 @@ const fn is_invisible(c: char) -> bool {
         | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// RFC 2047 words decoded: joined without what stands between them, joined with it, and as bare bytes (a charset may be a lie).
+/// RFC 2047 words decoded: joined without what stands between them, joined with it, and as bare bytes (a charset
+/// may be a lie).
 fn decoded_words(text: &str) -> [String; 3] {
     let (mut joined, mut spaced, mut bare) = (String::new(), String::new(), String::new());
     let mut rest = text;

@@ -39,7 +39,8 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Res
     Ok(())
 }
 
-/// Walks all parts of a message and of those nested in it. Returns the text of nested messages that were transfer-encoded.
+/// Walks all parts of a message and of those nested in it. Returns the text of nested messages that were
+/// transfer-encoded.
 fn tree<'m>(
     scanner: &mut Scanner<'_>,
     message: &'m Message<'_>,
@@ -108,7 +109,8 @@ fn leaf(
     scanner.part(&Part { names, data: &data, is_message }, place)
 }
 
-/// Every name a part can have: first as mail-parser decodes it, then as written in any instance of any `Content-*` field.
+/// Every name a part can have: first as mail-parser decodes it, then as written in any instance of any
+/// `Content-*` field.
 fn names(part: &MessagePart<'_>) -> Vec<String> {
     let mut names: Vec<String> = part.attachment_name().map(filename::shown).into_iter().collect();
     for header in part.headers().iter().filter(|header| raw::is_content_field(header.raw_name().as_bytes())) {

@@ -1,11 +1,13 @@
-//! What is inside a message: every name of every attachment, through archives and attached messages, and what cannot be looked into.
+//! What is inside a message: every name of every attachment, through archives and attached messages, and what
+//! cannot be looked into.
 //!
-//! No single reading of a message is enough, as mail programs and archivers disagree on damaged and ambiguous ones. So several views
-//! are united: the MIME tree ([`message`]), the raw header lines ([`raw`]), and of a zip its central directory, its local headers
-//! and its Unicode path fields ([`archive`]). All of it is paid from one budget ([`budget`]), and what claims to be a
-//! container but cannot be read is a finding, never clean.
+//! No single reading of a message is enough, as mail programs and archivers disagree on damaged and ambiguous
+//! ones. So several views are united: the MIME tree (`message`), the raw header lines (`raw`), and of a zip
+//! its central directory, its local headers and its Unicode path fields (`archive`). All of it is paid from
+//! one budget (`budget`), and what claims to be a container but cannot be read is a finding, never clean.
 //!
-//! A scan may call into decoders of foreign crates; whoever runs it should be ready to turn a panic into a fault of the scan.
+//! A scan may call into decoders of foreign crates; whoever runs it should be ready to turn a panic into a fault
+//! of the scan.
 
 mod archive;
 mod budget;
@@ -59,7 +61,8 @@ pub const MAX_FOUND: usize = 32;
 pub struct Found {
     /// The cause.
     pub reason: Reason,
-    /// Where it was found, from the outermost container inwards: `a.zip/b.zip/evil.exe`. Empty for the message itself.
+    /// Where it was found, from the outermost container inwards: `a.zip/b.zip/evil.exe`. Empty for the message
+    /// itself.
     pub path: String,
     /// The forbidden extension in lower case, without dot.
     pub extension: Option<String>,

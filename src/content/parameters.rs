@@ -1,7 +1,9 @@
-//! The file names a `Content-*` field can give to anyone: mail programs disagree on damaged parameters, so every reading counts.
+//! The file names a `Content-*` field can give to anyone: mail programs disagree on damaged parameters, so every
+//! reading counts.
 //!
-//! RFC 2045 §5.1 (syntax), RFC 2183 (`filename`), RFC 2231 (continuations, charsets), RFC 2047 (not allowed here, yet common).
-//! Decoding is left to [`super::filename`]: percent and encoded words are readings of a name, like its other disguises.
+//! RFC 2045 §5.1 (syntax), RFC 2183 (`filename`), RFC 2231 (continuations, charsets), RFC 2047 (not allowed
+//! here, yet common). Decoding is left to [`super::filename`]: percent and encoded words are readings of a name,
+//! like its other disguises.
 
 use std::collections::BTreeMap;
 
@@ -93,7 +95,8 @@ fn comment(rest: &[u8]) -> usize {
     })
 }
 
-/// A quoted string: unescaped; as written where it has escapes; up to the semicolon where more follows the closing quote.
+/// A quoted string: unescaped; as written where it has escapes; up to the semicolon where more follows the
+/// closing quote.
 fn quoted(value: &[u8]) -> (Vec<Vec<u8>>, usize) {
     let mut unescaped = Vec::new();
     let mut end = 1;

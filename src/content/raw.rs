@@ -1,7 +1,8 @@
-//! The raw view of a message: every line that looks like a `Content-*` field or opens an encoded file, wherever it stands.
+//! The raw view of a message: every line that looks like a `Content-*` field or opens an encoded file, wherever
+//! it stands.
 //!
-//! MIME parsers disagree on where parts begin. This view knows nothing of parts, so no boundary, nesting or damaged header can
-//! hide a name from it.
+//! MIME parsers disagree on where parts begin. This view knows nothing of parts, so no boundary, nesting or
+//! damaged header can hide a name from it.
 
 use super::parameters;
 

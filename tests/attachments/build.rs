@@ -86,7 +86,8 @@ pub(crate) fn part(fields: &str, data: &[u8]) -> String {
 /// A part that is a message.
 pub(crate) fn forwarded(name: &str, mail: &[u8]) -> String {
     format!(
-        "Content-Type: message/rfc822; name=\"{name}\"\r\nContent-Disposition: attachment; filename=\"{name}\"\r\n\r\n{}",
+        "Content-Type: message/rfc822; name=\"{name}\"\r\nContent-Disposition: attachment; \
+        filename=\"{name}\"\r\n\r\n{}",
         String::from_utf8(mail.to_vec()).unwrap()
     )
 }

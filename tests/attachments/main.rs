@@ -1,5 +1,7 @@
 //! Forbidden attachments, from message bytes to findings.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 mod build;
 mod hostile;
 mod names;

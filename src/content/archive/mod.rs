@@ -10,7 +10,8 @@ pub(super) const PREFIX: usize = 512;
 /// Extensions of attached messages.
 const MESSAGES: [&str; 4] = ["eml", "mht", "mhtml", "mim"];
 
-/// Extensions of archives of every kind, readable here or not: what is in one inside an encrypted archive, nobody can tell.
+/// Extensions of archives of every kind, readable here or not: what is in one inside an encrypted archive,
+/// nobody can tell.
 const ARCHIVES: [&str; 29] = [
     "zip", "zipx", "jar", "rar", "7z", "tar", "tgz", "tbz", "tbz2", "txz", "tzst", "gz", "bz2", "xz", "zst",
     "lzma", "z", "cab", "arj", "lzh", "lha", "ace", "alz", "egg", "iso", "eml", "msg", "tnef", "wim",

@@ -1,6 +1,9 @@
-//! Zip archives (APPNOTE.TXT 6.3.10): every name of every header; entries that are containers are inflated and looked into.
+//! Zip archives (APPNOTE.TXT 6.3.10): every name of every header; entries that are containers are inflated and
+//! looked into.
 //!
 //! Files are not inflated but for their first bytes, so that a bomb costs nothing as long as it is a leaf.
+
+#![expect(clippy::disallowed_types, reason = "each decoder here is read through the budget")]
 
 mod raw;
 
@@ -10,20 +13,22 @@ use std::io::Cursor;
 use flate2::bufread::DeflateDecoder;
 use memchr::memmem;
 use zip::read::{ArchiveOffset, Config, OwnedZipFileEntry};
-// Unstable for the crate, hence its exact version in Cargo.toml; the stable archive type drops entries of the same name.
+// Unstable for the crate, hence its exact version in Cargo.toml; the stable archive type drops entries of the
+// same name.
 use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
 use self::raw::{Header, Origin};
-use super::super::budget::{Exceeded, Inflated};
-use super::super::filename::{self, Content};
-use super::super::scanner::{Place, Scanner};
-use super::super::{Kind, View};
 use super::PREFIX;
+use crate::content::budget::{Exceeded, Inflated};
+use crate::content::filename::{self, Content};
+use crate::content::scanner::{Place, Scanner};
+use crate::content::{Kind, View};
 use crate::reason::Reason;
 
-/// Work of starting a decoder by method, in bytes; deflate costs no more than its entry. Measured for the first 512 bytes: bzip2
-/// decodes a block of 900 kB before its first byte (33 ms), PPMd clears its memory (60 ms), LZMA and the others take 10 µs.
+/// Work of starting a decoder by method, in bytes; deflate costs no more than its entry. Measured for the first
+/// 512 bytes: bzip2 decodes a block of 900 kB before its first byte (33 ms), PPMd clears its memory (60 ms),
+/// LZMA and the others take 10 µs.
 const fn start_of_decoder(method: CompressionMethod) -> u64 {
     match method {
         CompressionMethod::Bzip2 => 4 << 20,
@@ -49,7 +54,7 @@ pub(super) fn is_embedded(data: &[u8]) -> bool {
 }
 
 /// Looks into the zip `data`, a file called `name`, whose entries are in `place`.
-pub(in super::super) fn scan(
+pub(in crate::content) fn scan(
     scanner: &mut Scanner<'_>,
     name: &str,
     data: &[u8],

@@ -1,11 +1,12 @@
-//! The headers of a zip as they stand in its bytes, whether or not a directory leads to them (APPNOTE.TXT 4.3.7, 4.3.12).
+//! The headers of a zip as they stand in its bytes, whether or not a directory leads to them (APPNOTE.TXT 4.3.7,
+//! 4.3.12).
 //!
-//! Unpackers disagree on damaged and ambiguous archives: some read the local headers, some the last central directory, some the
-//! first. A name that any of them could show is in one of these headers.
+//! Unpackers disagree on damaged and ambiguous archives: some read the local headers, some the last central
+//! directory, some the first. A name that any of them could show is in one of these headers.
 
 use memchr::memmem;
 
-use super::super::super::filename::MAX_NAME;
+use crate::content::filename::MAX_NAME;
 
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
 const CENTRAL: &[u8; 4] = b"PK\x01\x02";
