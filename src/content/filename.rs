@@ -59,12 +59,13 @@ pub(super) fn work(name: &str) -> u64 {
 
 /// The extension of the plain reading of `name`, in lower case, empty where it has none.
 pub(super) fn extension(name: &str) -> String {
-    endings(&normalised(ends(name).0)).into_iter().next().unwrap_or_default()
+    let tail = &name[name.ceil_char_boundary(name.len().saturating_sub(MAX_SHOWN))..];
+    endings(&normalised(tail)).into_iter().next().unwrap_or_default()
 }
 
 /// A name as reports and replies show it: no control or invisible characters, at most 255 bytes, the end kept.
 pub(super) fn shown(name: &str) -> String {
-    let (_, tail) = ends(name);
+    let tail = &name[name.ceil_char_boundary(name.len().saturating_sub(2 * MAX_SHOWN))..];
     let visible: String = tail.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect();
     let visible = visible.trim();
     visible[visible.ceil_char_boundary(visible.len().saturating_sub(MAX_SHOWN))..].to_owned()

@@ -59,12 +59,12 @@ fn tree<'m>(
         }
         match part.kind() {
             PartKind::Message(inner) => {
-                let name = names.first().map_or("", String::as_str);
-                scanner.node(&place, name, Kind::Message, inner.raw().len() as u64);
+                let name = names.first().map_or_else(String::new, |name| filename::shown(name));
+                scanner.node(&place, name.clone(), Kind::Message, inner.raw().len() as u64);
                 let prefix = super::archive::prefix(inner.raw());
                 let content = Content::Known { prefix, size: inner.raw().len() as u64 };
                 scanner.names(&names, content, &place, View::Tree)?;
-                let inside = place.child(if name.is_empty() { Kind::Message.name() } else { name });
+                let inside = place.child(if name.is_empty() { Kind::Message.name() } else { &name });
                 scanner.enter(&inside);
                 if matches!(inner.source(), Source::Decoded(id) if id == part.id()) {
                     scanner.budget.work(inner.source_bytes().len() as u64)?;

@@ -83,8 +83,8 @@ impl<'s> Scanner<'s> {
         let size = part.data.len() as u64;
         self.budget.work(size)?;
         let name = part.names.first().map_or("", String::as_str);
-        let kind = archive::kind(name, part.data, part.is_message);
-        self.node(place, name, kind, size);
+        let kind = archive::kind(&filename::extension(name), part.data, part.is_message);
+        self.node(place, filename::shown(name), kind, size);
         let content = Content::Known { prefix: archive::prefix(part.data), size };
         self.names(part.names, content, place, View::Tree)?;
         self.open(kind, name, part.data, place)
@@ -128,8 +128,7 @@ impl<'s> Scanner<'s> {
     }
 
     /// Lists something in the tree; findings that follow are its.
-    pub(super) fn node(&mut self, place: &Place, name: &str, kind: Kind, size: u64) {
-        let name = filename::shown(name);
+    pub(super) fn node(&mut self, place: &Place, name: String, kind: Kind, size: u64) {
         self.report.tree.push(Node { depth: place.depth, name, kind, size, reasons: Vec::new() });
     }
 

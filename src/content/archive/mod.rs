@@ -2,7 +2,7 @@
 
 pub(super) mod zip;
 
-use super::{Kind, filename};
+use super::Kind;
 
 /// Bytes of a file that tell what it is.
 pub(super) const PREFIX: usize = 512;
@@ -21,25 +21,20 @@ const ARCHIVES: [&str; 29] = [
 const MIME_FIELDS: [&[u8]; 4] =
     [b"mime-version:", b"content-type:", b"content-disposition:", b"content-transfer-encoding:"];
 
-/// What kind of container a file is, by name and content.
-pub(super) fn kind(name: &str, data: &[u8], is_message: bool) -> Kind {
-    let begins = prefix(data);
-    if zip::begins(begins) || zip::is_named(name) {
-        Kind::Zip
-    } else if is_message || is_message_name(name) || looks_like_message(begins) {
-        Kind::Message
-    } else if zip::is_embedded(data) {
-        Kind::Zip
-    } else {
-        Kind::File
+/// What kind of container a file is, by its name's extension and its content.
+pub(super) fn kind(extension: &str, data: &[u8], is_message: bool) -> Kind {
+    match kind_of_entry(extension, prefix(data)) {
+        Kind::File if is_message => Kind::Message,
+        Kind::File if zip::is_embedded(data) => Kind::Zip,
+        kind => kind,
     }
 }
 
-/// What kind of container an archive entry is, by name and first bytes; its content is not inflated to find out.
-pub(super) fn kind_of_entry(name: &str, begins: &[u8]) -> Kind {
-    if zip::begins(begins) || zip::is_named(name) {
+/// What kind of container an archive entry is, by its name's extension and its first bytes.
+fn kind_of_entry(extension: &str, begins: &[u8]) -> Kind {
+    if zip::begins(begins) || zip::is_extension(extension) {
         Kind::Zip
-    } else if is_message_name(name) || looks_like_message(begins) {
+    } else if MESSAGES.contains(&extension) || looks_like_message(begins) {
         Kind::Message
     } else {
         Kind::File
@@ -51,13 +46,9 @@ pub(super) fn prefix(data: &[u8]) -> &[u8] {
     &data[..data.len().min(PREFIX)]
 }
 
-/// Whether the name is that of an archive or an attached message.
-pub(super) fn is_archive_name(name: &str) -> bool {
-    ARCHIVES.contains(&filename::extension(name).as_str())
-}
-
-fn is_message_name(name: &str) -> bool {
-    MESSAGES.contains(&filename::extension(name).as_str())
+/// Whether the extension is that of an archive or an attached message.
+fn is_archive(extension: &str) -> bool {
+    ARCHIVES.contains(&extension)
 }
 
 /// Whether a file begins with header fields, MIME's among them.
@@ -80,24 +71,23 @@ mod tests {
 
     #[test]
     fn containers_are_told_by_name_or_content() {
-        for (name, data, expected) in [
-            ("a.zip", &b"anything"[..], Kind::Zip),
-            ("a.txt", b"PK\x03\x04...", Kind::Zip),
-            ("a.txt", b"PK\x05\x06...", Kind::Zip),
-            ("a.txt", b"PK00PK\x03\x04...", Kind::Zip),
-            ("a.jpg", b"\xff\xd8...PK\x01\x02...PK\x05\x06...", Kind::Zip),
-            ("a.txt", b"PK is short for Phil Katz", Kind::File),
-            ("a.eml", b"", Kind::Message),
-            ("a", b"From: a@b\r\nContent-Type: text/plain\r\n\r\nx", Kind::Message),
-            ("a", b"MIME-Version: 1.0\n\nx", Kind::Message),
-            ("a", b"From: a@b\r\nTo: c@d\r\n\r\nContent-Type: x", Kind::File),
-            ("a", b"Dear all,\r\nContent-Type: text/plain\r\n", Kind::File),
-            ("a", b"", Kind::File),
+        for (extension, data, expected) in [
+            ("zip", &b"anything"[..], Kind::Zip),
+            ("txt", b"PK\x03\x04...", Kind::Zip),
+            ("txt", b"PK\x05\x06...", Kind::Zip),
+            ("txt", b"PK00PK\x03\x04...", Kind::Zip),
+            ("jpg", b"\xff\xd8...PK\x01\x02...PK\x05\x06...", Kind::Zip),
+            ("txt", b"PK is short for Phil Katz", Kind::File),
+            ("eml", b"", Kind::Message),
+            ("", b"From: a@b\r\nContent-Type: text/plain\r\n\r\nx", Kind::Message),
+            ("", b"MIME-Version: 1.0\n\nx", Kind::Message),
+            ("", b"From: a@b\r\nTo: c@d\r\n\r\nContent-Type: x", Kind::File),
+            ("", b"Dear all,\r\nContent-Type: text/plain\r\n", Kind::File),
+            ("", b"", Kind::File),
         ] {
-            assert_eq!(kind(name, data, false), expected, "{name} {}", data.escape_ascii());
+            assert_eq!(kind(extension, data, false), expected, "{extension} {}", data.escape_ascii());
         }
-        assert_eq!(kind("a", b"x", true), Kind::Message);
-        assert!(is_archive_name("B.RAR. "));
-        assert!(!is_archive_name("letter.docx"));
+        assert_eq!(kind("txt", b"x", true), Kind::Message);
+        assert_eq!(kind("zip", b"x", true), Kind::Zip);
     }
 }

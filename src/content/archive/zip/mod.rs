@@ -43,9 +43,9 @@ pub(super) fn begins(data: &[u8]) -> bool {
     data.starts_with(b"PK\x03\x04") || data.starts_with(b"PK\x05\x06")
 }
 
-/// Whether a file is named as zips are.
-pub(super) fn is_named(name: &str) -> bool {
-    matches!(filename::extension(name).as_str(), "zip" | "zipx")
+/// Whether files with this extension are zips.
+pub(super) fn is_extension(extension: &str) -> bool {
+    matches!(extension, "zip" | "zipx")
 }
 
 /// Whether a file has a zip in it: a directory header, and behind it the record that ends a directory.
@@ -65,7 +65,7 @@ pub(in crate::content) fn scan(
     let mut archive = Archive { data, place, names, listed, inside };
     let is_listed = archive.central_directory(scanner)?;
     let is_found = archive.headers(scanner)?;
-    if !is_listed && !is_found && (begins(data) || is_named(name)) {
+    if !is_listed && !is_found && (begins(data) || is_extension(&filename::extension(name))) {
         scanner.unreadable(place.path_of(""), View::CentralDirectory);
     }
     Ok(())
@@ -193,7 +193,9 @@ impl<'z> Archive<'z> {
             _ => Packed::Unreachable,
         };
         let name = String::from_utf8_lossy(header.name).into_owned();
-        let (size, is_encrypted) = (u64::from(header.size), header.is_encrypted());
+        // The largest number stands for a size in a ZIP64 field, which is not read here.
+        let size = if header.size == u32::MAX { 0 } else { u64::from(header.size) };
+        let is_encrypted = header.is_encrypted();
         self.entry(scanner, &Entry { name, size, is_encrypted, packed, view: View::LocalHeader })
     }
 
@@ -206,14 +208,19 @@ impl<'z> Archive<'z> {
         };
         let content =
             begins.as_ref().map_or(Content::Unknown, |prefix| Content::Known { prefix, size: entry.size });
-        let kind = super::kind_of_entry(name, begins.as_deref().unwrap_or_default());
-        scanner.node(self.place, name, kind, entry.size);
+        let extension = filename::extension(name);
+        let kind = super::kind_of_entry(&extension, begins.as_deref().unwrap_or_default());
+        let shown = filename::shown(name);
+        let path = self.place.path_of(&shown);
+        scanner.node(self.place, shown, kind, entry.size);
         scanner.names(&[name.to_owned()], content, self.place, entry.view)?;
-        let path = self.place.path_of(&filename::shown(name));
         if entry.is_encrypted {
-            let is_archive = super::is_archive_name(name);
-            let nested = [Reason::AttachmentEncryptedEntry, Reason::AttachmentEncryptedNested];
-            scanner.found(nested[usize::from(is_archive)], path, None, entry.view);
+            let reason = if super::is_archive(&extension) {
+                Reason::AttachmentEncryptedNested
+            } else {
+                Reason::AttachmentEncryptedEntry
+            };
+            scanner.found(reason, path, None, entry.view);
             return Ok(());
         }
         if kind == Kind::File {
