@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Exit;
 use super::policies::load_or_report;
+use super::{Exit, printable};
 use crate::content::{self, Cancel};
 use crate::dns::{self, Cached, DnsFault, Resolver, resolve_helo};
 use crate::facts::{Client, Connection, Facts, Message, Recipient, ReversePath, Stage, host_name};
@@ -253,7 +253,7 @@ impl Explained {
             finding.reason.summary()
         )?;
         if !finding.detail.is_empty() {
-            writeln!(out, "  {:<24} saw {}", "", finding.detail.escape_debug())?;
+            writeln!(out, "  {:<24} saw {}", "", printable(&finding.detail))?;
         }
         if check == Check::Helo && !self.known.helo.is_not_asked() {
             writeln!(out, "  {:<24} DNS: {}", "", self.helo_dns())?;

@@ -89,3 +89,8 @@ impl From<check::Outcome> for Exit {
         }
     }
 }
+
+/// Text from a mail as a terminal may show it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::Exit;
 use super::policies::load_or_report;
+use super::{Exit, printable};
 use crate::checks::AttachmentSettings;
 use crate::checks::attachments::findings;
 use crate::content::{self, Cancel, Node, Report};
@@ -103,11 +103,6 @@ fn write_node(out: &mut dyn Write, node: &Node) -> io::Result<()> {
         write!(out, " {reason}")?;
     }
     writeln!(out)
-}
-
-/// Text from a message as a terminal may show it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn as_json(file: &Path, report: &Report, verdict: &Verdict) -> Value {

@@ -86,6 +86,8 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
     let runtime = runtime.map_err(|error| failed(errors, &error))?;
     let store = url.open(Timestamp::from(SystemTime::now())).map_err(|error| failed(errors, &error))?;
     runtime.block_on(async {
+        // Before anything is served: a signal that comes early is not lost.
+        let signals = Signals::new().map_err(|error| failed(errors, &error))?;
         let readiness = Arc::new(Readiness::default());
         let driver = driver(&config, policy, Arc::clone(&store), &readiness)
             .map_err(|error| failed(errors, &error))?;
@@ -98,7 +100,6 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         metrics::policy_generation(1);
         metrics::store_up(true);
         info!(version = env!("CARGO_PKG_VERSION"), store = %url, "serving");
-        let signals = Signals::new().map_err(|error| failed(errors, &error))?;
         watch(signals, &driver, policies.as_deref()).await;
         shut_down(&drain, &tasks, &*store).await;
         Ok(Exit::Success)
@@ -118,7 +119,7 @@ fn failed(errors: &mut dyn Write, error: &dyn std::fmt::Display) -> Exit {
 
 /// The configuration with what the command line says over it, and the directory of the policies.
 fn configuration(args: &Args, errors: &mut dyn Write) -> Result<(Config, Option<PathBuf>), Exit> {
-    let path = args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+    let path = args.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));
     let missing_is_fine = args.config.is_none() && !path.exists();
     let mut config = if missing_is_fine { Config::default() } else { read_configuration(path, errors)? };
     let replace = |setting: &mut ListenAddresses, given: &[ListenAddress]| {

@@ -48,10 +48,9 @@ impl Adopted {
 
     /// Keeps a verdict of the policy service.
     pub(super) fn remember(&self, stage: Stage, facts: &Facts, protocol: Protocol, verdict: &Verdict) {
-        if stage == Stage::Rcpt && protocol == Protocol::Policy {
-            if let Some(key) = key(facts) {
-                self.verdicts.insert(key, (verdict.clone(), Instant::now()));
-            }
+        let is_ours = stage == Stage::Rcpt && protocol == Protocol::Policy;
+        if let Some(key) = key(facts).filter(|_| is_ours) {
+            self.verdicts.insert(key, (verdict.clone(), Instant::now()));
         }
     }
 }

@@ -9,7 +9,6 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -75,7 +74,7 @@ impl Conversation for Stream {
     /// a message with Postfix, and more with Sendmail. The kernel forgets the setting after a while.
     #[cfg(target_os = "linux")]
     fn before_read(&self) {
-        if let Either::Left(tcp) = self {
+        if let Self::Left(tcp) = self {
             let _ = socket2::SockRef::from(tcp).set_tcp_quickack(true);
         }
     }

@@ -181,14 +181,16 @@ mod tests {
     #[test]
     fn attempts_made_while_the_journal_is_shortened_are_in_it() {
         let directory = tempfile::tempdir().unwrap();
-        let state = open(directory.path());
+        let state = State::open(directory.path(), 1_000_000, Timestamp::from_millis(START)).unwrap();
+        const ATTEMPTS: u32 = 20_000;
         let stop = std::sync::atomic::AtomicBool::new(false);
         let counts: Vec<u32> = thread::scope(|scope| {
             let writer = |name: u32| {
                 let (state, stop) = (&state, &stop);
                 scope.spawn(move || {
                     let mut count = 0;
-                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // Bounded, so that the table never has to let go of the oldest.
+                    while count < ATTEMPTS && !stop.load(std::sync::atomic::Ordering::Relaxed) {
                         attempt(state, &format!("{name}-{count}"), START);
                         attempt(state, &format!("{name}-{count}"), START + 120_000);
                         attempt(state, &format!("{name}-{count}-early"), START);
@@ -208,7 +210,7 @@ mod tests {
         });
         drop(state);
 
-        let state = open(directory.path());
+        let state = State::open(directory.path(), 1_000_000, Timestamp::from_millis(START)).unwrap();
         for (name, count) in counts.into_iter().enumerate() {
             assert!(count > 0);
             for n in 0..count {
