@@ -71,8 +71,7 @@ impl Hickory {
     }
 
     async fn ask(&self, name: &str, record_type: RecordType) -> Result<Timed, DnsFault> {
-        let name = Name::from_ascii(format!("{name}."))
-            .map_err(|error| DnsFault::Failed(format!("{name:?} is no name of the DNS: {error}")))?;
+        let name = dns_name(name)?;
         let patience = self.budget / 3;
         let deadline = tokio::time::Instant::now() + self.budget;
         let mut servers = self.in_order().peekable();
@@ -129,6 +128,8 @@ impl Server {
             RecordType::A => rr::RecordType::A,
             RecordType::Aaaa => rr::RecordType::AAAA,
             RecordType::Mx => rr::RecordType::MX,
+            RecordType::Txt => rr::RecordType::TXT,
+            RecordType::Ptr => rr::RecordType::PTR,
         };
         let result = match tokio::time::timeout_at(deadline, self.resolver.lookup(name, wanted)).await {
             Ok(Ok(found)) => Ok(answer(&found)),
@@ -140,6 +141,18 @@ impl Server {
             _ => self.breaker.on_success(),
         };
         result
+    }
+}
+
+/// The name as it stands, whatever its characters: macros of SPF put local parts into names. Reading it as text would not do.
+fn dns_name(name: &str) -> Result<Name, DnsFault> {
+    let wrong = |why: &str| DnsFault::Failed(format!("{name:?} is no name of the DNS: {why}"));
+    match name {
+        "" => Ok(Name::root()),
+        name if !name.is_ascii() => Err(wrong("it is not ASCII")),
+        name => {
+            Name::from_labels(name.split('.').map(str::as_bytes)).map_err(|error| wrong(&error.to_string()))
+        }
     }
 }
 
@@ -179,6 +192,8 @@ fn data(data: &RData) -> Option<Record> {
         RData::A(address) => Some(Record::A(address.0)),
         RData::AAAA(address) => Some(Record::Aaaa(address.0)),
         RData::MX(mx) => Some(Record::Mx(host_name(&mx.exchange.to_ascii()).unwrap_or_default())),
+        RData::TXT(text) => Some(Record::Txt(text.txt_data.concat())),
+        RData::PTR(name) => host_name(&name.to_ascii()).map(Record::Ptr),
         _ => None,
     }
 }

@@ -48,11 +48,15 @@ pub enum RecordType {
     Aaaa,
     /// Mail exchangers.
     Mx,
+    /// Texts: SPF, DKIM and DMARC records.
+    Txt,
+    /// Host names of an address, asked of the name [`reverse_name`] gives.
+    Ptr,
 }
 
 impl RecordType {
     /// Every type.
-    pub const ALL: [Self; 3] = [Self::A, Self::Aaaa, Self::Mx];
+    pub const ALL: [Self; 5] = [Self::A, Self::Aaaa, Self::Mx, Self::Txt, Self::Ptr];
 
     /// Its name in zone files, and as a metric label.
     pub const fn name(self) -> &'static str {
@@ -60,6 +64,8 @@ impl RecordType {
             Self::A => "A",
             Self::Aaaa => "AAAA",
             Self::Mx => "MX",
+            Self::Txt => "TXT",
+            Self::Ptr => "PTR",
         }
     }
 }
@@ -73,6 +79,10 @@ pub enum Record {
     Aaaa(Ipv6Addr),
     /// A mail exchanger's name, lower case, without final dot; empty for the null MX of RFC 7505.
     Mx(String),
+    /// A text, its character strings joined without anything between them (RFC 7208 §3.3).
+    Txt(Vec<u8>),
+    /// A host name, lower case, without final dot.
+    Ptr(String),
 }
 
 impl Record {
@@ -81,7 +91,7 @@ impl Record {
         match self {
             Self::A(address) => Some((*address).into()),
             Self::Aaaa(address) => Some((*address).into()),
-            Self::Mx(_) => None,
+            Self::Mx(_) | Self::Txt(_) | Self::Ptr(_) => None,
         }
     }
 
@@ -89,7 +99,8 @@ impl Record {
     fn size(&self) -> usize {
         let text = match self {
             Self::A(_) | Self::Aaaa(_) => 0,
-            Self::Mx(name) => name.len(),
+            Self::Mx(name) | Self::Ptr(name) => name.len(),
+            Self::Txt(text) => text.len(),
         };
         size_of::<Self>() + text
     }
@@ -146,4 +157,33 @@ pub type Lookup<'a> = Pin<Box<dyn Future<Output = Result<Timed, DnsFault>> + Sen
 pub trait Resolver: std::fmt::Debug + Send + Sync {
     /// Asks for the records of `name` (lower case, without final dot), CNAMEs followed.
     fn lookup<'a>(&'a self, name: &'a str, record_type: RecordType) -> Lookup<'a>;
+}
+
+/// The name whose PTR records are the host names of `address` (RFC 1035 §3.5, RFC 3596 §2.5).
+pub fn reverse_name(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(v6) => {
+            let nibbles = v6.octets().into_iter().rev().flat_map(|byte| [byte & 0xf, byte >> 4]);
+            nibbles.map(|nibble| format!("{nibble:x}.")).collect::<String>() + "ip6.arpa"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reverse_names_run_backwards() {
+        assert_eq!(reverse_name(Ipv4Addr::new(192, 0, 2, 10).into()), "10.2.0.192.in-addr.arpa");
+        let v6 = "2001:db8::567:89ab".parse::<IpAddr>().unwrap();
+        assert_eq!(
+            reverse_name(v6),
+            "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"
+        );
+    }
 }
