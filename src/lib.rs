@@ -42,6 +42,7 @@
 //! failed and was recovered from. ERROR: the operator must act. Text that came from a client is escaped and cut.
 
 pub mod admin;
+pub mod auth;
 pub mod breaker;
 pub mod checks;
 pub mod cli;

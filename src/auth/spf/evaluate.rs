@@ -1,0 +1,257 @@
+//! `check_host()` of RFC 7208 §4.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use mail_auth::spf::{Directive, Macro, Mechanism, Qualifier, SpfRecord, Variables};
+
+use super::SpfResult;
+use super::record::{self, NoRecord};
+use crate::dns::{Answer, DnsFault, Record, RecordType, Resolver, reverse_name};
+use crate::facts::host_name;
+
+/// Terms that look something up, all records of one evaluation together.
+const MAX_TERMS: u32 = 10;
+/// Terms whose look-up found nothing.
+const MAX_VOID: u32 = 2;
+/// Names of one `mx` or `ptr`.
+const MAX_NAMES: usize = 10;
+
+/// One evaluation: what is asked about, and what it cost so far.
+pub(super) struct Evaluation<'a> {
+    client: IpAddr,
+    helo: &'a str,
+    sender: &'a str,
+    resolver: &'a dyn Resolver,
+    terms: u32,
+    void: u32,
+    /// The client's host names that resolve to it, once asked.
+    client_names: Option<Vec<String>>,
+}
+
+/// What ends an evaluation without a match.
+enum Stop {
+    PermError,
+    TempError,
+}
+
+impl From<DnsFault> for Stop {
+    fn from(_: DnsFault) -> Self {
+        Self::TempError
+    }
+}
+
+type Evaluated<'b> = Pin<Box<dyn Future<Output = SpfResult> + Send + 'b>>;
+
+impl<'a> Evaluation<'a> {
+    /// Asks about `client`, which sends as `sender` (a mailbox) and said `helo`.
+    pub(super) const fn new(
+        client: IpAddr,
+        helo: &'a str,
+        sender: &'a str,
+        resolver: &'a dyn Resolver,
+    ) -> Self {
+        Self { client, helo, sender, resolver, terms: 0, void: 0, client_names: None }
+    }
+
+    /// What the record of `domain` says. Boxed, as records include each other; [`MAX_TERMS`] bounds how deep.
+    pub(super) fn check_host<'b>(&'b mut self, domain: &'b str) -> Evaluated<'b> {
+        Box::pin(async move {
+            // RFC 7208 §4.3
+            if !is_name(domain) || !domain.contains('.') {
+                return SpfResult::None;
+            }
+            let records = match self.resolver.lookup(domain, RecordType::Txt).await {
+                Ok(timed) => records_of(timed.answer),
+                Err(_) => return SpfResult::TempError,
+            };
+            let record = match record::read(&records) {
+                Ok(record) => record,
+                Err(NoRecord::Missing) => return SpfResult::None,
+                Err(NoRecord::Malformed) => return SpfResult::PermError,
+            };
+            match self.evaluate(&record, domain).await {
+                Ok(result) => result,
+                Err(Stop::PermError) => SpfResult::PermError,
+                Err(Stop::TempError) => SpfResult::TempError,
+            }
+        })
+    }
+
+    async fn evaluate(&mut self, record: &SpfRecord, domain: &str) -> Result<SpfResult, Stop> {
+        for Directive { qualifier, mechanism } in &record.directives {
+            if self.matches(mechanism, domain).await? {
+                return Ok(match qualifier {
+                    Qualifier::Pass => SpfResult::Pass,
+                    Qualifier::Fail => SpfResult::Fail,
+                    Qualifier::SoftFail => SpfResult::SoftFail,
+                    Qualifier::Neutral => SpfResult::Neutral,
+                });
+            }
+        }
+        let Some(redirect) = &record.redirect else { return Ok(SpfResult::Neutral) };
+        self.count_term()?;
+        let target = self.expand(redirect, domain).await;
+        match self.check_host(&target).await {
+            SpfResult::None => Err(Stop::PermError),
+            result => Ok(result),
+        }
+    }
+
+    async fn matches(&mut self, mechanism: &Mechanism, domain: &str) -> Result<bool, Stop> {
+        let client = self.client;
+        match mechanism {
+            Mechanism::All => Ok(true),
+            Mechanism::Ip4 { addr, mask } => Ok(in_network(client, (*addr).into(), *mask, 0)),
+            Mechanism::Ip6 { addr, mask } => Ok(in_network(client, (*addr).into(), 0, *mask)),
+            Mechanism::A { macro_string, ip4_mask, ip6_mask } => {
+                self.count_term()?;
+                let target = self.expand(macro_string, domain).await;
+                let addresses = self.addresses(&target).await?;
+                self.count_void(&addresses)?;
+                Ok(addresses.iter().any(|address| in_network(client, *address, *ip4_mask, *ip6_mask)))
+            }
+            Mechanism::Mx { macro_string, ip4_mask, ip6_mask } => {
+                self.count_term()?;
+                let target = self.expand(macro_string, domain).await;
+                let exchangers = names(self.ask(&target, RecordType::Mx).await?);
+                self.count_void(&exchangers)?;
+                if exchangers.len() > MAX_NAMES {
+                    return Err(Stop::PermError);
+                }
+                for exchanger in exchangers {
+                    let addresses = self.addresses(&exchanger).await?;
+                    if addresses.iter().any(|address| in_network(client, *address, *ip4_mask, *ip6_mask)) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Mechanism::Ptr { macro_string } => {
+                self.count_term()?;
+                let target = self.expand(macro_string, domain).await;
+                Ok(self.client_names().await.iter().any(|name| is_at_or_below(name, &target)))
+            }
+            Mechanism::Exists { macro_string } => {
+                self.count_term()?;
+                let target = self.expand(macro_string, domain).await;
+                // RFC 7208 §5.7: A records, whatever the client's address is.
+                let found = self.ask(&target, RecordType::A).await?;
+                self.count_void(&found)?;
+                Ok(!found.is_empty())
+            }
+            Mechanism::Include { macro_string } => {
+                self.count_term()?;
+                let target = self.expand(macro_string, domain).await;
+                match self.check_host(&target).await {
+                    SpfResult::Pass => Ok(true),
+                    SpfResult::Fail | SpfResult::SoftFail | SpfResult::Neutral => Ok(false),
+                    SpfResult::None | SpfResult::PermError => Err(Stop::PermError),
+                    SpfResult::TempError => Err(Stop::TempError),
+                }
+            }
+        }
+    }
+
+    const fn count_term(&mut self) -> Result<(), Stop> {
+        self.terms += 1;
+        if self.terms > MAX_TERMS { Err(Stop::PermError) } else { Ok(()) }
+    }
+
+    const fn count_void<T>(&mut self, found: &[T]) -> Result<(), Stop> {
+        self.void += found.is_empty() as u32;
+        if self.void > MAX_VOID { Err(Stop::PermError) } else { Ok(()) }
+    }
+
+    /// The name a term is about: its macros expanded (RFC 7208 §7), or the domain under evaluation where it gives none.
+    async fn expand(&mut self, name: &Macro, domain: &str) -> String {
+        let validated = if name.needs_ptr() {
+            let names = self.client_names().await;
+            let by_closeness: [&dyn Fn(&&String) -> bool; 3] =
+                [&|name| *name == domain, &|name| is_at_or_below(name, domain), &|_| true];
+            let found = by_closeness.into_iter().find_map(|fits| names.iter().find(fits));
+            found.map_or("unknown", String::as_str).to_owned()
+        } else {
+            String::new()
+        };
+        let mut variables = Variables::new();
+        variables.set_ip(&self.client);
+        variables.set_sender(self.sender.as_bytes());
+        variables.set_helo_domain(self.helo.as_bytes());
+        variables.set_domain(domain.as_bytes());
+        variables.set_validated_domain(validated.as_bytes());
+        let expanded = name.eval(&variables, domain, false);
+        let mut name = expanded.strip_suffix('.').unwrap_or(&expanded);
+        // RFC 7208 §7.3: labels are dropped from the left until the name fits.
+        while name.len() > MAX_NAME {
+            name = name.split_once('.').map_or("", |(_, rest)| rest);
+        }
+        name.to_ascii_lowercase()
+    }
+
+    /// Host names of the client that resolve back to it (RFC 7208 §5.5). What cannot be looked up is no name of it.
+    async fn client_names(&mut self) -> &[String] {
+        if self.client_names.is_none() {
+            let claimed = self.ask(&reverse_name(self.client), RecordType::Ptr).await.map(names);
+            let mut validated = Vec::new();
+            for name in claimed.unwrap_or_default().into_iter().take(MAX_NAMES) {
+                if self.addresses(&name).await.is_ok_and(|addresses| addresses.contains(&self.client)) {
+                    validated.push(name);
+                }
+            }
+            self.client_names = Some(validated);
+        }
+        self.client_names.as_deref().unwrap_or_default()
+    }
+
+    /// Addresses of `name` of the client's kind.
+    async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Stop> {
+        let record_type = if self.client.is_ipv4() { RecordType::A } else { RecordType::Aaaa };
+        Ok(self.ask(name, record_type).await?.iter().filter_map(Record::address).collect())
+    }
+
+    /// The records of `name`; what is no name has none.
+    async fn ask(&self, name: &str, record_type: RecordType) -> Result<Vec<Record>, Stop> {
+        if !is_name(name) {
+            return Ok(Vec::new());
+        }
+        Ok(records_of(self.resolver.lookup(name, record_type).await?.answer))
+    }
+}
+
+/// Longest name in bytes, without final dot (RFC 1035 §2.3.4).
+const MAX_NAME: usize = 253;
+
+/// Whether the DNS can be asked for `name`.
+fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME && name.split('.').all(|label| (1..=63).contains(&label.len()))
+}
+
+fn records_of(answer: Answer) -> Vec<Record> {
+    match answer {
+        Answer::Records(records) => records.to_vec(),
+        Answer::NoRecords | Answer::NoSuchName => Vec::new(),
+    }
+}
+
+/// Names of MX and PTR records; the null MX (RFC 7505) is none.
+fn names(records: Vec<Record>) -> Vec<String> {
+    let name = |record| match record {
+        Record::Mx(name) | Record::Ptr(name) => host_name(&name),
+        Record::A(_) | Record::Aaaa(_) | Record::Txt(_) => None,
+    };
+    records.into_iter().filter_map(name).collect()
+}
+
+fn is_at_or_below(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// Whether `client` is in the network of `address`; the mask of the client's kind counts, and kinds never match across.
+fn in_network(client: IpAddr, address: IpAddr, v4_mask: u32, v6_mask: u128) -> bool {
+    match (client, address) {
+        (IpAddr::V4(client), IpAddr::V4(address)) => (client.to_bits() ^ address.to_bits()) & v4_mask == 0,
+        (IpAddr::V6(client), IpAddr::V6(address)) => (client.to_bits() ^ address.to_bits()) & v6_mask == 0,
+        _ => false,
+    }
+}

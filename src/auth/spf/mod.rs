@@ -1,0 +1,124 @@
+//! SPF (RFC 7208): may this client send mail of this domain?
+//!
+//! mail-auth reads the records and expands the macros. Its own evaluation is not used: it asks a resolver of its own, knows no
+//! limit of void look-ups, and forgets the qualifier of an `include` whose record includes another one.
+
+mod evaluate;
+mod record;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::dns::Resolver;
+use crate::facts::{ReversePath, host_name};
+use evaluate::Evaluation;
+
+/// What SPF is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SpfQuery {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The HELO name as the client typed it, empty when it sent none.
+    pub helo: String,
+    /// The reverse-path.
+    pub sender: ReversePath,
+}
+
+/// The results of RFC 7208 §2.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SpfResult {
+    /// The client may send mail of the domain.
+    Pass,
+    /// It may not.
+    Fail,
+    /// It probably may not.
+    SoftFail,
+    /// The domain says nothing about this client.
+    Neutral,
+    /// The domain publishes no policy, or is none.
+    None,
+    /// The policy cannot be read, or costs more look-ups than allowed.
+    PermError,
+    /// The DNS failed; another time there may be an answer.
+    TempError,
+}
+
+impl SpfResult {
+    /// The result's name in headers and logs (RFC 8601 §2.7.2).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::SoftFail => "softfail",
+            Self::Neutral => "neutral",
+            Self::None => "none",
+            Self::PermError => "permerror",
+            Self::TempError => "temperror",
+        }
+    }
+}
+
+/// Whose policy was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SpfIdentity {
+    /// The domain of MAIL FROM.
+    MailFrom,
+    /// The HELO name, as the reverse-path is null or has no domain (RFC 7208 §2.4).
+    Helo,
+}
+
+/// What SPF says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpfOutcome {
+    /// The result.
+    pub result: SpfResult,
+    /// Whose policy was asked.
+    pub identity: SpfIdentity,
+    /// The domain asked, in lower case without final dot.
+    pub domain: String,
+    /// A pass that says nothing, as the domain passes addresses it has no business with, too (`+all`).
+    pub passes_anyone: bool,
+}
+
+impl SpfOutcome {
+    /// The MAIL FROM domain, where it vouches for this client rather than for anyone.
+    pub fn vouching_domain(&self) -> Option<&str> {
+        let vouches =
+            self.result == SpfResult::Pass && self.identity == SpfIdentity::MailFrom && !self.passes_anyone;
+        vouches.then_some(&self.domain)
+    }
+}
+
+/// Addresses nobody's mail comes from: of networks closed to the Internet, of a link's own, of space never assigned. A policy that
+/// passes one of them passes anyone.
+const NOBODY_V4: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(22, 0, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(215, 0, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(250, 0, 0, 1)),
+];
+const NOBODY_V6: [IpAddr; 2] = [
+    IpAddr::V6(Ipv6Addr::new(0x2d00, 0, 0, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x3ffe, 0, 0, 0, 0, 0, 0, 1)),
+];
+
+/// Asks the policy of the sender's domain, or of the HELO name where there is none, about the client. Takes as long as its
+/// look-ups do, of which RFC 7208 §4.6.4 allows few: the caller sets the deadline.
+pub async fn spf(query: &SpfQuery, resolver: &dyn Resolver) -> SpfOutcome {
+    let helo = host_name(&query.helo).unwrap_or_default();
+    let mailbox = query.sender.address().and_then(|address| Some((address.local(), address.domain()?)));
+    let (identity, domain, sender) = match mailbox {
+        Some(("", domain)) => (SpfIdentity::MailFrom, domain.to_owned(), format!("postmaster@{domain}")),
+        Some((local, domain)) => (SpfIdentity::MailFrom, domain.to_owned(), format!("{local}@{domain}")),
+        None => (SpfIdentity::Helo, helo.clone(), format!("postmaster@{helo}")),
+    };
+    let ask = async |client| Evaluation::new(client, &helo, &sender, resolver).check_host(&domain).await;
+    let result = ask(query.client).await;
+    let mut passes_anyone = false;
+    if result == SpfResult::Pass {
+        let nobody = if query.client.is_ipv4() { &NOBODY_V4[..] } else { &NOBODY_V6[..] };
+        for address in nobody {
+            passes_anyone = passes_anyone || ask(*address).await == SpfResult::Pass;
+        }
+    }
+    SpfOutcome { result, identity, domain, passes_anyone }
+}

@@ -1,0 +1,93 @@
+//! SPF case by case, in the shape of the test suite that accompanies RFC 7208: a zone, and what each client gets from it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod suite;
+
+use greylag::auth::SpfResult::{Fail, None, Pass};
+use greylag::auth::{SpfIdentity, SpfOutcome, SpfQuery, spf};
+use greylag::dns::Zone;
+use greylag::facts::ReversePath;
+use suite::{Group, SUITE, V4, V6};
+
+async fn ask(zone: &str, client: &str, helo: &str, sender: &str) -> SpfOutcome {
+    let client: std::net::IpAddr = client.parse().unwrap();
+    let query =
+        SpfQuery { client: client.to_canonical(), helo: helo.to_owned(), sender: ReversePath::parse(sender) };
+    spf(&query, &Zone::parse(zone)).await
+}
+
+#[tokio::test]
+async fn every_case_of_the_suite_has_its_result() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for Group { section, zone, cases } in SUITE {
+        for (client, sender, expected) in *cases {
+            let result = ask(zone, client, "mail.client.test", sender).await.result;
+            if result != *expected {
+                wrong.push(format!("{section}: {client} as {sender}: {result:?} instead of {expected:?}"));
+            }
+            count += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count >= 100, "{count} cases");
+}
+
+/// RFC 7208 §2.4: the null reverse-path has no domain, so the HELO name is asked.
+#[tokio::test]
+async fn without_a_sender_the_helo_name_is_asked() {
+    let zone = "
+        mail.client.test TXT v=spf1 ip4:192.0.2.1 -all
+        local.test TXT v=spf1 exists:%{l}.%{o}.%{d}.ok.test -all
+        postmaster.local.test.local.test.ok.test A 127.0.0.2
+        postmaster.test TXT v=spf1 exists:%{l}.ok.test -all
+        postmaster.ok.test A 127.0.0.2
+        joe.test TXT v=spf1 -all";
+    let helo = SpfIdentity::Helo;
+    for (client, name, sender, expected) in [
+        (V4, "mail.client.test", "<>", (Pass, helo, "mail.client.test")),
+        (V4, "Mail.Client.TEST.", "<>", (Pass, helo, "mail.client.test")),
+        ("192.0.2.2", "mail.client.test", "", (Fail, helo, "mail.client.test")),
+        (V4, "local.test", "<>", (Pass, helo, "local.test")),
+        (V4, "nowhere.test", "<>", (None, helo, "nowhere.test")),
+        (V4, "localhost", "<>", (None, helo, "localhost")),
+        (V4, "[192.0.2.1]", "<>", (None, helo, "[192.0.2.1]")),
+        (V4, "", "<>", (None, helo, "")),
+        (V4, "mail.client.test", "<joe>", (Pass, helo, "mail.client.test")),
+        (V4, "mail.client.test", "<joe@joe.test>", (Fail, SpfIdentity::MailFrom, "joe.test")),
+        (V4, "mail.client.test", "<@postmaster.test>", (Pass, SpfIdentity::MailFrom, "postmaster.test")),
+    ] {
+        let outcome = ask(zone, client, name, sender).await;
+        assert_eq!(
+            (outcome.result, outcome.identity, outcome.domain.as_str()),
+            expected,
+            "{client} {name} {sender}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_domain_that_passes_anyone_vouches_for_nobody() {
+    let zone = "
+        open.test TXT v=spf1 +all
+        halves.test TXT v=spf1 ip4:0.0.0.0/1 ip4:128.0.0.0/1 -all
+        six.test TXT v=spf1 ip6:2000::/3 -all
+        indirect.test TXT v=spf1 include:open.test -all
+        closed.test TXT v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 -all
+        mail.client.test TXT v=spf1 ip4:192.0.2.0/24 -all
+        wide.test TXT v=spf1 ip4:192.0.0.0/8 -all";
+    for (client, sender, vouching) in [
+        (V4, "<joe@open.test>", Option::None),
+        (V4, "<joe@halves.test>", Option::None),
+        (V6, "<joe@six.test>", Option::None),
+        (V6, "<joe@indirect.test>", Option::None),
+        (V4, "<joe@closed.test>", Some("closed.test")),
+        (V6, "<joe@closed.test>", Some("closed.test")),
+        (V4, "<joe@wide.test>", Some("wide.test")),
+        ("198.51.100.1", "<joe@closed.test>", Option::None),
+        (V4, "<>", Option::None),
+    ] {
+        let outcome = ask(zone, client, "mail.client.test", sender).await;
+        assert_eq!(outcome.vouching_domain(), vouching, "{client} {sender}: {outcome:?}");
+    }
+}
