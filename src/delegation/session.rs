@@ -146,6 +146,7 @@ fn facts(request: Request, stage: Stage, listener: Arc<str>, accepted: Vec<Recip
         // Before DATA it is 0, whatever was accepted.
         recipient_count: request.recipient_count.filter(|_| stage == Stage::Data),
         message: None,
+        content_follows: false,
     }
 }
 
@@ -177,7 +178,7 @@ mod tests {
             outcome: outcome.clone(),
             detail: String::new(),
         };
-        Verdict { findings: findings.iter().map(finding).collect(), would: Vec::new() }
+        Verdict { findings: findings.iter().map(finding).collect(), would: Vec::new(), edits: Vec::new() }
     }
 
     fn tag() -> Verdict {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 pub struct HeaderField {
     /// The field name.
     pub name: Bytes,
-    /// The value; the space after the colon is part of it only where the MTA was asked to leave it.
+    /// The value; the space after the colon is part of it only in an [exact](Message::exact) message.
     pub value: Bytes,
 }
 
@@ -18,12 +18,17 @@ pub struct Message {
     pub headers: Vec<HeaderField>,
     /// The body, lines ended by CRLF.
     pub body: Vec<Bytes>,
+    /// Whether values begin right after the colon, as the MTA does when asked to (`SMFIP_HDR_LEADSPC`). Signatures over the
+    /// header as it stands (`c=simple`) can only be verified so.
+    pub exact: bool,
 }
 
 impl Message {
     /// Size of header and body in bytes, as [`Self::to_bytes`] writes them.
     pub fn len(&self) -> usize {
-        let header: usize = self.headers.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
+        let around = self.separator().len() + 2;
+        let header: usize =
+            self.headers.iter().map(|field| field.name.len() + field.value.len() + around).sum();
         header + 2 + self.body.iter().map(Bytes::len).sum::<usize>()
     }
 
@@ -32,12 +37,13 @@ impl Message {
         self.headers.is_empty() && self.body.is_empty()
     }
 
-    /// The message as one text with CRLF line ends: `Name: value` fields, an empty line, the body.
+    /// The message as one text with CRLF line ends: header fields, an empty line, the body. Byte for byte what the client sent
+    /// when the message is [exact](Self::exact); else each value stands after one space.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.len() + self.headers.len());
         for field in &self.headers {
             out.extend_from_slice(&field.name);
-            out.extend_from_slice(b": ");
+            out.extend_from_slice(self.separator());
             for (index, line) in field.value.split(|byte| *byte == b'\n').enumerate() {
                 if index > 0 {
                     out.extend_from_slice(b"\r\n");
@@ -51,6 +57,10 @@ impl Message {
             out.extend_from_slice(chunk);
         }
         out
+    }
+
+    const fn separator(&self) -> &'static [u8] {
+        if self.exact { b":" } else { b": " }
     }
 
     /// Reads a message file as an MTA would pass it on: header fields until the first empty line or the first line that is
@@ -82,7 +92,7 @@ impl Message {
             |(name, value): (Vec<u8>, Vec<u8>)| HeaderField { name: name.into(), value: value.into() };
         let headers = headers.into_iter().map(field).collect();
         let body = if rest.is_empty() { Vec::new() } else { vec![Bytes::copy_from_slice(rest)] };
-        Self { headers, body }
+        Self { headers, body, exact: false }
     }
 }
 
@@ -99,6 +109,23 @@ mod tests {
             message.to_bytes(),
             b"From: a@b\r\nSubject: one\r\n two\r\n\tthree\r\nX: y\r\n\r\nHello\r\n".to_vec()
         );
+    }
+
+    #[test]
+    fn an_exact_message_is_written_as_it_was_sent() {
+        let field = |name: &'static str, value: &'static str| HeaderField {
+            name: Bytes::from_static(name.as_bytes()),
+            value: Bytes::from_static(value.as_bytes()),
+        };
+        let message = Message {
+            headers: vec![field("A", "b"), field("C", "  d\n\te"), field("F", "")],
+            body: vec![Bytes::from_static(b"g\r\n")],
+            exact: true,
+        };
+        assert_eq!(message.to_bytes(), b"A:b\r\nC:  d\r\n\te\r\nF:\r\n\r\ng\r\n".to_vec());
+        let spaced = Message { exact: false, ..message };
+        assert_eq!(spaced.to_bytes(), b"A: b\r\nC:   d\r\n\te\r\nF: \r\n\r\ng\r\n".to_vec());
+        assert_eq!(spaced.len(), spaced.to_bytes().len() - "\r".len(), "folds gain a CR");
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub struct Facts {
     pub recipient_count: Option<u32>,
     /// Header and body, at [`Stage::EndOfMessage`].
     pub message: Option<Message>,
+    /// Whether the content of this mail will be seen at [`Stage::EndOfMessage`], so that what it may excuse is judged there. A
+    /// property of how the MTA asks: it holds for the whole session.
+    pub content_follows: bool,
 }
 
 impl Facts {
@@ -45,6 +48,7 @@ impl Facts {
             connection: std::mem::take(&mut self.connection),
             helo: self.helo.take(),
             tls: self.tls.take(),
+            content_follows: self.content_follows,
             ..Self::default()
         };
     }

@@ -3,19 +3,19 @@
 use greylag::auth::SpfResult::{self, Fail, Neutral, None, Pass, PermError, SoftFail, TempError};
 
 /// What one section of RFC 7208 asks for.
-pub struct Group {
+pub(crate) struct Group {
     /// What of the RFC it is about.
-    pub section: &'static str,
+    pub(crate) section: &'static str,
     /// The DNS, as [`greylag::dns::Zone::parse`] reads it.
-    pub zone: &'static str,
+    pub(crate) zone: &'static str,
     /// Client, MAIL FROM, result; the HELO name is `mail.client.test`.
-    pub cases: &'static [(&'static str, &'static str, SpfResult)],
+    pub(crate) cases: &'static [(&'static str, &'static str, SpfResult)],
 }
 
-pub const V4: &str = "192.0.2.1";
-pub const V6: &str = "2001:db8::1";
+pub(crate) const V4: &str = "192.0.2.1";
+pub(crate) const V6: &str = "2001:db8::1";
 
-pub const SUITE: &[Group] = &[
+pub(crate) const SUITE: &[Group] = &[
     Group {
         section: "4.3 and 4.5: which record",
         zone: "
