@@ -184,6 +184,27 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// Findings of checks in monitor mode: counted and logged, without effect.
     pub would: Vec<Finding>,
+    /// Changes of the header, made in this order where the message is accepted; only at the end of the message.
+    pub edits: Vec<HeaderEdit>,
+}
+
+/// One change of a message's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderEdit {
+    /// Deletes one field. Several of one name are deleted from the last to the first, so that none changes its number.
+    Remove {
+        /// The field's name, in whatever case the message has it.
+        name: &'static str,
+        /// Which of the fields of that name, counted from 1.
+        occurrence: u32,
+    },
+    /// Puts a field above all others.
+    Insert {
+        /// The field's name.
+        name: &'static str,
+        /// Its value, without the space after the colon; lines end in a bare LF, and all but the first begin with a tab.
+        value: String,
+    },
 }
 
 impl Verdict {

@@ -73,10 +73,10 @@ fn record_one_of_each() {
         detail: String::new(),
     };
     let helo = Finding { reason: Reason::HeloMissing, outcome: Outcome::Tag, detail: String::new() };
-    let deferred = Verdict { findings: vec![greylisted, helo.clone()], would: vec![] };
+    let deferred = Verdict { findings: vec![greylisted, helo.clone()], would: vec![], edits: vec![] };
     metrics::decision(Protocol::Milter, &deferred);
     metrics::decision(Protocol::Milter, &deferred);
-    metrics::decision(Protocol::Policy, &Verdict { findings: vec![], would: vec![helo] });
+    metrics::decision(Protocol::Policy, &Verdict { findings: vec![], would: vec![helo], edits: vec![] });
     metrics::decision_duration(Protocol::Policy, Stage::Rcpt, Duration::from_micros(70));
 
     metrics::lookup(Lookup::HeloDns, LookupResult::Got, Duration::from_millis(3));

@@ -81,7 +81,11 @@ mod tests {
 
     fn verdict(findings: impl IntoIterator<Item = (Reason, Outcome)>) -> Verdict {
         let finding = |(reason, outcome)| Finding { reason, outcome, detail: String::new() };
-        Verdict { findings: findings.into_iter().map(finding).collect(), would: Vec::new() }
+        Verdict {
+            findings: findings.into_iter().map(finding).collect(),
+            would: Vec::new(),
+            edits: Vec::new(),
+        }
     }
 
     fn reply() -> Reply {

@@ -106,6 +106,7 @@ fn refusing() -> Verdict {
     Verdict {
         findings: vec![Finding { reason: Reason::HeloBanned, outcome, detail: String::new() }],
         would: Vec::new(),
+        edits: Vec::new(),
     }
 }
 
