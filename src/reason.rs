@@ -8,6 +8,8 @@ pub enum Check {
     Helo,
     /// The cap on recipients.
     Recipients,
+    /// SPF, DKIM and DMARC.
+    Auth,
     /// Greylisting.
     Greylist,
     /// Forbidden attachments.
@@ -16,13 +18,14 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order of the policy reference.
-    pub const ALL: [Self; 4] = [Self::Helo, Self::Recipients, Self::Greylist, Self::Attachments];
+    pub const ALL: [Self; 5] = [Self::Helo, Self::Recipients, Self::Auth, Self::Greylist, Self::Attachments];
 
     /// The check's name in policy files, logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Helo => "helo",
             Self::Recipients => "recipients",
+            Self::Auth => "auth",
             Self::Greylist => "greylist",
             Self::Attachments => "attachments",
         }
@@ -92,6 +95,19 @@ reasons! {
     RecipientsTooMany = Recipients 1 "recipients.too_many",
     /// More addresses in To, Cc and Bcc than one message may have.
     RecipientsTooManyInHeader = Recipients 2 "recipients.too_many_in_header",
+
+    /// The domain of the sender does not permit the client to send its mail.
+    AuthSpfFail = Auth 1 "auth.spf_fail",
+    /// The domain of the sender suspects that the client may not send its mail.
+    AuthSpfSoftFail = Auth 2 "auth.spf_softfail",
+    /// The domain of the sender publishes no SPF record.
+    AuthSpfNone = Auth 3 "auth.spf_none",
+    /// The domain of the sender says nothing about the client.
+    AuthSpfNeutral = Auth 4 "auth.spf_neutral",
+    /// The SPF record of the sender's domain cannot be read, or costs too many look-ups.
+    AuthSpfPermError = Auth 5 "auth.spf_permerror",
+    /// The author's domain wants mail refused that neither SPF nor DKIM authenticates, and this is such mail.
+    AuthDmarcReject = Auth 6 "auth.dmarc_reject",
 
     /// The triplet was never seen before; the client shall come again.
     GreylistFirstSeen = Greylist 1 "greylist.first_seen",

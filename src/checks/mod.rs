@@ -4,11 +4,13 @@
 //! `judge(&Facts, &Settings, &Known) -> Vec<Finding>`, which decides by what is known. Both are pure.
 
 pub mod attachments;
+pub mod auth;
 pub mod greylist;
 pub mod helo;
 pub mod recipients;
 
 pub use attachments::AttachmentSettings;
+pub use auth::AuthSettings;
 pub use greylist::GreylistSettings;
 pub use helo::HeloSettings;
 pub use recipients::RecipientSettings;

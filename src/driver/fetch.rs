@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{DNS_BUDGET, Driver, STORE_BUDGET, Transaction};
+use super::{DNS_BUDGET, Driver, MESSAGE_AUTH_BUDGET, STORE_BUDGET, Transaction};
+use crate::auth::{self, MessageAuth, SpfOutcome, SpfQuery};
 use crate::checks::AttachmentSettings;
 use crate::content::Report;
 use crate::dns::{DnsFault, HeloResolution, resolve_helo};
@@ -15,11 +16,21 @@ use crate::telemetry::metrics::{self, Lookup, LookupResult};
 impl Driver {
     /// Fills the slots of everything asked. Each ends as an answer or as unknown.
     pub(super) async fn fetch(&self, needs: Needs, facts: &Facts, transaction: &mut Transaction) {
-        let Needs { helo, greylist, scan } = needs;
-        let ((), (), ()) = tokio::join!(
+        let Needs { helo, spf, message_auth, greylist, scan } = needs;
+        let ((), (), (), (), ()) = tokio::join!(
             async {
                 if let Some(name) = &helo {
                     transaction.known.helo = self.helo(name).await;
+                }
+            },
+            async {
+                if let Some(query) = &spf {
+                    transaction.known.spf = self.spf(query).await;
+                }
+            },
+            async {
+                if let Some(spf) = &message_auth {
+                    transaction.known.message_auth = self.message_auth(facts, spf).await;
                 }
             },
             async {
@@ -45,6 +56,21 @@ impl Driver {
                 DnsFault::Timeout => Fault::Timeout,
                 other => Fault::Failed(other.to_string()),
             })
+        })
+        .await
+    }
+
+    async fn spf(&self, query: &SpfQuery) -> Slot<SpfOutcome> {
+        timed(Lookup::Spf, DNS_BUDGET, async { Ok(auth::spf(query, &*self.resolver).await) }).await
+    }
+
+    async fn message_auth(&self, facts: &Facts, spf: &SpfOutcome) -> Slot<Arc<MessageAuth>> {
+        let Some(message) = &facts.message else {
+            return Slot::Unknown(Fault::Failed("there is no message to check".into()));
+        };
+        timed(Lookup::MessageAuth, MESSAGE_AUTH_BUDGET, async {
+            let checked = auth::message(message, spf, &self.resolver).await;
+            checked.map(Arc::new).map_err(|fault| Fault::Failed(fault.to_string()))
         })
         .await
     }

@@ -21,6 +21,8 @@ pub use scanner::Scanner;
 
 /// Longest time a DNS question may take; with [`STORE_BUDGET`] it stays below the 2 s within which every RCPT is answered.
 const DNS_BUDGET: Duration = Duration::from_millis(1_400);
+/// Longest time the look-ups and the hashing for DKIM and DMARC may take, at the end of the message, where the MTA waits longer.
+const MESSAGE_AUTH_BUDGET: Duration = Duration::from_secs(10);
 /// Longest time the greylist store may take.
 const STORE_BUDGET: Duration = Duration::from_millis(500);
 /// Rounds of asking after which something asks in circles; DESIGN.md needs 3 and one for each further group of recipients.

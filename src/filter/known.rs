@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::{MessageAuth, SpfOutcome, SpfQuery};
 use crate::checks::AttachmentSettings;
 use crate::content::Report;
 use crate::dns::HeloResolution;
@@ -58,6 +59,10 @@ impl<T> Slot<T> {
 pub struct Needs {
     /// What the DNS says of the HELO name (lower case, no final dot).
     pub helo: Option<String>,
+    /// Whether the client may send mail of the sender's domain.
+    pub spf: Option<SpfQuery>,
+    /// A check of the message's signatures and of its author's DMARC policy, given this of SPF.
+    pub message_auth: Option<SpfOutcome>,
     /// One attempt of a triplet. Recording it is the answer: this one writes.
     pub greylist: Option<Attempt>,
     /// A scan of the message for forbidden attachments, under these settings.
@@ -67,12 +72,18 @@ pub struct Needs {
 impl Needs {
     /// Whether nothing is asked.
     pub const fn is_empty(&self) -> bool {
-        self.helo.is_none() && self.greylist.is_none() && self.scan.is_none()
+        self.helo.is_none()
+            && self.spf.is_none()
+            && self.message_auth.is_none()
+            && self.greylist.is_none()
+            && self.scan.is_none()
     }
 
     /// Adds the questions of `other`; both never ask different things of one slot, as slots belong to one check each.
     pub fn merge(&mut self, other: Self) {
         self.helo = self.helo.take().or(other.helo);
+        self.spf = self.spf.take().or(other.spf);
+        self.message_auth = self.message_auth.take().or(other.message_auth);
         self.greylist = self.greylist.take().or(other.greylist);
         self.scan = self.scan.take().or(other.scan);
     }
@@ -83,6 +94,10 @@ impl Needs {
 pub struct Known {
     /// What the DNS says of the HELO name.
     pub helo: Slot<HeloResolution>,
+    /// What SPF says of the client and the sender.
+    pub spf: Slot<SpfOutcome>,
+    /// What signatures and DMARC say of the message.
+    pub message_auth: Slot<Arc<MessageAuth>>,
     /// What the greylist says of the recipient judged now.
     pub greylist: Slot<Answer>,
     /// What was found in the message, for each set of settings it was scanned under.

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::reading::Reading;
 use super::settings::{CheckSettings, Conflict, KeyDoc};
-use crate::checks::{AttachmentSettings, GreylistSettings, HeloSettings, RecipientSettings};
+use crate::checks::{AttachmentSettings, AuthSettings, GreylistSettings, HeloSettings, RecipientSettings};
 use crate::reason::Check;
 
 macro_rules! settings_of_checks {
@@ -78,6 +78,8 @@ settings_of_checks! {
     Helo helo: HeloSettings,
     /// Settings of [`crate::checks::recipients`].
     Recipients recipients: RecipientSettings,
+    /// Settings of [`crate::checks::auth`].
+    Auth auth: AuthSettings,
     /// Settings of [`crate::checks::greylist`].
     Greylist greylist: GreylistSettings,
     /// Settings of [`crate::checks::attachments`].

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 /// Every shipped file: path relative to the policy directory, and text.
 pub const FILES: &[(&str, &str)] = &[
     ("attachments.toml", include_str!("../../policies/attachments.toml")),
+    ("auth.toml", include_str!("../../policies/auth.toml")),
     ("greylist.toml", include_str!("../../policies/greylist.toml")),
     ("helo.toml", include_str!("../../policies/helo.toml")),
     ("lists/attachments-core.txt", include_str!("../../policies/lists/attachments-core.txt")),

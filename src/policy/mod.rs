@@ -21,7 +21,7 @@ use quick_cache::sync::Cache;
 pub use diagnose::{Diagnostic, diagnostics, render};
 pub use effective::Settings;
 pub(crate) use lists::host_name_checked;
-pub use lists::{AddressPatterns, Extensions, HostPatterns, Networks};
+pub use lists::{AddressPatterns, Clients, Extensions, HostPatterns, Networks};
 pub(crate) use problem::sort as sort_problems;
 pub use problem::{Problem, Severity};
 pub use reading::Reading;

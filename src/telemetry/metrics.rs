@@ -128,6 +128,10 @@ pub fn decision_duration(protocol: Protocol, stage: Stage, took: Duration) {
 pub enum Lookup {
     /// The DNS, about a HELO name.
     HeloDns,
+    /// The DNS, for SPF.
+    Spf,
+    /// The DNS, and the hashing of the message, for DKIM and DMARC.
+    MessageAuth,
     /// The greylist store.
     Greylist,
     /// A scan for forbidden attachments.
@@ -325,8 +329,13 @@ impl Handles {
     fn register() -> Self {
         const STAGES: [Stage; 6] =
             [Stage::Connect, Stage::Helo, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::EndOfMessage];
-        const LOOKUPS: [(Lookup, &str); 3] =
-            [(Lookup::HeloDns, "helo_dns"), (Lookup::Greylist, "greylist"), (Lookup::Scan, "scan")];
+        const LOOKUPS: [(Lookup, &str); 5] = [
+            (Lookup::HeloDns, "helo_dns"),
+            (Lookup::Spf, "spf"),
+            (Lookup::MessageAuth, "message_auth"),
+            (Lookup::Greylist, "greylist"),
+            (Lookup::Scan, "scan"),
+        ];
         const RESULTS: [(LookupResult, &str); 3] = [
             (LookupResult::Got, "got"),
             (LookupResult::Timeout, "timeout"),

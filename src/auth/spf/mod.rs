@@ -9,7 +9,7 @@ mod record;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::dns::Resolver;
-use crate::facts::{ReversePath, host_name};
+use crate::facts::{Address, ReversePath, host_name};
 use evaluate::Evaluation;
 
 /// What SPF is asked.
@@ -21,6 +21,17 @@ pub struct SpfQuery {
     pub helo: String,
     /// The reverse-path.
     pub sender: ReversePath,
+}
+
+impl SpfQuery {
+    /// What is known when nobody answered: whose policy it would have been.
+    pub fn unanswered(&self) -> SpfOutcome {
+        let (identity, domain) = match self.sender.address().and_then(Address::domain) {
+            Some(domain) => (SpfIdentity::MailFrom, domain.to_owned()),
+            None => (SpfIdentity::Helo, host_name(&self.helo).unwrap_or_default()),
+        };
+        SpfOutcome { result: SpfResult::TempError, identity, domain, passes_anyone: false }
+    }
 }
 
 /// The results of RFC 7208 §2.6.
@@ -80,6 +91,16 @@ pub struct SpfOutcome {
 }
 
 impl SpfOutcome {
+    /// Where there is nothing to ask: the client has no address, as with mail submitted on the host.
+    pub const fn none() -> Self {
+        Self {
+            result: SpfResult::None,
+            identity: SpfIdentity::Helo,
+            domain: String::new(),
+            passes_anyone: false,
+        }
+    }
+
     /// The MAIL FROM domain, where it vouches for this client rather than for anyone.
     pub fn vouching_domain(&self) -> Option<&str> {
         let vouches =
@@ -104,12 +125,12 @@ const NOBODY_V6: [IpAddr; 2] = [
 /// Asks the policy of the sender's domain, or of the HELO name where there is none, about the client. Takes as long as its
 /// look-ups do, of which RFC 7208 §4.6.4 allows few: the caller sets the deadline.
 pub async fn spf(query: &SpfQuery, resolver: &dyn Resolver) -> SpfOutcome {
+    let SpfOutcome { identity, domain, .. } = query.unanswered();
     let helo = host_name(&query.helo).unwrap_or_default();
-    let mailbox = query.sender.address().and_then(|address| Some((address.local(), address.domain()?)));
-    let (identity, domain, sender) = match mailbox {
-        Some(("", domain)) => (SpfIdentity::MailFrom, domain.to_owned(), format!("postmaster@{domain}")),
-        Some((local, domain)) => (SpfIdentity::MailFrom, domain.to_owned(), format!("{local}@{domain}")),
-        None => (SpfIdentity::Helo, helo.clone(), format!("postmaster@{helo}")),
+    let local = query.sender.address().map(Address::local).filter(|local| !local.is_empty());
+    let sender = match (identity, local) {
+        (SpfIdentity::MailFrom, Some(local)) => format!("{local}@{domain}"),
+        _ => format!("postmaster@{domain}"),
     };
     let ask = async |client| Evaluation::new(client, &helo, &sender, resolver).check_host(&domain).await;
     let result = ask(query.client).await;

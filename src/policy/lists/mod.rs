@@ -2,6 +2,7 @@
 //! setting names as `"file:lists/NAME.txt"`; `#` starts a comment there.
 
 mod addresses;
+mod clients;
 mod extensions;
 mod hosts;
 mod networks;
@@ -17,6 +18,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 pub use addresses::{AddressMap, AddressPattern};
+pub use clients::{ClientPattern, ClientSet};
 pub use extensions::{Extension, ExtensionSet};
 pub use hosts::{HostPattern, HostSet};
 pub use networks::NetworkSet;
@@ -34,6 +36,9 @@ pub type Networks = List<ipnet::IpNet>;
 
 /// Mail addresses and patterns of them, looked up with [`AddressMap::contains`].
 pub type AddressPatterns = List<AddressPattern>;
+
+/// Clients by address, network or verified name, looked up with [`ClientSet::contains`].
+pub type Clients = List<ClientPattern>;
 
 /// File name extensions, looked up with [`ExtensionSet::contains`].
 pub type Extensions = List<Extension>;

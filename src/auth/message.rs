@@ -1,0 +1,327 @@
+//! DKIM (RFC 6376) and DMARC (RFC 9989) of a received message.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mail_auth::crypto::Algorithm;
+use mail_auth::dkim::DkimError;
+use mail_auth::dmarc::verify::DmarcParameters;
+use mail_auth::dmarc::{Alignment, Policy};
+use mail_auth::{AuthenticatedMessage, DkimOutput, Error, Parameters, SpfOutput};
+use tokio::task::JoinSet;
+
+use super::answers::{Answers, Purpose, verifier};
+use super::{SpfOutcome, SpfResult};
+use crate::dns::{RecordType, Resolver};
+use crate::facts::{Message, host_name};
+
+/// How many signatures of one message are checked, from the top.
+const MAX_SIGNATURES: usize = 8;
+/// Longest name, in labels, that is asked for a DMARC policy beside the domain itself (RFC 9989 §4.10).
+const MAX_POLICY_LABELS: usize = 7;
+
+/// Who vouches for a message by what stands in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageAuth {
+    /// The signatures that were checked, in the order of the header.
+    pub signatures: Vec<DkimSignature>,
+    /// What DMARC says.
+    pub dmarc: DmarcOutcome,
+}
+
+impl MessageAuth {
+    /// The first valid signature of the author's own domain.
+    pub fn aligned_pass(&self) -> Option<&DkimSignature> {
+        self.aligned(DkimResult::Pass)
+    }
+
+    /// The first signature of the author's own domain that could not be checked just now.
+    pub fn aligned_unknown(&self) -> Option<&DkimSignature> {
+        self.aligned(DkimResult::TempError)
+    }
+
+    fn aligned(&self, result: DkimResult) -> Option<&DkimSignature> {
+        self.signatures.iter().find(|signature| signature.aligned && signature.result == result)
+    }
+}
+
+/// One DKIM-Signature field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DkimSignature {
+    /// The domain that signed (`d=`), in lower case.
+    pub domain: String,
+    /// Which of its keys it used (`s=`).
+    pub selector: String,
+    /// Whether the signature holds.
+    pub result: DkimResult,
+    /// Whether the domain is that of the author: the same, or under one registrable domain unless the author's DMARC policy wants
+    /// the same.
+    pub aligned: bool,
+}
+
+/// The results of RFC 8601 §2.7.1 that a signature can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DkimResult {
+    /// The signature is valid.
+    Pass,
+    /// It is not: header or body were changed, or another key was used.
+    Fail,
+    /// It was not checked: expired, malformed, or of a kind not trusted.
+    Neutral,
+    /// The key does not exist, was revoked or cannot be read.
+    PermError,
+    /// The key cannot be looked up just now.
+    TempError,
+}
+
+impl DkimResult {
+    /// The result's name in headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Neutral => "neutral",
+            Self::PermError => "permerror",
+            Self::TempError => "temperror",
+        }
+    }
+}
+
+/// What DMARC says of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DmarcOutcome {
+    /// Whether SPF or DKIM passed for the author's domain.
+    pub result: DmarcResult,
+    /// What the domain wants done with mail that fails.
+    pub policy: DmarcPolicy,
+    /// The author's domain (From), empty where there is no one such domain.
+    pub domain: String,
+}
+
+/// The results of RFC 9989 §4.10.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DmarcResult {
+    /// SPF or DKIM passed for the author's domain.
+    Pass,
+    /// Neither did.
+    Fail,
+    /// The domain publishes no policy, or there is no one author's domain.
+    #[default]
+    None,
+    /// The policy cannot be read.
+    PermError,
+    /// The DNS failed.
+    TempError,
+}
+
+impl DmarcResult {
+    /// The result's name in headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::None => "none",
+            Self::PermError => "permerror",
+            Self::TempError => "temperror",
+        }
+    }
+}
+
+/// What a domain wants done with mail that fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DmarcPolicy {
+    /// Nothing.
+    #[default]
+    None,
+    /// Treat it with suspicion.
+    Quarantine,
+    /// Refuse it.
+    Reject,
+}
+
+impl DmarcPolicy {
+    /// The policy's name in headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Quarantine => "quarantine",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+/// Why a message could not be checked: a fault of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageAuthError {
+    /// The task that checks ended early.
+    #[error("the check of signatures ended: {0}")]
+    Ended(#[from] tokio::task::JoinError),
+    /// mail-auth cannot be set up.
+    #[error("the check of signatures cannot be set up: {0}")]
+    NoVerifier(&'static hickory_resolver::net::NetError),
+}
+
+/// Checks the signatures of `message` and its author's DMARC policy, given what SPF said. Everything is looked up at once; the
+/// caller sets the deadline. Hashing runs beside the connections, on a thread of its own.
+///
+/// # Errors
+/// Only a fault of ours: whatever is wrong with the message or the DNS is a result.
+pub async fn message(
+    message: &Message,
+    spf: &SpfOutcome,
+    resolver: &Arc<dyn Resolver>,
+) -> Result<MessageAuth, MessageAuthError> {
+    let header = Message { body: Vec::new(), ..message.clone() }.to_bytes();
+    let questions = questions(&header, spf);
+    let answers = look_up(questions, resolver).await?;
+    let (message, spf) = (message.clone(), spf.clone());
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(verify(&message.to_bytes(), &spf, &answers))).await?
+}
+
+/// Every name whose records may matter: the keys of the signatures, and the policies of the author's domain and of those that may
+/// be aligned with it.
+fn questions(header: &[u8], spf: &SpfOutcome) -> BTreeSet<(String, Purpose)> {
+    let mut questions = BTreeSet::new();
+    let Some(message) = parse(header) else { return questions };
+    let signatures = || message.dkim_signatures().iter().map(|field| &field.header);
+    for signature in signatures() {
+        questions.extend(question(&format!("{}._domainkey.{}", signature.s, signature.d), Purpose::Key));
+    }
+    let Some(author) = author_domain(&message) else { return questions };
+    let others = signatures().filter_map(|signature| host_name(&signature.d)).chain([spf.domain.clone()]);
+    let related = others.filter(|domain| registrable(domain) == registrable(&author));
+    for domain in related.chain([author.clone()]) {
+        let policies =
+            ancestors(&domain).flat_map(|name| question(&format!("_dmarc.{name}"), Purpose::Policy));
+        questions.extend(policies);
+    }
+    questions.extend(question(&author, Purpose::Existence));
+    questions
+}
+
+fn question(name: &str, purpose: Purpose) -> Option<(String, Purpose)> {
+    let fits = name.len() <= 253 && name.split('.').all(|label| (1..=63).contains(&label.len()));
+    fits.then(|| (name.to_lowercase(), purpose))
+}
+
+/// The domain itself, and every domain above it that RFC 9989 §4.10 asks.
+fn ancestors(domain: &str) -> impl Iterator<Item = &str> {
+    let above = domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
+    [domain].into_iter().chain(above.filter(|name| name.split('.').count() <= MAX_POLICY_LABELS))
+}
+
+async fn look_up(
+    questions: BTreeSet<(String, Purpose)>,
+    resolver: &Arc<dyn Resolver>,
+) -> Result<Answers, MessageAuthError> {
+    let mut asked = JoinSet::new();
+    for (name, purpose) in questions {
+        let resolver = Arc::clone(resolver);
+        asked.spawn(async move {
+            let record_type = match purpose {
+                Purpose::Key | Purpose::Policy => RecordType::Txt,
+                Purpose::Existence => RecordType::A,
+            };
+            let answer = resolver.lookup(&name, record_type).await.map(|timed| timed.answer);
+            (name, purpose, answer)
+        });
+    }
+    let mut answers = Answers::new();
+    while let Some(answered) = asked.join_next().await {
+        let (name, purpose, answer) = answered?;
+        answers.add(&name, purpose, answer);
+    }
+    Ok(answers)
+}
+
+/// Never waits: every answer is in hand.
+async fn verify(raw: &[u8], spf: &SpfOutcome, answers: &Answers) -> Result<MessageAuth, MessageAuthError> {
+    let Some(message) = parse(raw) else { return Ok(MessageAuth::default()) };
+    let verifier = verifier().map_err(MessageAuthError::NoVerifier)?;
+    let dkim = verifier.verify_dkim(Parameters::new(&message).with_cache(answers)).await;
+    let spf_output = SpfOutput::new(spf.domain.clone()).with_result(spf_result(spf.result));
+    let parameters = DmarcParameters::new(&message, &dkim, &spf.domain, &spf_output);
+    let dmarc = verifier.verify_dmarc(Parameters::new(parameters).with_cache(answers)).await;
+
+    let strict = dmarc.record().is_some_and(|record| record.adkim == Alignment::Strict);
+    let author = author_domain(&message);
+    let aligned = |domain: &str| {
+        author
+            .as_deref()
+            .is_some_and(|author| domain == author || (!strict && registrable(domain) == registrable(author)))
+    };
+    let signatures = dkim.iter().filter_map(|output| signature(output, &aligned)).collect();
+    Ok(MessageAuth { signatures, dmarc: dmarc_outcome(&dmarc) })
+}
+
+/// Reads the message, and leaves it the signatures that count. Those that cover only the beginning of the body (`l=`) do not, as
+/// anyone may append to it (RFC 6376 §8.2); nor do those by SHA-1 (RFC 8301 §3.1).
+fn parse(raw: &[u8]) -> Option<AuthenticatedMessage<'_>> {
+    let mut message = AuthenticatedMessage::parse(raw)?;
+    let mut kept = 0;
+    message.retain_dkim_signatures(|signature| {
+        if signature.a == Algorithm::RsaSha1 || kept == MAX_SIGNATURES {
+            return Err(DkimError::UnsupportedAlgorithm);
+        }
+        kept += 1;
+        Ok(())
+    });
+    Some(message)
+}
+
+/// The one domain of all From addresses.
+fn author_domain(message: &AuthenticatedMessage<'_>) -> Option<String> {
+    let domain = |address: &String| address.rsplit_once('@').and_then(|(_, domain)| host_name(domain));
+    let mut domains = message.from_addresses().iter().map(domain);
+    let first = domains.next()??;
+    domains.all(|domain| domain.as_ref() == Some(&first)).then_some(first)
+}
+
+/// The domain someone registered, `example.co.uk` of `mail.example.co.uk`; a public suffix stands for itself.
+fn registrable(domain: &str) -> &str {
+    psl::domain_str(domain).unwrap_or(domain)
+}
+
+fn signature(output: &DkimOutput<'_>, aligned: &impl Fn(&str) -> bool) -> Option<DkimSignature> {
+    let signature = output.signature()?;
+    let domain = host_name(&signature.d)?;
+    let aligned = aligned(&domain);
+    let result = match output.result() {
+        mail_auth::DkimResult::Pass => DkimResult::Pass,
+        mail_auth::DkimResult::Fail(_)
+        | mail_auth::DkimResult::Neutral(Error::Dkim(DkimError::BodyHashMismatch)) => DkimResult::Fail,
+        mail_auth::DkimResult::Neutral(_) | mail_auth::DkimResult::None => DkimResult::Neutral,
+        mail_auth::DkimResult::PermError(_) => DkimResult::PermError,
+        mail_auth::DkimResult::TempError(_) => DkimResult::TempError,
+    };
+    Some(DkimSignature { domain, selector: signature.s.clone(), result, aligned })
+}
+
+fn dmarc_outcome(output: &mail_auth::DmarcOutput) -> DmarcOutcome {
+    let result = match output.result() {
+        mail_auth::DmarcResult::Pass => DmarcResult::Pass,
+        mail_auth::DmarcResult::Fail(_) => DmarcResult::Fail,
+        mail_auth::DmarcResult::TempError(_) => DmarcResult::TempError,
+        mail_auth::DmarcResult::PermError(_) => DmarcResult::PermError,
+        mail_auth::DmarcResult::None => DmarcResult::None,
+    };
+    let policy = match output.policy() {
+        Policy::Reject => DmarcPolicy::Reject,
+        Policy::Quarantine => DmarcPolicy::Quarantine,
+        Policy::None | Policy::Unspecified => DmarcPolicy::None,
+    };
+    DmarcOutcome { result, policy, domain: output.domain().to_owned() }
+}
+
+const fn spf_result(result: SpfResult) -> mail_auth::SpfResult {
+    match result {
+        SpfResult::Pass => mail_auth::SpfResult::Pass,
+        SpfResult::Fail => mail_auth::SpfResult::Fail,
+        SpfResult::SoftFail => mail_auth::SpfResult::SoftFail,
+        SpfResult::Neutral => mail_auth::SpfResult::Neutral,
+        SpfResult::None => mail_auth::SpfResult::None,
+        SpfResult::PermError => mail_auth::SpfResult::PermError,
+        SpfResult::TempError => mail_auth::SpfResult::TempError,
+    }
+}
