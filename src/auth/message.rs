@@ -25,6 +25,8 @@ const MAX_POLICY_LABELS: usize = 7;
 pub struct MessageAuth {
     /// The signatures that were checked, in the order of the header.
     pub signatures: Vec<DkimSignature>,
+    /// Whether there are signatures that do not count: malformed, of a kind not trusted, or too many.
+    pub ignored_signatures: bool,
     /// What DMARC says.
     pub dmarc: DmarcOutcome,
 }
@@ -66,7 +68,7 @@ pub enum DkimResult {
     Pass,
     /// It is not: header or body were changed, or another key was used.
     Fail,
-    /// It was not checked: expired, malformed, or of a kind not trusted.
+    /// It has expired.
     Neutral,
     /// The key does not exist, was revoked or cannot be read.
     PermError,
@@ -252,7 +254,11 @@ async fn verify(raw: &[u8], spf: &SpfOutcome, answers: &Answers) -> Result<Messa
             .is_some_and(|author| domain == author || (!strict && registrable(domain) == registrable(author)))
     };
     let signatures = dkim.iter().filter_map(|output| signature(output, &aligned)).collect();
-    Ok(MessageAuth { signatures, dmarc: dmarc_outcome(&dmarc) })
+    Ok(MessageAuth {
+        signatures,
+        ignored_signatures: message.has_dkim_errors(),
+        dmarc: dmarc_outcome(&dmarc),
+    })
 }
 
 /// Reads the message, and leaves it the signatures that count. Those that cover only the beginning of the body (`l=`) do not, as

@@ -10,10 +10,11 @@ pub fn authentication_results(
     message: Option<&MessageAuth>,
 ) -> String {
     let mut results: Vec<String> = spf.map(spf_result).into_iter().collect();
-    if let Some(MessageAuth { signatures, dmarc }) = message {
+    if let Some(MessageAuth { signatures, ignored_signatures, dmarc }) = message {
         results.extend(signatures.iter().map(dkim_result));
         if signatures.is_empty() {
-            results.push("dkim=none".to_owned());
+            let result = if *ignored_signatures { "dkim=neutral" } else { "dkim=none" };
+            results.push(result.to_owned());
         }
         results.push(dmarc_result(dmarc));
     }
@@ -106,6 +107,7 @@ mod tests {
                 result: DkimResult::Fail,
                 aligned: true,
             }],
+            ignored_signatures: true,
             dmarc: DmarcOutcome {
                 result: DmarcResult::Pass,
                 policy: DmarcPolicy::Reject,
@@ -120,6 +122,11 @@ mod tests {
         assert_eq!(
             authentication_results("mx.test", Some(&SpfOutcome::none()), Some(&MessageAuth::default())),
             "mx.test;\n\tspf=none;\n\tdkim=none;\n\tdmarc=none (p=none)"
+        );
+        let ignored = MessageAuth { ignored_signatures: true, ..MessageAuth::default() };
+        assert_eq!(
+            authentication_results("mx.test", None, Some(&ignored)),
+            "mx.test;\n\tdkim=neutral;\n\tdmarc=none (p=none)"
         );
         assert_eq!(authentication_results("mx.test", None, None), "mx.test;\n\tnone");
     }

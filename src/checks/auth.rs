@@ -271,7 +271,7 @@ mod tests {
 
     fn signed(result: DkimResult, aligned: bool) -> MessageAuth {
         let signature = DkimSignature { domain: "example.org".into(), selector: "s".into(), result, aligned };
-        MessageAuth { signatures: vec![signature], dmarc: DmarcOutcome::default() }
+        MessageAuth { signatures: vec![signature], ..MessageAuth::default() }
     }
 
     fn known(spf: SpfResult, message: Option<MessageAuth>) -> Known {
@@ -392,7 +392,7 @@ mod tests {
             policy: DmarcPolicy::Reject,
             domain: "example.org".into(),
         };
-        MessageAuth { signatures: Vec::new(), dmarc }
+        MessageAuth { dmarc, ..MessageAuth::default() }
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn known_terms(text: &str) -> Option<Vec<&str>> {
     let (mut redirects, mut explanations) = (0, 0);
     let mut known = Vec::new();
     for term in text.split(' ').filter(|term| !term.is_empty()) {
-        match term.split_once(|c| matches!(c, ':' | '/' | '=')) {
+        match term.split_once([':', '/', '=']) {
             Some((name, value)) if term.as_bytes()[name.len()] == b'=' => {
                 match name.to_ascii_lowercase().as_str() {
                     "redirect" => redirects += 1,
