@@ -41,6 +41,8 @@ async fn names_of_every_kind() {
     let resolver = resolver(&[dns.address()]);
     let aaaa = |text: &str| records([Record::Aaaa(text.parse().unwrap())]);
     let mx = |name: &str| records([Record::Mx(name.into())]);
+    let txt = |text: &str| records([Record::Txt(text.into())]);
+    let ptr = |name: &str| records([Record::Ptr(name.into())]);
     for (name, record_type, expected) in [
         ("mail.sender.example", RecordType::A, a("198.51.100.10")),
         ("mail.sender.example", RecordType::Aaaa, Ok(Answer::NoRecords)),
@@ -50,6 +52,11 @@ async fn names_of_every_kind() {
         ("six.example", RecordType::Aaaa, aaaa("2001:db8::10")),
         ("mx-only.example", RecordType::Mx, mx("mail.sender.example")),
         ("no-mail.example", RecordType::Mx, mx("")),
+        ("texts.example", RecordType::Txt, txt("v=spf1 a -all")),
+        ("dual.example", RecordType::Txt, Ok(Answer::NoRecords)),
+        ("10.100.51.198.in-addr.arpa", RecordType::Ptr, ptr("mail.sender.example")),
+        ("bounce+joe=a@b.example", RecordType::A, a("198.51.100.14")),
+        ("a%b!c.example", RecordType::A, Ok(Answer::NoSuchName)),
         ("no-address.example", RecordType::A, Ok(Answer::NoRecords)),
         ("nowhere.example", RecordType::A, Ok(Answer::NoSuchName)),
         ("nowhere.example", RecordType::Mx, Ok(Answer::NoSuchName)),

@@ -22,6 +22,9 @@ sender.example.      MX   10 mail.sender.example.
 no-address.example.  TXT  \"exists, but has no address\"
 mx-only.example.     MX   10 Mail.Sender.example.
 no-mail.example.     MX   0 .
+texts.example.       TXT  \"v=spf1 a\" \" -all\"
+bounce+joe=a@b.example. A  198.51.100.14
+10.100.51.198.in-addr.arpa. PTR Mail.Sender.example.
 under_score.example. A    198.51.100.11
 r3---odd.example.    A    198.51.100.12
 dual.example.        A    198.51.100.13

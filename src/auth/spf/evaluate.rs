@@ -224,7 +224,7 @@ const MAX_NAME: usize = 253;
 
 /// Whether the DNS can be asked for `name`.
 fn is_name(name: &str) -> bool {
-    name.len() <= MAX_NAME && name.split('.').all(|label| (1..=63).contains(&label.len()))
+    name.is_ascii() && name.len() <= MAX_NAME && name.split('.').all(|label| (1..=63).contains(&label.len()))
 }
 
 fn records_of(answer: Answer) -> Vec<Record> {
