@@ -74,7 +74,7 @@ pub fn needs(stage: Stage, facts: &Facts, settings: &Settings, known: &Known) ->
         return needs;
     }
     if known.spf.is_not_asked() {
-        needs.spf = spf_query(facts);
+        needs.spf = spf_query(facts).map(Box::new);
     }
     let has_message = stage == Stage::EndOfMessage && facts.message.is_some();
     if has_message && needs.spf.is_none() && known.message_auth.is_not_asked() {
@@ -415,7 +415,7 @@ mod tests {
         let mut facts = facts(true);
         let all = Settings::default();
         let asked = needs(Stage::Mail, &facts, &all, &Known::default());
-        assert_eq!(asked.spf, spf_query(&facts));
+        assert_eq!(asked.spf.as_deref(), spf_query(&facts).as_ref());
         assert_eq!(asked.message_auth, None);
         facts.message = Some(Message::from_bytes(b"From: joe@example.org\n\nHello\n"));
         let asked = needs(Stage::EndOfMessage, &facts, &all, &Known::default());

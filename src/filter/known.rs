@@ -60,7 +60,7 @@ pub struct Needs {
     /// What the DNS says of the HELO name (lower case, no final dot).
     pub helo: Option<String>,
     /// Whether the client may send mail of the sender's domain.
-    pub spf: Option<SpfQuery>,
+    pub spf: Option<Box<SpfQuery>>,
     /// A check of the message's signatures and of its author's DMARC policy, given this of SPF.
     pub message_auth: Option<SpfOutcome>,
     /// One attempt of a triplet. Recording it is the answer: this one writes.
