@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::dns::Resolver;
 use crate::facts::{Facts, Stage};
-use crate::filter::{self, Known, Slot, Step};
+use crate::filter::{self, Known, Needs, Slot, Step};
 use crate::policy::Policy;
 use crate::store::{Attempt, Store};
 use crate::verdict::{Finding, Outcome, Verdict};
@@ -132,7 +132,14 @@ impl Driver {
 
     /// Starts look-ups whose answers will be wanted. They warm the resolver's cache; nobody waits here.
     fn prefetch(&self, stage: Stage, facts: &Facts, transaction: &Transaction) {
-        if let Some(name) = filter::early(stage, facts, &transaction.policy, &transaction.known).helo {
+        let Needs { helo, spf, .. } = filter::early(stage, facts, &transaction.policy, &transaction.known);
+        if let Some(query) = spf {
+            let resolver = Arc::clone(&self.resolver);
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(DNS_BUDGET, crate::auth::spf(&query, &*resolver)).await;
+            });
+        }
+        if let Some(name) = helo {
             let resolver = Arc::clone(&self.resolver);
             tokio::spawn(async move {
                 let resolution = crate::dns::resolve_helo(&*resolver, &name);

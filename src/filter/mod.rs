@@ -17,7 +17,7 @@ mod known;
 
 pub use known::{Fault, Known, Needs, Slot};
 
-use crate::checks::{attachments, greylist, helo, recipients};
+use crate::checks::{attachments, auth, greylist, helo, recipients};
 use crate::facts::{Facts, Stage};
 use crate::policy::Policy;
 use crate::verdict::{Action, Verdict};
@@ -45,20 +45,27 @@ pub fn judge(stage: Stage, facts: &Facts, policy: &Policy, known: &Known) -> Ste
 /// What can be asked before anything has to be judged, so that the answer is there when it is needed.
 pub fn early(stage: Stage, facts: &Facts, policy: &Policy, known: &Known) -> Needs {
     match stage {
-        Stage::Helo | Stage::Mail => helo::needs(facts, &policy.settings(facts), known),
+        Stage::Helo | Stage::Mail => {
+            let settings = policy.settings(facts);
+            let mut needs = helo::needs(facts, &settings, known);
+            needs.merge(auth::needs(stage, facts, &settings, known));
+            needs
+        }
         Stage::Connect | Stage::Rcpt | Stage::Data | Stage::EndOfMessage => Needs::default(),
     }
 }
 
 fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
     let settings = policy.settings(facts);
-    let needs = helo::needs(facts, &settings, known);
+    let mut needs = helo::needs(facts, &settings, known);
+    needs.merge(auth::needs(Stage::Rcpt, facts, &settings, known));
     if !needs.is_empty() {
         return Step::Ask(needs);
     }
     let mut fold = Fold::default();
     fold.add(settings.recipients.mode, recipients::judge(Stage::Rcpt, facts, &settings));
     fold.add(settings.helo.mode, helo::judge(facts, &settings, known));
+    fold.add(settings.auth.mode, auth::judge(Stage::Rcpt, facts, &settings, known));
     if fold.action() < Action::Defer {
         let needs = greylist::needs(facts, &settings, known);
         if !needs.is_empty() {
@@ -79,13 +86,19 @@ fn data(facts: &Facts, policy: &Policy) -> Step {
 
 fn content(facts: &Facts, policy: &Policy, known: &Known) -> Step {
     let mut fold = Fold::default();
+    let mut edits = Vec::new();
     for settings in group::of_accepted(facts, policy) {
-        let needs = attachments::needs(facts, &settings, known);
+        let mut needs = auth::needs(Stage::EndOfMessage, facts, &settings, known);
+        needs.merge(attachments::needs(facts, &settings, known));
         if !needs.is_empty() {
             return Step::Ask(needs);
         }
         fold.add(settings.recipients.mode, recipients::judge(Stage::EndOfMessage, facts, &settings));
+        fold.add(settings.auth.mode, auth::judge(Stage::EndOfMessage, facts, &settings, known));
         fold.add(settings.attachments.mode, attachments::judge(facts, &settings, known));
+        if edits.is_empty() {
+            edits = auth::edits(facts, &settings, known);
+        }
     }
-    Step::Done(fold.verdict())
+    Step::Done(Verdict { edits, ..fold.verdict() })
 }
