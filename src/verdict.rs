@@ -1,5 +1,7 @@
 //! What is decided. Both protocols render their replies from a [`Verdict`]; nothing else reaches the wire.
 
+use std::num::NonZeroU16;
+
 use crate::reason::Reason;
 
 /// What happens to a recipient or a message, from mildest to hardest. The hardest of several wins.
@@ -188,20 +190,39 @@ pub struct Verdict {
     pub edits: Vec<HeaderEdit>,
 }
 
+/// The header fields Greylag writes and removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderName {
+    /// Why a message was tagged.
+    XGreylag,
+    /// Results of SPF, DKIM and DMARC (RFC 8601).
+    AuthenticationResults,
+}
+
+impl HeaderName {
+    /// The field name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::XGreylag => "X-Greylag",
+            Self::AuthenticationResults => "Authentication-Results",
+        }
+    }
+}
+
 /// One change of a message's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderEdit {
     /// Deletes one field. Several of one name are deleted from the last to the first, so that none changes its number.
     Remove {
         /// The field's name, in whatever case the message has it.
-        name: &'static str,
+        name: HeaderName,
         /// Which of the fields of that name, counted from 1.
-        occurrence: u32,
+        occurrence: NonZeroU16,
     },
     /// Puts a field above all others.
     Insert {
         /// The field's name.
-        name: &'static str,
+        name: HeaderName,
         /// Its value, without the space after the colon; lines end in a bare LF, and all but the first begin with a tab.
         value: String,
     },

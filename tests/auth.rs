@@ -16,7 +16,7 @@ use greylag::facts::{Client, Facts, HeaderField, Message, ReversePath, Stage};
 use greylag::filter::{Known, Slot};
 use greylag::policy::Settings;
 use greylag::reason::Reason;
-use greylag::verdict::{Action, Finding, HeaderEdit};
+use greylag::verdict::{Action, Finding, HeaderEdit, HeaderName};
 use mail_auth::crypto::Ed25519Key;
 use mail_auth::dkim::{Canonicalization, DkimSigner};
 use mail_auth::headers::HeaderWriter;
@@ -366,7 +366,7 @@ async fn forwarded_mail_is_saved_by_its_authors_signature() {
     let (_, edits) = decided(Stage::EndOfMessage, &forwarded(&signed), &zone).await;
     let value = "mx.example.test;\n\tspf=fail smtp.mailfrom=example.org;\
                  \n\tdkim=pass header.d=example.org header.s=s;\n\tdmarc=none (p=none) header.from=example.org";
-    let expected = HeaderEdit::Insert { name: "Authentication-Results", value: value.into() };
+    let expected = HeaderEdit::Insert { name: HeaderName::AuthenticationResults, value: value.into() };
     assert_eq!(edits, [expected]);
 
     let at_rcpt = decided(Stage::Rcpt, &Facts { message: None, ..forwarded(&signed) }, &zone).await.0;

@@ -3,6 +3,8 @@
 //! SPF is known when a recipient is named. A failure is held until the content is there, where the MTA shows it to us: mail that
 //! was forwarded fails SPF by its nature, and a valid signature of the author's domain shows that it is genuine.
 
+use std::num::NonZeroU16;
+
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -14,7 +16,7 @@ use crate::facts::{Facts, Message, Stage};
 use crate::filter::{Known, Needs, Slot};
 use crate::policy::{Clients, EnvelopeAction, Mode, Reading, Setting, Settings, host_name_checked};
 use crate::reason::Reason;
-use crate::verdict::{Action, Code, Finding, HeaderEdit, Outcome, Reply};
+use crate::verdict::{Action, Code, Finding, HeaderEdit, HeaderName, Outcome, Reply};
 
 crate::settings! {
     /// SPF, DKIM and DMARC: whether the mail comes from who it says it does. The results are written into an
@@ -199,7 +201,7 @@ fn spf_outcome(facts: &Facts, known: &Known) -> Option<SpfOutcome> {
     }
 }
 
-const FIELD: &str = "Authentication-Results";
+const FIELD: HeaderName = HeaderName::AuthenticationResults;
 
 /// Changes of the header at the end of the message: forged fields of ours go (RFC 8601 §5), our own comes on top. Only where the
 /// check is enforced, and a name for ourselves is known.
@@ -220,12 +222,15 @@ pub fn edits(facts: &Facts, settings: &Settings, known: &Known) -> Vec<HeaderEdi
 }
 
 /// Which of the fields of the name are forged, the last first.
-fn forged_fields(message: &Message, authserv_id: &str) -> Vec<u32> {
-    let fields =
-        message.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(FIELD.as_bytes())).zip(1..);
-    let mut forged: Vec<u32> = fields
+fn forged_fields(message: &Message, authserv_id: &str) -> Vec<NonZeroU16> {
+    let fields = message
+        .headers
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case(FIELD.as_str().as_bytes()))
+        .zip(1..);
+    let mut forged: Vec<NonZeroU16> = fields
         .filter(|(field, _)| claims_to_be_from(&field.value, authserv_id))
-        .map(|(_, occurrence)| occurrence)
+        .filter_map(|(_, occurrence)| NonZeroU16::new(occurrence))
         .collect();
     forged.reverse();
     forged
@@ -446,9 +451,12 @@ mod tests {
         let mut facts = facts(true);
         facts.message = Some(Message::from_bytes(header.as_bytes()));
         let known = known(SpfResult::SoftFail, Some(signed(DkimResult::Pass, true)));
-        let remove = |occurrence| HeaderEdit::Remove { name: "Authentication-Results", occurrence };
+        let remove = |occurrence| HeaderEdit::Remove {
+            name: HeaderName::AuthenticationResults,
+            occurrence: NonZeroU16::new(occurrence).unwrap(),
+        };
         let insert = |authserv_id: &str| HeaderEdit::Insert {
-            name: "Authentication-Results",
+            name: HeaderName::AuthenticationResults,
             value: format!(
                 "{authserv_id};\n\tspf=softfail smtp.mailfrom=example.org;\
                  \n\tdkim=pass header.d=example.org header.s=s;\n\tdmarc=none (p=none)"

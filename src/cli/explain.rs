@@ -1,25 +1,26 @@
 //! `greylag explain`: what would happen to a mail, and why.
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::policies::load_or_report;
 use super::{Exit, printable};
-use crate::content::{self, Cancel};
-use crate::dns::{self, Cached, DnsFault, Resolver, resolve_helo};
+use crate::dns;
+use crate::driver::{Driver, Protocol, Scanner, Transaction};
 use crate::facts::{Client, Connection, Facts, Message, Recipient, ReversePath, Stage, host_name};
-use crate::filter::{self, Fault, Known, Needs, Slot, Step};
+use crate::filter::{Known, Slot};
 use crate::policy::{Mode, Policy, Settings};
 use crate::reason::Check;
-use crate::store::Answer;
+use crate::store::MemoryStore;
 use crate::verdict::{Finding, Verdict};
 
-const DNS_BUDGET: Duration = Duration::from_secs(5);
+/// Room in the greylist of one explanation.
+const MAX_ATTEMPTS: usize = 10_000;
 
 /// Say what would happen to a mail, and why: each check, what it saw, what it decided. Nothing is sent and nothing recorded.
 #[derive(Debug, clap::Args)]
@@ -74,7 +75,13 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let steps = runtime.block_on(explain(args, &policy, message));
+    let steps = match runtime.block_on(explain(args, policy, message)) {
+        Ok(steps) => steps,
+        Err(error) => {
+            writeln!(errors, "greylag explain: {error}")?;
+            return Ok(Exit::Failure);
+        }
+    };
     if args.json {
         let steps: Vec<Value> = steps.iter().map(Explained::to_json).collect();
         writeln!(out, "{}", json!({ "store": STORE_NOTE, "stages": steps }))?;
@@ -99,36 +106,36 @@ struct Explained {
     verdict: Verdict,
 }
 
-async fn explain(args: &Args, policy: &Policy, message: Option<Message>) -> Vec<Explained> {
+/// Judges as the daemon would, with an empty greylist in memory.
+async fn explain(
+    args: &Args,
+    policy: Policy,
+    message: Option<Message>,
+) -> Result<Vec<Explained>, Box<dyn Error>> {
     let servers: Vec<SocketAddr> = args.dns.into_iter().collect();
-    let resolver = dns::live(&servers, |_| ());
+    let resolver = Arc::new(dns::live(&servers, |_| ())?);
+    let driver = Driver::new(policy, resolver, Arc::new(MemoryStore::new(MAX_ATTEMPTS)?), Scanner::new(1));
+    let mut transaction = driver.begin(Protocol::Milter);
     let mut facts = facts(args);
-    let mut known = Known::default();
+    facts.content_follows = message.is_some();
     let mut steps = Vec::new();
     for recipient in args.to.iter().map(|to| Recipient::parse(to)) {
+        let subject = format!("recipient {}", recipient.raw());
         facts.recipient = Some(recipient.clone());
-        known.greylist = Slot::NotAsked;
-        let verdict = judge(Stage::Rcpt, &facts, policy, &mut known, &resolver).await;
-        steps.push(explained(
-            format!("recipient {}", recipient.raw()),
-            Stage::Rcpt,
-            &facts,
-            policy,
-            &known,
-            &verdict,
-        ));
+        let verdict = driver.judge(Stage::Rcpt, &facts, &mut transaction).await;
         if !verdict.action().refuses() {
             facts.accepted.push(recipient);
         }
+        steps.push(Explained::new(subject, Stage::Rcpt, &facts, &transaction, verdict));
     }
     facts.recipient = None;
     if let Some(message) = message {
         let subject = format!("message of {} bytes", message.len());
         facts.message = Some(message);
-        let verdict = judge(Stage::EndOfMessage, &facts, policy, &mut known, &resolver).await;
-        steps.push(explained(subject, Stage::EndOfMessage, &facts, policy, &known, &verdict));
+        let verdict = driver.judge(Stage::EndOfMessage, &facts, &mut transaction).await;
+        steps.push(Explained::new(subject, Stage::EndOfMessage, &facts, &transaction, verdict));
     }
-    steps
+    Ok(steps)
 }
 
 fn facts(args: &Args) -> Facts {
@@ -145,75 +152,32 @@ fn facts(args: &Args) -> Facts {
     }
 }
 
-fn explained(
-    subject: String,
-    stage: Stage,
-    facts: &Facts,
-    policy: &Policy,
-    known: &Known,
-    verdict: &Verdict,
-) -> Explained {
-    let settings = policy.settings(facts);
-    let checks = match stage {
-        Stage::EndOfMessage => vec![
-            (Check::Recipients, settings.recipients.mode),
-            (Check::Attachments, settings.attachments.mode),
-        ],
-        _ => vec![
-            (Check::Recipients, settings.recipients.mode),
-            (Check::Helo, settings.helo.mode),
-            (Check::Greylist, settings.greylist.mode),
-        ],
-    };
-    Explained { subject, checks, settings, known: known.clone(), verdict: verdict.clone() }
-}
-
-async fn judge(
-    stage: Stage,
-    facts: &Facts,
-    policy: &Policy,
-    known: &mut Known,
-    resolver: &Result<Cached, DnsFault>,
-) -> Verdict {
-    loop {
-        match filter::judge(stage, facts, policy, known) {
-            Step::Done(verdict) => return verdict,
-            Step::Ask(needs) => answer(needs, facts, known, resolver).await,
-        }
-    }
-}
-
-async fn answer(needs: Needs, facts: &Facts, known: &mut Known, resolver: &Result<Cached, DnsFault>) {
-    if let Some(name) = needs.helo {
-        known.helo = match resolver {
-            Ok(resolver) => resolve(resolver, &name).await,
-            Err(fault) => Slot::Unknown(Fault::Failed(fault.to_string())),
-        };
-    }
-    if let Some(attempt) = needs.greylist {
-        known.greylist = Slot::Got(Answer::FirstSeen { wait: attempt.rules.min_delay }, Duration::ZERO);
-    }
-    if let Some(settings) = needs.scan {
-        let slot = match &facts.message {
-            Some(message) => {
-                Slot::Got(Arc::new(content::scan(message, &settings, &Cancel::default())), Duration::ZERO)
-            }
-            None => Slot::Unknown(Fault::Failed("there is no message".into())),
-        };
-        known.scans.push((settings, slot));
-    }
-}
-
-async fn resolve(resolver: &dyn Resolver, name: &str) -> Slot<crate::dns::HeloResolution> {
-    let began = std::time::Instant::now();
-    match tokio::time::timeout(DNS_BUDGET, resolve_helo(resolver, name)).await {
-        Ok(Ok(answer)) => Slot::Got(answer, began.elapsed()),
-        Ok(Err(fault)) => Slot::Unknown(Fault::Failed(fault.to_string())),
-        Err(_) => Slot::Unknown(Fault::Timeout),
-    }
-}
-
 impl Explained {
+    fn new(
+        subject: String,
+        stage: Stage,
+        facts: &Facts,
+        transaction: &Transaction,
+        verdict: Verdict,
+    ) -> Self {
+        let settings = transaction.policy.settings(facts);
+        let (recipients, auth) = (settings.recipients.mode, settings.auth.mode);
+        let checks = match stage {
+            Stage::EndOfMessage => vec![
+                (Check::Recipients, recipients),
+                (Check::Auth, auth),
+                (Check::Attachments, settings.attachments.mode),
+            ],
+            _ => vec![
+                (Check::Recipients, recipients),
+                (Check::Helo, settings.helo.mode),
+                (Check::Auth, auth),
+                (Check::Greylist, settings.greylist.mode),
+            ],
+        };
+        Self { subject, checks, settings, known: transaction.known.clone(), verdict }
+    }
+
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", self.subject)?;
         for (check, mode) in &self.checks {
@@ -273,7 +237,18 @@ impl Explained {
             Check::Attachments if self.known.scan(&self.settings.attachments).got().is_some() => {
                 "nothing forbidden inside".into()
             }
+            Check::Auth => format!("SPF: {}", self.spf()),
             _ => "nothing to say".into(),
+        }
+    }
+
+    fn spf(&self) -> String {
+        match &self.known.spf {
+            Slot::NotAsked => "not asked".into(),
+            Slot::Got(outcome, took) => {
+                format!("{} for {:?} in {} ms", outcome.result.name(), outcome.domain, took.as_millis())
+            }
+            Slot::Unknown(fault) => format!("unknown ({fault}), which refuses nobody"),
         }
     }
 
@@ -303,6 +278,7 @@ impl Explained {
             "action": self.verdict.action().name(),
             "reply": self.verdict.reply().map(ToString::to_string),
             "helo_dns": self.helo_dns(),
+            "spf": self.spf(),
             "findings": findings.chain(would).collect::<Vec<_>>(),
         })
     }

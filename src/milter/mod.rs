@@ -38,6 +38,6 @@ pub use frame::{Frame, FrameError, MAX_FRAME};
 pub use macros::MacroStage;
 pub use memory::MessageMemory;
 pub use options::{NegotiationError, Offer, Options};
-pub use reply::{HeaderName, HeaderValue, Modification, QuarantineReason, Refusal, Response};
+pub use reply::{HeaderValue, Modification, QuarantineReason, Refusal, Response};
 pub use session::{Limits, Pending, ProtocolError, Session, Step};
 pub use state::{CommandKind, State};

@@ -30,6 +30,8 @@ mod protocol {
     pub(super) const NO_REPLY_HEADER: u32 = 0x0000_0080;
     /// UNKNOWN is not sent.
     pub(super) const NO_UNKNOWN: u32 = 0x0000_0100;
+    /// Header values keep the white space after the colon, in both directions.
+    pub(super) const HEADER_LEADING_SPACE: u32 = 0x0010_0000;
     /// No reply to EOH is awaited.
     pub(super) const NO_REPLY_END_OF_HEADER: u32 = 0x0004_0000;
     /// No reply to BODY is awaited.
@@ -42,7 +44,10 @@ const WANTED_ACTIONS: u32 =
 
 /// Nothing is decided while content arrives, so its commands need no replies. The replies up to DATA are kept:
 /// greylisting needs them in time, and without them Postfix sends the envelope as one late burst.
-const WANTED_PROTOCOL: u32 = protocol::NO_REPLY_HEADER
+///
+/// A DKIM signature is over the header byte for byte, so its white space has to be seen.
+const WANTED_PROTOCOL: u32 = protocol::HEADER_LEADING_SPACE
+    | protocol::NO_REPLY_HEADER
     | protocol::NO_REPLY_END_OF_HEADER
     | protocol::NO_REPLY_BODY
     | protocol::NO_UNKNOWN;
@@ -110,6 +115,16 @@ impl Options {
     /// Whether header fields may be added.
     pub const fn may_add_headers(&self) -> bool {
         self.actions & action::ADD_HEADERS != 0
+    }
+
+    /// Whether header fields may be changed and deleted.
+    pub const fn may_change_headers(&self) -> bool {
+        self.actions & action::CHANGE_HEADERS != 0
+    }
+
+    /// Whether header values come, and are given, with the white space after the colon.
+    pub const fn exact_headers(&self) -> bool {
+        self.protocol & protocol::HEADER_LEADING_SPACE != 0
     }
 
     /// Whether messages may be put on hold.

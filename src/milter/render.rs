@@ -1,9 +1,9 @@
 //! Turns a verdict into the response of its stage.
 
 use super::options::Options;
-use super::reply::{HeaderName, HeaderValue, Modification, QuarantineReason, Refusal, Response};
+use super::reply::{HeaderValue, Modification, QuarantineReason, Refusal, Response};
 use crate::facts::{Facts, Stage};
-use crate::verdict::{Action, Code, Outcome, Reply, Verdict};
+use crate::verdict::{Action, Code, HeaderEdit, HeaderName, Outcome, Reply, Verdict};
 
 /// The response to the command of `stage`.
 ///
@@ -48,8 +48,32 @@ fn deliver(verdict: &Verdict, options: &Options) -> Response {
         }
         modifications.push(Modification::Quarantine(QuarantineReason::new(finding.reason.code())));
     }
-    modifications.extend(tag_header(verdict).filter(|_| options.may_add_headers()));
+    let edits = verdict.edits.iter().map(edit).chain(tag_header(verdict));
+    modifications.extend(edits.filter_map(|edit| allowed(edit, options)));
     Response::Deliver(modifications)
+}
+
+fn edit(edit: &HeaderEdit) -> Modification {
+    match edit {
+        HeaderEdit::Remove { name, occurrence } => {
+            Modification::DeleteHeader { name: *name, occurrence: *occurrence }
+        }
+        HeaderEdit::Insert { name, value } => {
+            Modification::PrependHeader { name: *name, value: HeaderValue::new(value) }
+        }
+    }
+}
+
+/// The change as the MTA wants it written, or nothing where it was not agreed on.
+fn allowed(modification: Modification, options: &Options) -> Option<Modification> {
+    match modification {
+        Modification::PrependHeader { name, value } if options.exact_headers() => {
+            options.may_add_headers().then(|| Modification::PrependHeader { name, value: value.spaced() })
+        }
+        Modification::PrependHeader { .. } => Some(modification).filter(|_| options.may_add_headers()),
+        Modification::DeleteHeader { .. } => Some(modification).filter(|_| options.may_change_headers()),
+        Modification::Quarantine(_) => Some(modification),
+    }
 }
 
 /// `X-Greylag: tag; reason=…`, each reason once, in the order of the findings.

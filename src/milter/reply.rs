@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use super::frame;
 use super::options::Options;
-use crate::verdict::Reply;
+use crate::verdict::{HeaderName, Reply};
 
 /// Tells the MTA that the end-of-message judgement is under way; it restarts its timer. Sendmail allows it
 /// nowhere else.
@@ -117,25 +117,6 @@ impl Modification {
     }
 }
 
-/// The header fields Greylag writes and removes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeaderName {
-    /// Why a message was tagged.
-    XGreylag,
-    /// Results of SPF, DKIM and DMARC (RFC 8601).
-    AuthenticationResults,
-}
-
-impl HeaderName {
-    /// The field name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::XGreylag => "X-Greylag",
-            Self::AuthenticationResults => "Authentication-Results",
-        }
-    }
-}
-
 /// A header value no MTA can misread as two fields or as the end of the header. MTAs do not check that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderValue(String);
@@ -160,6 +141,11 @@ impl HeaderValue {
             value.push_str(&line);
         }
         Self(value)
+    }
+
+    /// The value with the space after the colon, for an MTA that writes none itself.
+    pub fn spaced(self) -> Self {
+        Self(format!(" {}", self.0))
     }
 
     /// The items with `; ` between them, folded into lines.

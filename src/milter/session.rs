@@ -113,7 +113,7 @@ impl Session {
             state: State::Start,
             options: Options::default(),
             macros: Macros::default(),
-            facts: Facts::default(),
+            facts: nothing_known(),
             message: Message::default(),
             memory: limits.memory.share(),
             too_large: false,
@@ -268,6 +268,7 @@ impl Session {
             self.end_message();
             return Step::Answer(render::too_large());
         }
+        self.message.exact = self.options.exact_headers();
         self.facts.message = Some(std::mem::take(&mut self.message));
         Step::Judge(Pending(Stage::EndOfMessage))
     }
@@ -315,9 +316,14 @@ impl Session {
 
     fn forget_client(&mut self) {
         self.begin_transaction();
-        self.facts = Facts::default();
+        self.facts = nothing_known();
         self.macros.clear();
     }
+}
+
+/// A milter sees the content of every mail.
+fn nothing_known() -> Facts {
+    Facts { content_follows: true, ..Facts::default() }
 }
 
 #[cfg(test)]
