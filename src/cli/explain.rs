@@ -148,6 +148,7 @@ fn facts(args: &Args) -> Facts {
         helo: args.helo.clone(),
         sender: Some(ReversePath::parse(&args.from)),
         login: args.login.clone(),
+        content_follows: true,
         ..Facts::default()
     }
 }
