@@ -4,6 +4,8 @@
 /// A check: one file in `src/checks/`, one file in `policies/`, one `check` label in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Check {
+    /// The rule for recipients' local parts.
+    Address,
     /// Validation of the HELO name.
     Helo,
     /// The cap on recipients.
@@ -18,11 +20,13 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order of the policy reference.
-    pub const ALL: [Self; 5] = [Self::Helo, Self::Recipients, Self::Auth, Self::Greylist, Self::Attachments];
+    pub const ALL: [Self; 6] =
+        [Self::Address, Self::Helo, Self::Recipients, Self::Auth, Self::Greylist, Self::Attachments];
 
     /// The check's name in policy files, logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Address => "address",
             Self::Helo => "helo",
             Self::Recipients => "recipients",
             Self::Auth => "auth",
@@ -68,6 +72,13 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// The recipient's local part has a character that is not allowed, or a dot or hyphen where none may stand.
+    AddressInvalidLocalPart = Address 1 "address.invalid_local_part",
+    /// The recipient's local part is longer than `max_length`.
+    AddressTooLong = Address 2 "address.too_long",
+    /// The recipient's local part is not all ASCII.
+    AddressNonAscii = Address 3 "address.non_ascii",
+
     /// The client sent no HELO or EHLO name.
     HeloMissing = Helo 1 "helo.missing",
     /// The name is an IP address without brackets, such as `127.0.0.1`.

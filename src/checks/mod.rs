@@ -3,12 +3,14 @@
 //! Each has `needs(&Facts, &Settings, &Known) -> Needs`, which says what it wants to know, and
 //! `judge(&Facts, &Settings, &Known) -> Vec<Finding>`, which decides by what is known. Both are pure.
 
+pub mod address;
 pub mod attachments;
 pub mod auth;
 pub mod greylist;
 pub mod helo;
 pub mod recipients;
 
+pub use address::AddressSettings;
 pub use attachments::AttachmentSettings;
 pub use auth::AuthSettings;
 pub use greylist::GreylistSettings;

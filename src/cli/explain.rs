@@ -170,6 +170,7 @@ impl Explained {
                 (Check::Attachments, settings.attachments.mode),
             ],
             _ => vec![
+                (Check::Address, settings.address.mode),
                 (Check::Recipients, recipients),
                 (Check::Helo, settings.helo.mode),
                 (Check::Auth, auth),

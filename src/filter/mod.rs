@@ -3,7 +3,7 @@
 //! | stage | what is judged |
 //! |---|---|
 //! | connect, helo, mail | nothing yet: what is found is held until a recipient is named, so that the log knows for whom the mail was |
-//! | rcpt | recipients → helo → greylist; the last only when nothing refuses before it, because asking it writes |
+//! | rcpt | address → recipients → helo → greylist; the last only when nothing refuses before it, because asking it writes |
 //! | data | recipients |
 //! | end of message | recipients (To, Cc, Bcc) → attachments |
 //!
@@ -17,7 +17,7 @@ mod known;
 
 pub use known::{Fault, Known, Needs, Slot};
 
-use crate::checks::{attachments, auth, greylist, helo, recipients};
+use crate::checks::{address, attachments, auth, greylist, helo, recipients};
 use crate::facts::{Facts, Stage};
 use crate::policy::Policy;
 use crate::verdict::{Action, Verdict};
@@ -63,6 +63,7 @@ fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
         return Step::Ask(needs);
     }
     let mut fold = Fold::default();
+    fold.add(settings.address.mode, address::judge(facts, &settings));
     fold.add(settings.recipients.mode, recipients::judge(Stage::Rcpt, facts, &settings));
     fold.add(settings.helo.mode, helo::judge(facts, &settings, known));
     fold.add(settings.auth.mode, auth::judge(Stage::Rcpt, facts, &settings, known));

@@ -7,7 +7,9 @@ use toml::de::DeValue;
 
 use super::reading::Reading;
 use super::settings::{CheckSettings, Conflict, KeyDoc};
-use crate::checks::{AttachmentSettings, AuthSettings, GreylistSettings, HeloSettings, RecipientSettings};
+use crate::checks::{
+    AddressSettings, AttachmentSettings, AuthSettings, GreylistSettings, HeloSettings, RecipientSettings,
+};
 use crate::reason::Check;
 
 macro_rules! settings_of_checks {
@@ -74,6 +76,8 @@ macro_rules! settings_of_checks {
 }
 
 settings_of_checks! {
+    /// Settings of [`crate::checks::address`].
+    Address address: AddressSettings,
     /// Settings of [`crate::checks::helo`].
     Helo helo: HeloSettings,
     /// Settings of [`crate::checks::recipients`].

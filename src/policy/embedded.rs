@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 /// Every shipped file: path relative to the policy directory, and text.
 pub const FILES: &[(&str, &str)] = &[
+    ("address.toml", include_str!("../../policies/address.toml")),
     ("attachments.toml", include_str!("../../policies/attachments.toml")),
     ("auth.toml", include_str!("../../policies/auth.toml")),
     ("greylist.toml", include_str!("../../policies/greylist.toml")),
