@@ -106,6 +106,8 @@ reasons! {
     RecipientsTooMany = Recipients 1 "recipients.too_many",
     /// More addresses in To, Cc and Bcc than one message may have.
     RecipientsTooManyInHeader = Recipients 2 "recipients.too_many_in_header",
+    /// Content for the recipient is judged by other settings than for the first one; it shall come in a message of its own.
+    RecipientsMixed = Recipients 3 "recipients.mixed",
 
     /// The domain of the sender does not permit the client to send its mail.
     AuthSpfFail = Auth 1 "auth.spf_fail",

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::num::NonZeroU32;
 
 use mail_parser::HeaderForm;
+use toml::Spanned;
+use toml::de::DeValue;
 
 use crate::facts::{Address, Facts, Message, Stage};
-use crate::policy::{EnvelopeAction, Mode, Settings};
+use crate::policy::{EnvelopeAction, Mode, Reading, Setting, Settings};
 use crate::reason::Reason;
 use crate::verdict::{Action, Code, Finding, Outcome, Reply};
 
@@ -26,6 +28,36 @@ crate::settings! {
         too_many_in_header_inbound: Action = Action::Tag,
         /// (1) Recipients at DATA beyond the cap, where only the policy service sees them.
         too_many_at_data: EnvelopeAction = EnvelopeAction::REJECT,
+        /// (3) Recipients whose settings for content differ (the header cap above, attachments): one message has one verdict.
+        /// "split": those that differ from the first recipient get 452, and so come again in a message of their own, where each
+        /// is judged by its own settings; at most 10 in a session. "strictest": all come in one message, and the hardest verdict
+        /// counts for all; so it does where nothing is split any more. The settings of the first recipient decide which.
+        mixed_recipients: MixedRecipients = MixedRecipients::Split,
+    }
+}
+
+/// What is done with recipients whose content is judged by different settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MixedRecipients {
+    /// They shall come in messages of their own.
+    Split,
+    /// The hardest verdict counts for all.
+    Strictest,
+}
+
+impl Setting for MixedRecipients {
+    const EXPECTED: &'static str = "\"split\" or \"strictest\"";
+
+    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
+        reading.choice(value, &[("split", Self::Split), ("strictest", Self::Strictest)])
+    }
+
+    fn show(&self) -> String {
+        let name = match self {
+            Self::Split => "split",
+            Self::Strictest => "strictest",
+        };
+        format!("{name:?}")
     }
 }
 
@@ -53,6 +85,19 @@ pub fn judge(stage: Stage, facts: &Facts, settings: &Settings) -> Vec<Finding> {
         Stage::Connect | Stage::Helo | Stage::Mail => None,
     };
     finding.into_iter().collect()
+}
+
+/// Judges a recipient for which content is judged by other settings than for the first recipient, whose `settings` say what follows.
+pub fn judge_other_content(settings: &Settings) -> Vec<Finding> {
+    if settings.recipients.mixed_recipients == MixedRecipients::Strictest {
+        return Vec::new();
+    }
+    let text = "This recipient has other rules for content than the first: send it in a message of its own";
+    vec![Finding {
+        reason: Reason::RecipientsMixed,
+        outcome: Outcome::Defer(Reply::new(Code::C452, (5, 3), text)),
+        detail: "settings for content differ from those of the first recipient".to_owned(),
+    }]
 }
 
 /// RFC 5321 §4.5.3.1.10: 452, after which the sender delivers to those accepted and comes again for the rest.

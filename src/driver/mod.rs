@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::dns::Resolver;
-use crate::facts::{Facts, Stage};
+use crate::facts::{Client, Facts, Stage};
 use crate::filter::{self, Known, Needs, Slot, Step};
 use crate::policy::Policy;
 use crate::store::{Attempt, Store};
@@ -25,8 +25,9 @@ const DNS_BUDGET: Duration = Duration::from_millis(1_400);
 const MESSAGE_AUTH_BUDGET: Duration = Duration::from_secs(10);
 /// Longest time the greylist store may take.
 const STORE_BUDGET: Duration = Duration::from_millis(500);
-/// Rounds of asking after which something asks in circles; DESIGN.md needs 3 and one for each further group of recipients.
-const MAX_ROUNDS: usize = 128;
+/// Rounds of asking after which something asks in circles, and one more for each recipient: at most 3 are needed, and one for each
+/// further group of recipients.
+const MAX_ROUNDS: usize = 8;
 
 /// The protocol an MTA asks by; a metric label and a log field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +57,8 @@ pub struct Transaction {
     pub policy: Arc<Policy>,
     /// What the world answered so far.
     pub known: Known,
+    /// Address and port of the client of this session.
+    client: Option<(Client, u16)>,
     /// The HELO name that `known.helo` is about.
     helo: Option<String>,
     /// The triplet that was asked for the recipient judged now.
@@ -77,7 +80,13 @@ pub struct Driver {
 impl Driver {
     /// A driver that decides by `policy` and asks these.
     pub fn new(policy: Policy, resolver: Arc<dyn Resolver>, store: Arc<dyn Store>, scanner: Scanner) -> Self {
-        Self { policy: ArcSwap::from_pointee(policy), resolver, store, scanner, adopted: Adopted::default() }
+        Self {
+            policy: ArcSwap::from_pointee(policy),
+            resolver,
+            store,
+            scanner,
+            adopted: Adopted::default(),
+        }
     }
 
     /// Puts a new policy in force. Mails under way finish on the one they began with.
@@ -85,30 +94,38 @@ impl Driver {
         self.policy.store(Arc::new(policy));
     }
 
-    /// Begins a mail: at the first command of a connection, and again when a transaction ended.
+    /// Begins the first mail of a connection.
     pub fn begin(&self, protocol: Protocol) -> Transaction {
         Transaction {
             protocol,
             policy: self.policy.load_full(),
             known: Known::default(),
+            client: None,
             helo: None,
             attempt: None,
             tags: Vec::new(),
         }
     }
 
+    /// Begins another mail of a connection when the last one ended.
+    pub fn begin_next(&self, last: &Transaction) -> Transaction {
+        Transaction { client: last.client, known: last.known.of_next_mail(), ..self.begin(last.protocol) }
+    }
+
     /// Judges what is known at `stage`: asks the world what the filter needs, each question under its deadline, until there is a
     /// verdict. Always answers, within 2 s before the end of message. What is decided is counted and logged here.
     pub async fn judge(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Verdict {
         let began = Instant::now();
+        transaction.meet_client(facts);
         transaction.enter(stage, facts);
         if let Some(verdict) = self.adopted.verdict(stage, facts, transaction.protocol) {
-            return verdict;
+            return adopt(verdict, facts, transaction, began);
         }
         self.prefetch(stage, facts, transaction);
         let mut verdict = self.ask_until_done(stage, facts, transaction).await;
         self.adopted.remember(stage, facts, transaction.protocol, &verdict);
         transaction.keep_tags(&verdict);
+        transaction.known.note(&verdict);
         record::decision(stage, facts, transaction, &verdict, began.elapsed());
         if stage == Stage::EndOfMessage {
             verdict.add(transaction.tags.drain(..));
@@ -117,7 +134,7 @@ impl Driver {
     }
 
     async fn ask_until_done(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Verdict {
-        for _ in 0..MAX_ROUNDS {
+        for _ in 0..MAX_ROUNDS + facts.accepted.len() {
             match filter::judge(stage, facts, &transaction.policy, &transaction.known) {
                 Step::Done(verdict) => return verdict,
                 Step::Ask(needs) => self.fetch(needs, facts, transaction).await,
@@ -149,7 +166,28 @@ impl Driver {
     }
 }
 
+/// Takes over a verdict of the policy service, which is counted and logged already; what is added to it is not.
+fn adopt(adopted: Verdict, facts: &Facts, transaction: &mut Transaction, began: Instant) -> Verdict {
+    let added = filter::judge_adopted(&adopted, facts, &transaction.policy, &transaction.known);
+    transaction.known.note(&added);
+    if added != Verdict::default() {
+        record::decision(Stage::Rcpt, facts, transaction, &added, began.elapsed());
+    }
+    let mut verdict = adopted;
+    verdict.add(added.findings);
+    verdict.would.extend(added.would);
+    verdict
+}
+
 impl Transaction {
+    /// Another client than before means another session: a connection of the policy protocol carries many.
+    fn meet_client(&mut self, facts: &Facts) {
+        let client = (facts.connection.client, facts.connection.client_port);
+        if self.client.replace(client) != Some(client) {
+            self.known.splits = 0;
+        }
+    }
+
     /// Forgets answers to questions that are put anew: those on another HELO name, and those on the last recipient. What could
     /// not be answered stays unknown for the rest of the mail: one wait a mail, not one a recipient.
     fn enter(&mut self, stage: Stage, facts: &Facts) {

@@ -7,7 +7,9 @@ use crate::auth::{MessageAuth, SpfOutcome, SpfQuery};
 use crate::checks::AttachmentSettings;
 use crate::content::Report;
 use crate::dns::HeloResolution;
+use crate::reason::Reason;
 use crate::store::{Answer, Attempt};
+use crate::verdict::Verdict;
 
 /// Why a look-up has no answer. Whatever the cause, the check decides by its `unknown` rule; this is for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +91,7 @@ impl Needs {
     }
 }
 
-/// What is known from the world so far, for one mail.
+/// What is known beside the facts so far, for one mail.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// What the DNS says of the HELO name.
@@ -102,9 +104,22 @@ pub struct Known {
     pub greylist: Slot<Answer>,
     /// What was found in the message, for each set of settings it was scanned under.
     pub scans: Vec<(Arc<AttachmentSettings>, Slot<Arc<Report>>)>,
+    /// Recipients that were sent away to a message of their own, in all mails of the session.
+    pub splits: u32,
 }
 
 impl Known {
+    /// Takes note of a verdict, as far as later ones of the session depend on it.
+    pub fn note(&mut self, verdict: &Verdict) {
+        let is_split = verdict.findings.iter().any(|finding| finding.reason == Reason::RecipientsMixed);
+        self.splits = self.splits.saturating_add(u32::from(is_split));
+    }
+
+    /// What is still known when the next mail of the session begins.
+    pub fn of_next_mail(&self) -> Self {
+        Self { splits: self.splits, ..Self::default() }
+    }
+
     /// The scan of the message under `settings`.
     pub fn scan(&self, settings: &Arc<AttachmentSettings>) -> &Slot<Arc<Report>> {
         let found = self.scans.iter().find(|(scanned, _)| Arc::ptr_eq(scanned, settings));

@@ -3,7 +3,8 @@
 //! | stage | what is judged |
 //! |---|---|
 //! | connect, helo, mail | nothing yet: what is found is held until a recipient is named, so that the log knows for whom the mail was |
-//! | rcpt | address → recipients → helo → greylist; the last only when nothing refuses before it, because asking it writes |
+//! | rcpt | address → recipients → helo → greylist, which is asked only when nothing refuses before it, because asking it writes |
+//! | | then, where all of them accept: whether its content can be judged together with that of the first recipient |
 //! | data | recipients |
 //! | end of message | recipients (To, Cc, Bcc) → attachments |
 //!
@@ -55,6 +56,16 @@ pub fn early(stage: Stage, facts: &Facts, policy: &Policy, known: &Known) -> Nee
     }
 }
 
+/// What is still to be said of a recipient with this verdict of the policy service, which sees no content and so splits nothing.
+pub fn judge_adopted(verdict: &Verdict, facts: &Facts, policy: &Policy, known: &Known) -> Verdict {
+    let mut fold = Fold::default();
+    if !verdict.action().refuses() {
+        let (mode, findings) = group::split(facts, policy, known);
+        fold.add(mode, findings);
+    }
+    fold.verdict()
+}
+
 fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
     let settings = policy.settings(facts);
     let mut needs = helo::needs(facts, &settings, known);
@@ -73,6 +84,11 @@ fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
             return Step::Ask(needs);
         }
         fold.add(settings.greylist.mode, greylist::judge(facts, &settings, known));
+    }
+    if !fold.action().refuses() {
+        // Last, so that the greylist remembers the recipient when it comes in a message of its own.
+        let (mode, findings) = group::split(facts, policy, known);
+        fold.add(mode, findings);
     }
     Step::Done(fold.verdict())
 }

@@ -160,7 +160,7 @@ impl<S: Conversation> Connection<S> {
     async fn judge(&mut self, stage: Stage) -> io::Result<Verdict> {
         if self.transaction_number != self.session.transaction_number() {
             self.transaction_number = self.session.transaction_number();
-            self.transaction = self.driver.begin(Protocol::Milter);
+            self.transaction = self.driver.begin_next(&self.transaction);
         }
         let verdict = self.driver.judge(stage, self.session.facts(), &mut self.transaction);
         match stage {
