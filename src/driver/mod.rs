@@ -15,6 +15,7 @@ use crate::facts::{Client, Facts, Stage};
 use crate::filter::{self, Known, Needs, Slot, Step};
 use crate::policy::Policy;
 use crate::store::{Attempt, Store};
+use crate::telemetry::nat::NatWatch;
 use crate::verdict::{Finding, Outcome, Verdict};
 use adopt::Adopted;
 pub use scanner::Scanner;
@@ -75,6 +76,7 @@ pub struct Driver {
     store: Arc<dyn Store>,
     scanner: Scanner,
     adopted: Adopted,
+    nat: NatWatch,
 }
 
 impl Driver {
@@ -86,6 +88,7 @@ impl Driver {
             store,
             scanner,
             adopted: Adopted::default(),
+            nat: NatWatch::default(),
         }
     }
 
@@ -116,7 +119,9 @@ impl Driver {
     /// verdict. Always answers, within 2 s before the end of message. What is decided is counted and logged here.
     pub async fn judge(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Verdict {
         let began = Instant::now();
-        transaction.meet_client(facts);
+        if transaction.meet_client(facts) {
+            self.watch_nat(facts);
+        }
         transaction.enter(stage, facts);
         if let Some(verdict) = self.adopted.verdict(stage, facts, transaction.protocol) {
             return adopt(verdict, facts, transaction, began);
@@ -145,6 +150,14 @@ impl Driver {
             "the filter asks in circles; the mail passes this stage unjudged"
         );
         Verdict::default()
+    }
+
+    fn watch_nat(&self, facts: &Facts) {
+        let warning =
+            facts.connection.client.ip().and_then(|client| self.nat.observe(client, Instant::now()));
+        if let Some(warning) = warning {
+            tracing::warn!("{warning}");
+        }
     }
 
     /// Starts look-ups whose answers will be wanted. They warm the resolver's cache; nobody waits here.
@@ -180,12 +193,14 @@ fn adopt(adopted: Verdict, facts: &Facts, transaction: &mut Transaction, began: 
 }
 
 impl Transaction {
-    /// Another client than before means another session: a connection of the policy protocol carries many.
-    fn meet_client(&mut self, facts: &Facts) {
+    /// Whether this is another client than before, and so another session: a connection of the policy protocol carries many.
+    fn meet_client(&mut self, facts: &Facts) -> bool {
         let client = (facts.connection.client, facts.connection.client_port);
-        if self.client.replace(client) != Some(client) {
+        let is_new = self.client.replace(client) != Some(client);
+        if is_new {
             self.known.splits = 0;
         }
+        is_new
     }
 
     /// Forgets answers to questions that are put anew: those on another HELO name, and those on the last recipient. What could
