@@ -83,7 +83,7 @@ impl fmt::Display for TagHeader {
         f.write_str("X-Greylag: tag; reason=")?;
         for (index, reason) in self.reasons.iter().enumerate() {
             if index > 0 {
-                f.write_str(",")?;
+                f.write_str("; reason=")?;
             }
             f.write_str(reason.code())?;
         }
@@ -156,7 +156,7 @@ mod tests {
         let header = TagHeader::new(&findings).unwrap();
         assert_eq!(
             encoded(&Response::Prepend(header)),
-            "action=PREPEND X-Greylag: tag; reason=helo.no_address,recipients.too_many_in_header\n\n"
+            "action=PREPEND X-Greylag: tag; reason=helo.no_address; reason=recipients.too_many_in_header\n\n"
         );
         assert_eq!(TagHeader::new(&findings[1..2]), None);
         assert_eq!(TagHeader::new(&[]), None);
