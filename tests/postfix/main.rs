@@ -11,7 +11,11 @@ mod failures;
 mod greylisting;
 mod helo;
 mod hostile_input;
+mod mixed;
+mod monitor;
 mod recipients;
+mod scopes;
+mod tags;
 
 use support::dns::{Dns, HELO};
 use support::greylag::{Greylag, Setup, Store};

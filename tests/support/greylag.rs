@@ -22,7 +22,8 @@ pub enum Store {
 /// How it is started.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setup<'a> {
-    /// File name and text of the policies; what is not named is as shipped.
+    /// File name and text of the policies; what is not named is as shipped. `$MILTER` and `$POLICY` stand for the addresses of the
+    /// two listeners.
     pub policies: &'a [(&'a str, &'a str)],
     /// The greylist store.
     pub store: Store,
@@ -46,10 +47,12 @@ impl Greylag {
         let dir = process::temp_dir();
         let policies = dir.path().join("policies");
         std::fs::create_dir(&policies).unwrap();
+        let [milter, policy, admin] = std::array::from_fn(|_| process::free_port());
         for (file, text) in setup.policies {
+            let text = text.replace("$MILTER", &process::loopback(milter).to_string());
+            let text = text.replace("$POLICY", &process::loopback(policy).to_string());
             std::fs::write(policies.join(file), text).unwrap();
         }
-        let [milter, policy, admin] = std::array::from_fn(|_| process::free_port());
         let store = match setup.store {
             Store::Memory => "memory:".to_owned(),
             Store::Embedded => format!("redb:{}", dir.path().join("store").display()),
@@ -88,6 +91,11 @@ impl Greylag {
             Some((200, body)) => Metrics::parse(&body),
             other => panic!("/metrics answered {other:?}"),
         }
+    }
+
+    /// Status code and text of `/readyz` now.
+    pub fn readyz(&self) -> (u16, String) {
+        process::http_get(self.admin, "/readyz").expect("/readyz answers")
     }
 
     /// Its resident memory in KiB.

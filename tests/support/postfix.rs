@@ -34,7 +34,7 @@ pub struct Ports {
     pub policy: u16,
 }
 
-/// The running Postfix: a mail exchanger for `example.test` that hands everything to a sink.
+/// The running Postfix: a mail exchanger for `example.test`, `example.net` and `example.org` that hands everything to a sink.
 #[derive(Debug)]
 pub struct Postfix {
     port: u16,
@@ -129,7 +129,7 @@ inet_protocols = ipv4
 myhostname = mx.example.test
 mydestination =
 mynetworks = 127.0.0.0/8
-relay_domains = example.test
+relay_domains = example.test example.net example.org
 relay_recipient_maps =
 local_recipient_maps =
 alias_maps =

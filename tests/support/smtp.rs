@@ -35,8 +35,13 @@ impl Smtp {
 
     /// Takes over the address and the verified name of another client (Postfix's XCLIENT); the session begins anew.
     pub fn xclient(&mut self, address: &str, name: &str) {
+        self.xclient_with(&format!("ADDR={address} NAME={name}"));
+    }
+
+    /// The same with any attributes of XCLIENT, such as `LOGIN=joe`; the port is our own.
+    pub fn xclient_with(&mut self, attributes: &str) {
         let port = self.replies.get_ref().local_addr().unwrap().port();
-        let reply = self.command(&format!("XCLIENT ADDR={address} NAME={name} PORT={port}"));
+        let reply = self.command(&format!("XCLIENT {attributes} PORT={port}"));
         assert!(reply.starts_with("220 "), "XCLIENT: {reply}");
     }
 

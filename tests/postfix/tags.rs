@@ -1,0 +1,68 @@
+//! The header of tagged mail.
+
+use crate::support::mail;
+use crate::support::postfix::HookUp;
+use crate::{NO_GREYLIST, RECIPIENT, SENDER, Site, assert_queued};
+
+/// Each of these only tags.
+const TAGGING: [(&str, &str); 3] = [
+    NO_GREYLIST,
+    ("address.toml", "mode = \"enforce\"\naction = \"tag\"\n"),
+    ("attachments.toml", "forbidden_extension = \"tag\"\n"),
+];
+const ODD: &str = "o'brien@example.test";
+
+/// What each `X-Greylag` field of a message says, unfolded.
+fn tags(message: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(message).replace("\r\n ", " ").replace("\r\n\t", " ");
+    let header = text.split("\r\n\r\n").next().unwrap_or_default();
+    header.lines().filter_map(|line| line.strip_prefix("X-Greylag: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_milter_names_the_reasons_of_all_stages_in_one_header() {
+    let site = Site::start(HookUp::Milter, &TAGGING);
+    let program = mail::with_attachment("tagged", "evil.exe", b"MZ not really");
+    let mut smtp = site.connect();
+    smtp.ehlo("no-address.example");
+    smtp.mail(SENDER);
+    for recipient in [RECIPIENT, ODD] {
+        assert_eq!(smtp.rcpt(recipient), "250 2.1.5 Ok");
+    }
+    assert_queued(&smtp.data(&program));
+    let delivered = site.sink.next().data;
+    assert!(delivered.ends_with(&program), "nothing else is changed");
+    assert_eq!(
+        tags(&delivered),
+        ["tag; reason=attachment.forbidden_extension; reason=helo.no_address; \
+             reason=address.invalid_local_part"]
+    );
+
+    // The next message has its own reasons.
+    assert_queued(&smtp.send(SENDER, RECIPIENT, &mail::plain("second")));
+    assert_eq!(tags(&site.sink.next().data), ["tag; reason=helo.no_address"]);
+    // What was reset, or refused, leaves none behind.
+    smtp.mail(SENDER);
+    smtp.rcpt(ODD);
+    smtp.rset();
+    assert_queued(&smtp.send(SENDER, RECIPIENT, &mail::plain("third")));
+    assert_eq!(tags(&site.sink.next().data), ["tag; reason=helo.no_address"]);
+}
+
+#[test]
+fn the_policy_service_prepends_one_header_a_message() {
+    let site = Site::start(HookUp::Policy, &TAGGING);
+    let mut smtp = site.connect();
+    smtp.ehlo("no-address.example");
+    smtp.mail(SENDER);
+    for recipient in [ODD, RECIPIENT, "carol@example.test"] {
+        assert_eq!(smtp.rcpt(recipient), "250 2.1.5 Ok");
+    }
+    assert_queued(&smtp.data(&mail::plain("first")));
+    assert_eq!(
+        tags(&site.sink.next().data),
+        ["tag; reason=address.invalid_local_part; reason=helo.no_address"]
+    );
+    assert_queued(&smtp.send(SENDER, RECIPIENT, &mail::plain("second")));
+    assert_eq!(tags(&site.sink.next().data), ["tag; reason=helo.no_address"]);
+}
