@@ -29,10 +29,13 @@ fn refusal(verdict: &Verdict) -> Option<Refusal> {
     verdict.reply().map(Refusal::new)
 }
 
+/// The sender reads `<recipient>... ` once. Sendmail puts it before the text of a permanent refusal, but not of a temporary one
+/// (8.17.1); Postfix before neither.
 fn recipient_refusal(verdict: &Verdict, facts: &Facts) -> Option<Refusal> {
     let reply = verdict.reply()?;
+    let added_by_mta = reply.code().class() == 5 && !facts.connection.mta.is_postfix();
     Some(match &facts.recipient {
-        Some(recipient) if facts.connection.mta.is_postfix() => Refusal::of_recipient(recipient.raw(), reply),
+        Some(recipient) if !added_by_mta => Refusal::of_recipient(recipient.raw(), reply),
         _ => Refusal::new(reply),
     })
 }
@@ -144,11 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn sendmail_quotes_the_recipient_itself() {
-        let deferred = verdict([(Reason::GreylistFirstSeen, Outcome::Defer(reply()))]);
+    fn sendmail_quotes_the_recipient_of_a_permanent_refusal_itself() {
+        let later = Reply::new(Code::C451, (7, 1), "Later.");
+        let rejected = verdict([(Reason::HeloBanned, Outcome::Reject(reply()))]);
+        let deferred = verdict([(Reason::GreylistFirstSeen, Outcome::Defer(later.clone()))]);
         for version in ["8.18.1", ""] {
-            let found = response(Stage::Rcpt, &deferred, &facts(version), &options(0x1ff));
-            assert_eq!(found, Response::Refuse(Refusal::new(&reply())));
+            let found = |verdict| response(Stage::Rcpt, verdict, &facts(version), &options(0x1ff));
+            assert_eq!(found(&rejected), Response::Refuse(Refusal::new(&reply())));
+            assert_eq!(found(&deferred), Response::Refuse(Refusal::of_recipient("bob@x.test", &later)));
         }
     }
 
