@@ -12,6 +12,7 @@ pub mod odd_dns;
 pub mod policy;
 pub mod postfix;
 pub mod process;
+pub mod sendmail;
 pub mod sink;
 pub mod smtp;
 
