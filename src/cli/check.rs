@@ -11,6 +11,12 @@ use crate::policy::{Problem, diagnostics, embedded, render};
 
 /// Check policy and configuration files: every mistake at once, with file, line and remedy.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_help = "\
+Examples:
+  greylag check /etc/greylag/policies
+  greylag check --json                             # what greylag.toml names, or what is built in
+
+Exit code 78 when there are errors; warnings alone are 0.")]
 pub(super) struct Args {
     /// The policy directory; without it, what the configuration file names.
     #[arg(value_name = "DIR")]

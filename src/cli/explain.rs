@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::policies::load_or_report;
 use super::{Exit, printable};
+use crate::config::dns_server;
 use crate::dns;
 use crate::driver::{Driver, Protocol, Scanner, Transaction};
 use crate::facts::{Client, Connection, Facts, Message, Recipient, ReversePath, Stage, host_name};
@@ -53,8 +54,8 @@ pub(super) struct Args {
     /// The directory of the policy files; the built-in policies without it.
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
-    /// A DNS server to ask instead of the system's.
-    #[arg(long, value_name = "ADDR")]
+    /// A DNS server to ask instead of the system's: an address, with a port where it is not 53.
+    #[arg(long, value_name = "ADDR", value_parser = dns_server)]
     dns: Option<SocketAddr>,
     /// Answer as JSON.
     #[arg(long)]

@@ -21,14 +21,15 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  greylag serve                                  run with the built-in policies and the embedded store
-  greylag serve --policies /etc/greylag/policies run with policies of your own
-  greylag check /etc/greylag/policies            every mistake in them at once, with file, line and remedy
-  greylag explain --client 192.0.2.1 --helo mail.example.org --from a@example.org --to b@example.net
-  greylag scan message.eml invoice.zip           what is inside, and whether it is forbidden
+  greylag serve                                    # built-in policies, embedded greylist
+  greylag serve --policies /etc/greylag/policies   # policies of your own
+  greylag check /etc/greylag/policies              # every mistake in them at once
+  greylag explain --client 192.0.2.1 --helo mail.example.org \\
+      --from a@example.org --to b@example.net      # what would happen to a mail, and why
+  greylag scan message.eml invoice.zip             # what is inside, and whether it is forbidden
 
-Exit codes: 0 fine, 1 something was found, 64 wrong usage, 66 a file cannot be read, 69 the daemon cannot
-run, 78 wrong configuration or policy.";
+Exit codes: 0 fine, 1 something was found, 64 wrong usage, 66 a file cannot be read,
+69 the daemon cannot run, 78 wrong configuration or policy.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -18,6 +18,7 @@ use super::policies::load_or_report;
 use crate::admin::{self, Admin, Part, Readiness};
 use crate::config::{
     Config, ConfigFile, DEFAULT_PATH, DnsServers, Environment, ListenAddress, ListenAddresses, ScanThreads,
+    dns_server,
 };
 use crate::delegation;
 use crate::dns::{self, DnsFault};
@@ -36,8 +37,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Run the daemon: a milter, a policy service, and metrics over HTTP.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without any option Greylag listens on 127.0.0.1, ports 10033 (policy service), 10034 (milter) and 10035 (metrics),
-decides by its built-in policies, and keeps the greylist in its state directory.
+Without any option Greylag listens on 127.0.0.1, ports 10033 (policy service), 10034 (milter)
+and 10035 (metrics), decides by its built-in policies, and keeps the greylist in its state directory.
 
 ADDR is HOST:PORT or unix:PATH. SIGHUP reads the policies anew; SIGTERM lets mails under way finish.
 
@@ -64,8 +65,8 @@ pub(super) struct Args {
     /// Where the greylist is kept: memory: or redb:DIRECTORY.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// A DNS server to ask instead of the system's.
-    #[arg(long, value_name = "ADDR")]
+    /// A DNS server to ask instead of the system's: an address, with a port where it is not 53.
+    #[arg(long, value_name = "ADDR", value_parser = dns_server)]
     dns: Vec<SocketAddr>,
 }
 
@@ -229,8 +230,11 @@ async fn bind_all(addresses: &ListenAddresses, service: &str) -> Result<Vec<(Arc
     let mut bound = Vec::new();
     for address in addresses.iter() {
         let listener = Listener::bind(address).await;
-        let listener =
-            listener.map_err(|error| format!("cannot listen at {address} ({service}): {error}"))?;
+        let listener = listener.map_err(|error| {
+            let hint =
+                if error.kind() == io::ErrorKind::AddrInUse { ": is another Greylag running?" } else { "" };
+            format!("cannot listen at {address} ({service}): {error}{hint}")
+        })?;
         info!(%service, address = %listener.name(), "listening");
         bound.push((address.to_string().into(), listener));
     }

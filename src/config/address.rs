@@ -154,24 +154,29 @@ pub enum DnsServers {
     Servers(Vec<SocketAddr>),
 }
 
+/// A DNS server: an address, with a port where it is not 53.
+///
+/// # Errors
+/// What was expected instead.
+pub fn dns_server(text: &str) -> Result<SocketAddr, &'static str> {
+    const PORT: u16 = 53;
+    let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, PORT));
+    address.or_else(|_| text.parse()).map_err(|_| "expected an address, with a port where it is not 53")
+}
+
 impl Setting for DnsServers {
     const EXPECTED: &'static str =
         "\"system\" or a list of addresses, such as [\"127.0.0.1\", \"[::1]:5353\"]";
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        const PORT: u16 = 53;
         if value.get_ref().as_str() == Some("system") {
             return Some(Self::System);
         }
         let mut servers: Vec<SocketAddr> = Vec::new();
-        each_text::<Self>(value, reading, |text, span, reading| {
-            let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, PORT));
-            match address.or_else(|_| text.parse()) {
-                Ok(server) => servers.push(server),
-                Err(_) => {
-                    let label = "expected an address, with a port where it is not 53";
-                    reading.error(span, format!("{text:?} is not a DNS server"), label);
-                }
+        each_text::<Self>(value, reading, |text, span, reading| match dns_server(text) {
+            Ok(server) => servers.push(server),
+            Err(expected) => {
+                reading.error(span, format!("{text:?} is not a DNS server"), expected);
             }
         })?;
         if value.get_ref().as_array().is_some_and(|array| array.is_empty()) {
