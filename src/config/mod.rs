@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-pub use address::{AddressError, DnsServers, Host, ListenAddress, ListenAddresses};
+pub use address::{AddressError, DnsServers, Host, ListenAddress, ListenAddresses, dns_server};
 pub use choices::{LogFormat, LogLevel, PolicySource, ScanThreads, StateDirectory, StoreText};
 pub use read::{ConfigFile, DEFAULT_PATH, PolicyDirectory};
 pub use state::Environment;
@@ -35,8 +35,8 @@ crate::settings! {
         state_directory: StateDirectory = StateDirectory::Auto,
         /// The DNS servers to ask, "system" for those of /etc/resolv.conf.
         dns: DnsServers = DnsServers::System,
-        /// Connections of mail servers at one time, over all listeners.
-        max_connections: NonZeroU32 = NonZeroU32::MIN.saturating_add(999),
+        /// Connections of mail servers at one time, over all listeners; further ones wait.
+        max_connections: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999),
         /// What one message may take in memory; a larger one is deferred.
         message_memory: ByteSize = ByteSize::mib(64),
         /// What all messages together may take in memory.
