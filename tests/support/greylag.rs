@@ -1,6 +1,7 @@
 //! The real `greylag serve` with policies and state of its own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -73,6 +74,11 @@ impl Greylag {
         Self { process, arguments, ports: Ports { milter, policy }, admin, dir }
     }
 
+    /// The port of metrics and health.
+    pub const fn admin_port(&self) -> u16 {
+        self.admin
+    }
+
     /// Where it listens.
     pub const fn ports(&self) -> Ports {
         self.ports
@@ -107,6 +113,21 @@ impl Greylag {
     pub fn restart(&mut self) {
         self.process.terminate();
         self.process = spawn(&self.arguments, &self.dir, self.admin);
+    }
+
+    /// Where the embedded store is.
+    pub fn store_directory(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// Tells it to end; [`Self::wait`] waits until it has.
+    pub fn begin_to_terminate(&self) {
+        self.process.begin_to_terminate();
+    }
+
+    /// The exit code, once it has ended; `None` when a signal did it.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.process.wait()
     }
 
     /// Ends it with SIGKILL; [`Self::start_again`] brings it back.

@@ -1,5 +1,6 @@
 //! The MTA's side of the milter protocol, written from the protocol and not from Greylag's code, and a server for it.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -385,4 +386,15 @@ fn unfolded(header: &str) -> Vec<String> {
         }
     }
     fields
+}
+
+/// Sends a packet, command and payload, and returns the one that is answered: an MTA of few words, without a runtime.
+pub(crate) fn ask(mta: &mut std::net::TcpStream, packet: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(packet.len()).unwrap().to_be_bytes();
+    mta.write_all(&[&length, packet].concat()).unwrap();
+    let mut length = [0; 4];
+    mta.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+    mta.read_exact(&mut answer).unwrap();
+    answer
 }

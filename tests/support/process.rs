@@ -107,10 +107,23 @@ impl Process {
 
     /// Ends it with SIGTERM and waits; panics when it does not end.
     pub fn terminate(&mut self) {
+        self.begin_to_terminate();
+        self.wait();
+    }
+
+    /// Sends it SIGTERM.
+    pub fn begin_to_terminate(&self) {
         signal(self.id(), Signal::TERM);
+    }
+
+    /// Waits until it has ended and returns its exit code, `None` after a signal; panics when it does not end.
+    pub fn wait(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "{} ignores SIGTERM:\n{}", self.name, self.log());
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "{} does not end:\n{}", self.name, self.log());
             pause();
         }
     }

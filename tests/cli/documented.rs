@@ -1,0 +1,96 @@
+//! Every `greylag` command that README and `--help` show does what they say.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::dns::Dns;
+use crate::support::mail;
+use crate::support::process::{self, Process, loopback, temp_dir};
+use crate::{greylag, outcome};
+
+#[test]
+fn every_command_of_the_documentation_works() {
+    let documented = commands();
+    for subcommand in ["serve", "check", "explain", "scan"] {
+        assert!(documented.iter().any(|words| words[0] == subcommand), "no {subcommand} in {documented:?}");
+    }
+    let dns = Dns::start();
+    let dir = temp_dir();
+    fs::write(dir.path().join("message.eml"), mail::plain("documented")).unwrap();
+    fs::write(dir.path().join("invoice.zip"), mail::zip("invoice.txt", b"1")).unwrap();
+    for words in documented {
+        let words: Vec<String> = words.iter().filter_map(|word| filled_in(word, dir.path())).collect();
+        match words[0].as_str() {
+            "serve" => serves(&words, dir.path()),
+            "explain" => {
+                ends(&[&words[..], &["--dns".into(), dns.address().to_string()]].concat(), dir.path())
+            }
+            _ => ends(&words, dir.path()),
+        }
+    }
+}
+
+/// The words behind `greylag` of each command: code spans and blocks of the README, examples of `--help`.
+fn commands() -> BTreeSet<Vec<String>> {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let spans = readme.split('`').skip(1).step_by(2).filter_map(|span| span.strip_prefix("greylag "));
+    let blocks = readme.split("```").skip(1).step_by(2).flat_map(str::lines).filter_map(|line| {
+        let line = line.trim_start_matches("$ ");
+        line.strip_prefix("greylag ")
+            .or_else(|| line.strip_prefix("cargo run ")?.split_once(" -- ").map(|it| it.1))
+    });
+    let mut found: BTreeSet<Vec<String>> = spans.chain(blocks).map(words).collect();
+    for subcommand in ["", "serve", "check", "explain", "scan"] {
+        let help =
+            greylag(&[subcommand, "--help"].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>()).out;
+        let (_, examples) = help.split_once("\nExamples:\n").unwrap();
+        let examples = examples.split("\n\n").next().unwrap().replace("\\\n", " ");
+        let lines = examples.lines().filter_map(|line| line.strip_prefix("  greylag "));
+        found.extend(lines.map(words));
+    }
+    found
+}
+
+/// Words as a shell sees them, as far as the documentation goes, up to a comment.
+fn words(command: &str) -> Vec<String> {
+    let command = command.split(" #").next().unwrap();
+    command.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect()
+}
+
+/// What a user puts in the place of a placeholder; `None` for what may be left out.
+fn filled_in(word: &str, dir: &Path) -> Option<String> {
+    Some(match word {
+        "IP" => "198.51.100.10".into(),
+        "NAME" => "localhost".into(),
+        "SENDER" => "a@example.org".into(),
+        "RECIPIENT" => "b@example.net".into(),
+        "FILE…" | "[MESSAGE.eml]" => "message.eml".into(),
+        "[DIR]" => return None,
+        _ => word
+            .replace("/etc/greylag/policies", concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))
+            .replace("/run/greylag", dir.to_str().unwrap()),
+    })
+}
+
+/// The command does its work, whatever it finds.
+fn ends(words: &[String], dir: &Path) {
+    let found = outcome(Command::new(env!("CARGO_BIN_EXE_greylag")).args(words).current_dir(dir));
+    assert!(matches!(found.code, Some(0 | 1)) && found.errors.is_empty(), "{words:?}: {found:?}");
+    assert!(!found.out.is_empty(), "{words:?} says nothing");
+}
+
+/// The command serves, on ports of its own in place of the documented ones.
+fn serves(words: &[String], dir: &Path) {
+    let [milter, policy, admin] = std::array::from_fn(|_| process::free_port());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_greylag"));
+    command.args(words).current_dir(dir).env("STATE_DIRECTORY", dir);
+    for (service, port) in [("--milter", milter), ("--policy", policy), ("--admin", admin)] {
+        command.args([service, &loopback(port).to_string()]);
+    }
+    let mut process = Process::spawn(&mut command, &dir.join("log"));
+    let ready = || process::http_get(admin, "/readyz").is_some_and(|(code, _)| code == 200);
+    process.wait_until("ready", ready);
+    process.terminate();
+}

@@ -1,0 +1,99 @@
+//! How `greylag serve` begins, and why it does not; how it ends.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::support::greylag::{Greylag, Setup, Store};
+use crate::support::milter::ask;
+use crate::support::process::{loopback, temp_dir};
+use crate::{Outcome, outcome};
+
+/// `greylag serve` on ports of the system's choice, for runs that are to fail.
+fn serve(arguments: &[&str]) -> Outcome {
+    let dir = temp_dir();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_greylag"));
+    command.env("STATE_DIRECTORY", dir.path()).arg("serve");
+    for service in ["--milter", "--policy", "--admin"] {
+        if !arguments.contains(&service) {
+            command.args([service, "127.0.0.1:0"]);
+        }
+    }
+    outcome(command.args(arguments))
+}
+
+#[test]
+fn wrong_configuration_is_78_and_shown_where_it_stands() {
+    let dir = temp_dir();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("greylag.toml"), "mliter = [\"127.0.0.1:0\"]\n").unwrap();
+    fs::create_dir(path("policies")).unwrap();
+    fs::write(path("policies/helo.toml"), "mode = \"onn\"\n").unwrap();
+    for (arguments, parts) in [
+        (["--config", &path("greylag.toml")], &["greylag.toml:1:1", "did you mean `milter`?"][..]),
+        (["--config", "/nonexistent.toml"], &["cannot be read", "/nonexistent.toml"]),
+        (["--policies", &path("policies")], &["policies/helo.toml:1:8", "onn"]),
+        (["--policies", "/nonexistent"], &["cannot be read", "/nonexistent"]),
+        (["--store", "garbage"], &["\"garbage\" names no store: expected \"memory:\""]),
+        (["--store", "redb://var/lib"], &["write the path right behind the colon"]),
+    ] {
+        let found = serve(&arguments);
+        assert_eq!((found.code, found.out.as_str()), (Some(78), ""), "{arguments:?}: {}", found.errors);
+        for part in parts {
+            assert!(found.errors.contains(part), "{arguments:?}: no {part:?} in {}", found.errors);
+        }
+    }
+}
+
+#[test]
+fn what_is_in_use_is_69_and_named() {
+    let taken = TcpListener::bind(loopback(0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let found = serve(&["--store", "memory:", "--policy", &address]);
+    let error = format!("greylag: cannot listen at {address} (policy): Address already in use");
+    assert!(found.errors.contains(&error), "{}", found.errors);
+    assert!(found.errors.contains("is another Greylag running?"), "{}", found.errors);
+    assert_eq!(found.code, Some(69));
+
+    let running = Greylag::start(Setup { store: Store::Embedded, ..Setup::default() });
+    let store = running.store_directory();
+    let found = serve(&["--store", &format!("redb:{}", store.display())]);
+    let error = "is in use: is another Greylag running on it?";
+    assert!(
+        found.errors.contains(error) && found.errors.contains(store.to_str().unwrap()),
+        "{}",
+        found.errors
+    );
+    assert_eq!(found.code, Some(69));
+}
+
+#[test]
+fn sigterm_lets_a_session_finish_and_ends_with_0() {
+    let mut greylag = Greylag::start(Setup::default());
+    let port = greylag.ports().milter;
+    let mut mta = TcpStream::connect(loopback(port)).unwrap();
+    mta.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(ask(&mut mta, b"O\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff")[0], b'O');
+    assert_eq!(ask(&mut mta, b"C[198.51.100.10]\x004\xb8\x3c198.51.100.10\0"), b"c");
+    assert_eq!(ask(&mut mta, b"Hlocalhost\0"), b"c");
+    // Idle, as Postfix keeps them: closed at once.
+    let idle = TcpStream::connect(loopback(greylag.ports().policy)).unwrap();
+
+    greylag.begin_to_terminate();
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(loopback(port)).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "still accepts connections");
+        sleep(Duration::from_millis(20));
+    }
+    assert_eq!((&idle).read(&mut [0]).unwrap(), 0);
+
+    // The session under way goes on as if nothing had happened.
+    assert_eq!(ask(&mut mta, b"M<alice@sender.example>\0"), b"c");
+    let refusal = ask(&mut mta, b"R<bob@example.test>\0");
+    assert_eq!(String::from_utf8_lossy(&refusal), "y550 5.7.1 Access denied - bogus HELO [5]\0");
+    mta.write_all(b"\0\0\0\x01Q").unwrap();
+    assert_eq!(greylag.wait(), Some(0));
+}
