@@ -1,0 +1,181 @@
+//! Peers that mean harm or make no sense, on every port: the daemon lives, stays small, and answers the next honest one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::greylag::{Greylag, Setup};
+use support::milter::ask;
+use support::policy::PolicyRequest;
+use support::process::{eventually, http_get, loopback};
+
+/// Growth that is not a leak.
+const SLACK_KIB: u64 = 32 * 1024;
+/// What Postfix and Sendmail offer.
+const OFFER: &[u8] = b"O\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
+const CONNECT: &[u8] = b"C[198.51.100.10]\x004\xb8\x3c198.51.100.10\0";
+
+#[test]
+fn a_thousand_silent_connections_on_each_port_stop_nothing() {
+    raise_the_limit_of_files();
+    let greylag = Greylag::start(Setup::default());
+    assert_answers(&greylag);
+    let before = greylag.resident_kib();
+    let mut silent = Vec::new();
+    // Nothing at all, half of a request, half of a packet.
+    let ports = greylag.ports();
+    for (port, half) in [
+        (ports.policy, b"request=smtpd_access_policy\nprotocol_st".as_slice()),
+        (ports.milter, b"\0\0\0\x0dO\0\0"),
+        (greylag.admin_port(), b"GET /metr"),
+    ] {
+        for number in 0..1000 {
+            let mut stream = TcpStream::connect(loopback(port)).unwrap();
+            if number % 2 == 0 {
+                stream.write_all(half).unwrap();
+            }
+            silent.push(stream);
+        }
+    }
+    assert_answers(&greylag);
+    assert_small(&greylag, before);
+
+    // Some say goodbye for one direction only, some vanish without a word.
+    silent.iter().step_by(3).for_each(|stream| stream.shutdown(Shutdown::Write).unwrap());
+    assert_answers(&greylag);
+    drop(silent);
+    eventually("all connections are closed", || greylag.metrics().sum("greylag_connections", &[]) == 0.0);
+    assert_answers(&greylag);
+}
+
+#[test]
+fn lengths_without_measure_are_refused_before_they_are_kept() {
+    let greylag = Greylag::start(Setup::default());
+    assert_answers(&greylag);
+    let before = greylag.resident_kib();
+    let line = vec![b'x'; 10 << 20];
+    let negotiated = [b"\0\0\0\x0d", OFFER].concat();
+    for _ in 0..5 {
+        throw(greylag.ports().policy, &line);
+        throw(greylag.ports().policy, &[b"request=", line.as_slice(), b"\n\n"].concat());
+        throw(greylag.ports().policy, &b"a=b\n".repeat(1 << 20));
+        for header in [b"\xff\xff\xff\xffB", b"\x7f\xff\xff\xffL", b"\0\xff\xff\xffO", b"\0\0\0\0\0"] {
+            throw(greylag.ports().milter, &[header, line.as_slice()].concat());
+            throw(greylag.ports().milter, &[&negotiated, header.as_slice(), &line].concat());
+        }
+        throw(greylag.admin_port(), &[b"GET /", line.as_slice()].concat());
+        throw(greylag.admin_port(), &[b"GET / HTTP/1.1\r\nX: ", line.as_slice()].concat());
+    }
+    assert_answers(&greylag);
+    assert_small(&greylag, before);
+}
+
+#[test]
+fn noise_is_survived() {
+    let greylag = Greylag::start(Setup::default());
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    let negotiated = [b"\0\0\0\x0d", OFFER].concat();
+    let ports = [greylag.ports().policy, greylag.ports().milter, greylag.admin_port()];
+    ports.iter().for_each(|port| throw(*port, &noise.bytes(1 << 20)));
+    let before = greylag.resident_kib();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < deadline {
+        for port in ports {
+            throw(port, &noise.bytes(4096));
+        }
+        // As far into the protocols as it takes for the noise to be read as something.
+        throw(greylag.ports().milter, &[negotiated.clone(), noise.packets(50)].concat());
+        throw(
+            greylag.ports().policy,
+            &[b"request=smtpd_access_policy\n", noise.bytes(512).as_slice(), b"\n\n"].concat(),
+        );
+    }
+    assert_answers(&greylag);
+    assert_small(&greylag, before);
+}
+
+/// An honest peer on each port gets what it asks for, within seconds.
+fn assert_answers(greylag: &Greylag) {
+    let connect = |port| {
+        let stream = TcpStream::connect(loopback(port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream
+    };
+    let mut smtpd = connect(greylag.ports().policy);
+    let request = PolicyRequest::rcpt("bob@example.test").with("helo_name", "localhost");
+    smtpd.write_all(&request.to_bytes()).unwrap();
+    let expected = "action=550 5.7.1 Access denied - bogus HELO [5]\n\n";
+    let mut reply = vec![0; expected.len()];
+    smtpd.read_exact(&mut reply).unwrap();
+    assert_eq!(String::from_utf8_lossy(&reply), expected);
+
+    let mut mta = connect(greylag.ports().milter);
+    assert_eq!(ask(&mut mta, OFFER)[0], b'O');
+    for packet in [CONNECT, b"Hlocalhost\0", b"M<alice@sender.example>\0"] {
+        assert_eq!(ask(&mut mta, packet), b"c");
+    }
+    let refusal = ask(&mut mta, b"R<bob@example.test>\0");
+    assert_eq!(String::from_utf8_lossy(&refusal), "y550 5.7.1 Access denied - bogus HELO [5]\0");
+
+    let code = http_get(greylag.admin_port(), "/readyz").map(|(code, _)| code);
+    assert_eq!(code, Some(200));
+}
+
+fn assert_small(greylag: &Greylag, before: u64) {
+    let after = greylag.resident_kib();
+    assert!(after < before + SLACK_KIB, "resident memory grew from {before} to {after} KiB");
+}
+
+/// Sends bytes, says that no more come, and reads until the other side closes or has nothing more to say.
+fn throw(port: u16, bytes: &[u8]) {
+    let stream = TcpStream::connect(loopback(port)).expect("Greylag accepts connections");
+    stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // A peer that closes in the middle does right.
+            let _ = (&stream).write_all(bytes);
+            let _ = stream.shutdown(Shutdown::Write);
+        });
+        let _ = (&stream).read_to_end(&mut Vec::new());
+    });
+}
+
+/// The connections of this program and of the daemon, which inherits the limit.
+fn raise_the_limit_of_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}
+
+/// Bytes without sense, the same in every run (xorshift).
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
+    }
+
+    /// Well-framed packets of the milter protocol with senseless payloads.
+    fn packets(&mut self, count: usize) -> Vec<u8> {
+        const COMMANDS: &[u8] = b"ABCDEHKLMNORTUQ";
+        let mut packets = Vec::new();
+        for _ in 0..count {
+            let length = self.next() as usize % 64;
+            packets.extend(u32::try_from(length + 1).unwrap().to_be_bytes());
+            packets.push(COMMANDS[self.next() as usize % COMMANDS.len()]);
+            packets.extend(self.bytes(length));
+        }
+        packets
+    }
+}
