@@ -123,7 +123,7 @@ async fn without_greylisting_mail_is_accepted_and_the_outage_is_told() {
             "{dns}"
         );
         for helo in ["other.example", "third.example"] {
-            let not_asked = [&format!("helo={helo}"), "helo_dns=\"the DNS is not answering\""];
+            let not_asked = ["stage=rcpt", &format!("helo={helo}"), "helo_dns=\"the DNS is not answering\""];
             assert_eq!(greylag.log_lines(&not_asked).len(), 100, "{dns} {helo}");
         }
         assert_unknown(&greylag, 300);
