@@ -176,12 +176,12 @@ mod tests {
     #[test]
     fn nothing_is_taken_that_was_not_offered() {
         for (what, offer, expected) in [
-            ("Postfix and Sendmail", (6, 0x1ff, 0x1f_ffff), (6, 0x131, 0xc_0180)),
+            ("Postfix and Sendmail", (6, 0x1ff, 0x1f_ffff), (6, 0x131, 0x1c_0180)),
             ("Postfix, milter_protocol=4", (4, 0x1ff, 0x37f), (4, 0x131, 0x100)),
             ("Postfix, milter_protocol=3", (3, 0x1ff, 0x17f), (3, 0x131, 0x100)),
             ("Postfix, milter_protocol=2,no_header_reply", (2, 0x1ff, 0xff), (2, 0x131, 0x80)),
             ("go-milter client", (6, 0x057, 0), (6, 0x011, 0)),
-            ("a later version with more bits", (7, 0xffff_ffff, 0xffff_ffff), (6, 0x131, 0xc_0180)),
+            ("a later version with more bits", (7, 0xffff_ffff, 0xffff_ffff), (6, 0x131, 0x1c_0180)),
             ("zero masks", (2, 0, 0), (2, 0x001, 0)),
         ] {
             let (version, actions, protocol) = offer;
@@ -204,13 +204,15 @@ mod tests {
             [all.replies_to_header(), all.replies_to_end_of_header(), all.replies_to_body()],
             [false; 3]
         );
-        assert_eq!([all.may_add_headers(), all.may_quarantine()], [true; 2]);
+        assert_eq!([all.may_add_headers(), all.may_change_headers(), all.may_quarantine()], [true; 3]);
+        assert!(all.exact_headers());
         let none = Options::negotiate(Offer { version: 6, actions: 0x100, protocol: 0x37f }).unwrap();
         assert_eq!(
             [none.replies_to_header(), none.replies_to_end_of_header(), none.replies_to_body()],
             [true; 3]
         );
-        assert_eq!([none.may_add_headers(), none.may_quarantine()], [false; 2]);
+        assert_eq!([none.may_add_headers(), none.may_change_headers(), none.may_quarantine()], [false; 3]);
+        assert!(!none.exact_headers());
     }
 
     #[test]
@@ -219,7 +221,7 @@ mod tests {
         Options::negotiate(Offer { version: 6, actions: 0x1ff, protocol: 0x1f_ffff })
             .unwrap()
             .encode(&mut out);
-        let expected = b"O\0\0\0\x06\0\0\x01\x31\0\x0c\x01\x80\
+        let expected = b"O\0\0\0\x06\0\0\x01\x31\0\x1c\x01\x80\
             \0\0\0\0j _ v {daemon_name} {daemon_addr} {daemon_port} {client_addr} {client_name} {client_port} \
             {client_ptr} {client_resolve} {if_addr}\0\
             \0\0\0\x01{tls_version} {cipher}\0\
@@ -236,6 +238,6 @@ mod tests {
         Options::negotiate(Offer { version: 6, actions: 0x0ff, protocol: 0x1f_ffff })
             .unwrap()
             .encode(&mut out);
-        assert_eq!(&out[..], b"\0\0\0\x0dO\0\0\0\x06\0\0\0\x31\0\x0c\x01\x80");
+        assert_eq!(&out[..], b"\0\0\0\x0dO\0\0\0\x06\0\0\0\x31\0\x1c\x01\x80");
     }
 }

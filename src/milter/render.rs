@@ -102,6 +102,7 @@ mod tests {
     use crate::milter::options::Offer;
     use crate::reason::Reason;
     use crate::verdict::Finding;
+    use std::num::NonZeroU16;
 
     const STAGES: [Stage; 6] =
         [Stage::Connect, Stage::Helo, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::EndOfMessage];
@@ -130,7 +131,7 @@ mod tests {
     }
 
     fn prepend(items: &[&str]) -> Modification {
-        let value = HeaderValue::list(items.iter().copied());
+        let value = HeaderValue::list(items.iter().copied()).spaced();
         Modification::PrependHeader { name: HeaderName::XGreylag, value }
     }
 
@@ -194,6 +195,30 @@ mod tests {
             let found = response(Stage::EndOfMessage, &verdict(findings), &facts(""), &options(0x1ff));
             assert_eq!(found, Response::Deliver(expected));
         }
+    }
+
+    #[test]
+    fn the_header_is_edited_where_the_message_goes_on() {
+        let (name, occurrence) = (HeaderName::AuthenticationResults, NonZeroU16::MIN);
+        let edits = vec![
+            HeaderEdit::Remove { name, occurrence },
+            HeaderEdit::Insert { name, value: "mx.test;\n\tspf=pass".into() },
+        ];
+        let edited = Verdict { edits, ..Verdict::default() };
+        let removed = Modification::DeleteHeader { name, occurrence };
+        let inserted = |value: &str| Modification::PrependHeader { name, value: HeaderValue::new(value) };
+        let at_end = |verdict, options| response(Stage::EndOfMessage, verdict, &facts(""), &options);
+
+        let expected = vec![removed.clone(), inserted(" mx.test;\n\tspf=pass")];
+        assert_eq!(at_end(&edited, options(0x1ff)), Response::Deliver(expected));
+        let unspaced = Options::negotiate(Offer { version: 6, actions: 0x1ff, protocol: 0x0f_ffff }).unwrap();
+        let expected = vec![removed, inserted("mx.test;\n\tspf=pass")];
+        assert_eq!(at_end(&edited, unspaced), Response::Deliver(expected));
+        assert_eq!(at_end(&edited, options(0x020)), Response::Deliver(Vec::new()));
+
+        let mut refused = verdict([(Reason::HeloBanned, Outcome::Reject(reply()))]);
+        refused.edits = edited.edits;
+        assert!(matches!(at_end(&refused, options(0x1ff)), Response::Refuse(_)));
     }
 
     #[test]

@@ -88,7 +88,8 @@ fn sigterm_lets_a_session_finish_and_ends_with_0() {
         assert!(std::time::Instant::now() < deadline, "still accepts connections");
         sleep(Duration::from_millis(20));
     }
-    assert_eq!((&idle).read(&mut [0]).unwrap(), 0);
+    // Reset where the listener closed before it was accepted.
+    assert_eq!((&idle).read(&mut [0]).unwrap_or(0), 0);
 
     // The session under way goes on as if nothing had happened.
     assert_eq!(ask(&mut mta, b"M<alice@sender.example>\0"), b"c");

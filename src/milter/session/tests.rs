@@ -151,7 +151,7 @@ fn a_message_becomes_facts() {
         panic!("the message is judged")
     };
     let message = mta.facts().message.as_ref().unwrap();
-    assert_eq!(message.to_bytes(), b"Subject: hi\r\n\r\nHello\r\nend\r\n");
+    assert_eq!(message.to_bytes(), b"Subject:hi\r\n\r\nHello\r\nend\r\n", "as it came, byte for byte");
     assert_eq!(mta.session.on_verdict(pending, &Verdict::default()), Response::Deliver(Vec::new()));
 }
 
