@@ -152,7 +152,7 @@ async fn negotiation_names_the_macros_where_that_is_offered() {
     let expected = Agreed {
         version: 6,
         actions: 0x131,
-        protocol: 0xc_0180,
+        protocol: 0x1c_0180,
         macro_lists: vec![
             list(
                 0,

@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(at_end(&edited, options(0x020)), Response::Deliver(Vec::new()));
 
         let mut refused = verdict([(Reason::HeloBanned, Outcome::Reject(reply()))]);
-        refused.edits = edited.edits;
+        refused.edits.clone_from(&edited.edits);
         assert!(matches!(at_end(&refused, options(0x1ff)), Response::Refuse(_)));
     }
 

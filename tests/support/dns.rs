@@ -19,7 +19,7 @@ $TTL 300
 ns.test.             A    127.0.0.1
 mail.sender.example. A    198.51.100.10
 sender.example.      MX   10 mail.sender.example.
-sender.example.      TXT  \"v=spf1 ip4:198.51.100.10 -all\"
+sender.example.      TXT  \"v=spf1 ip4:127.0.0.1 ip4:198.51.100.10 -all\"
 no-address.example.  TXT  \"exists, but has no address\"
 mx-only.example.     MX   10 Mail.Sender.example.
 no-mail.example.     MX   0 .
