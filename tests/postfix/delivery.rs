@@ -22,7 +22,11 @@ fn clean_mail_is_delivered_byte_for_byte() {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(names, ["Authentication-Results", "Received"], "headers added above the message sent by {CLIENT}");
+    assert_eq!(
+        names,
+        ["Authentication-Results", "Received"],
+        "headers added above the message sent by {CLIENT}"
+    );
 }
 
 #[test]
