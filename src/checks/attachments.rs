@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::content::{Found, Report};
+use crate::content::{DEPTH_CAP, Found, Report};
 use crate::facts::Facts;
 use crate::filter::{Fault, Known, Needs, Slot};
-use crate::policy::{ByteSize, Extensions, Mode, Settings};
+use crate::policy::{ByteSize, Conflict, Extensions, Mode, Settings, Severity};
 use crate::reason::Reason;
 use crate::verdict::{Action, Code, Finding, Outcome, Reply};
 
@@ -48,6 +48,17 @@ crate::settings! {
         /// How long a scan may take.
         scan_time_limit: Duration = Duration::from_secs(20),
     }
+    conflicts = conflicts;
+}
+
+fn conflicts(settings: &AttachmentSettings) -> Vec<Conflict> {
+    let too_deep = Conflict {
+        severity: Severity::Warning,
+        keys: &["max_depth"],
+        title: format!("`max_depth` is more than {DEPTH_CAP}"),
+        label: format!("deeper than {DEPTH_CAP} nothing is ever followed"),
+    };
+    if settings.max_depth.get() > DEPTH_CAP { vec![too_deep] } else { Vec::new() }
 }
 
 const fn at_least_one(number: u32) -> NonZeroU32 {

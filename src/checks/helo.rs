@@ -3,14 +3,19 @@
 //! Judged when a recipient is named, so that the log knows for whom the mail was meant; one name has one cause, the first of
 //! the documentation's order that fits. What the DNS says is asked only of names that are well-formed.
 
+mod names;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::dns::HeloResolution;
 use crate::facts::{Facts, host_name};
 use crate::filter::{Known, Needs, Slot};
-use crate::policy::{EnvelopeAction, HostPatterns, Mode, Settings};
+use crate::policy::lists::Set;
+use crate::policy::{Conflict, EnvelopeAction, Mode, Settings, Severity};
 use crate::reason::Reason;
 use crate::verdict::{Action, Code, Finding, Outcome, Reply};
+
+pub use names::{HeloNames, HeloPattern};
 
 crate::settings! {
     /// The HELO name: who the client says it is. Judged at RCPT; the refusal is `Access denied - bogus HELO [n]`, where n is
@@ -42,14 +47,26 @@ crate::settings! {
         /// (11) The name resolves, but not to the client's address. Many honest senders do so.
         mismatched: EnvelopeAction = EnvelopeAction::ACCEPT,
         /// Names that nobody may claim; "*.local" stands for every name below local.
-        banned_names: HostPatterns = ["fakedomain.xyz", "*.local"].into_iter().collect(),
+        banned_names: HeloNames = ["fakedomain.xyz", "*.local"].into_iter().collect(),
         /// Names of ours, beside the one the MTA reports, that a client from outside cannot have.
-        own_names: HostPatterns = HostPatterns::default(),
+        own_names: HeloNames = HeloNames::default(),
         /// Accept an address literal that is the client's own address.
         allow_own_literal: bool = false,
         /// Only tag, whatever the cause, when the client's address has a verified host name (FCrDNS).
         unless_verified: bool = false,
     }
+    conflicts = conflicts;
+}
+
+fn conflicts(settings: &HeloSettings) -> Vec<Conflict> {
+    let banned = settings.own_names.entries().find(|own| settings.banned_names.covers(own));
+    let conflict = |own: HeloPattern| Conflict {
+        severity: Severity::Warning,
+        keys: &["own_names", "banned_names"],
+        title: format!("{own} is one of `own_names` and of `banned_names`"),
+        label: "a banned name is refused to our own hosts too".to_owned(),
+    };
+    banned.map(conflict).into_iter().collect()
 }
 
 /// Asks what the DNS says of a well-formed name.
@@ -120,7 +137,7 @@ fn well_formed(facts: &Facts, settings: &HeloSettings) -> Result<Option<String>,
         Form::Invalid => return Err(Reason::HeloInvalidSyntax),
         Form::Name(name) => name,
     };
-    if name == "localhost" || name.ends_with(".localhost") || name == "localhost.localdomain" {
+    if is_localhost(&name) {
         return Err(Reason::HeloLocalhost);
     }
     if settings.banned_names.contains(&name) {
@@ -133,6 +150,10 @@ fn well_formed(facts: &Facts, settings: &HeloSettings) -> Result<Option<String>,
         return Err(Reason::HeloUnqualified);
     }
     Ok(Some(name))
+}
+
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost") || name == "localhost.localdomain"
 }
 
 fn is_own(name: &str, facts: &Facts, settings: &HeloSettings) -> bool {

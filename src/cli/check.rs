@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::config::{ConfigFile, DEFAULT_PATH, PolicyDirectory};
-use crate::policy::{Problem, diagnostics, embedded, render};
+use crate::policy::{Policy, Problem, diagnostics, embedded, render, sort_problems};
 
 /// Check policy and configuration files: every mistake at once, with file, line and remedy.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -88,7 +88,10 @@ fn sources(args: &Args) -> Vec<Source> {
     let (policy, problems) = match file.load() {
         Ok((config_read, warnings)) => {
             let directory = config_read.policies.directory(config);
-            (Some(directory.map_or_else(built_in, |path| policy_directory(&path))), warnings)
+            let mut policy = directory.map_or_else(built_in, |path| policy_directory(&path));
+            policy.problems.extend(Policy::unknown_listeners(&policy.files, &config_read.listeners()));
+            sort_problems(&mut policy.problems);
+            (Some(policy), warnings)
         }
         Err(problems) => (None, problems),
     };
@@ -139,6 +142,7 @@ fn count(number: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Exit;
     use std::fs;
 
     fn check(args: &Args) -> (Outcome, String) {
@@ -195,6 +199,46 @@ mod tests {
 
         fs::write(&config, "polices = 1\n").unwrap();
         assert_eq!(check(&args).0, Outcome::Errors);
+    }
+
+    #[test]
+    fn the_shipped_policies_are_clean() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+        let args = Args { directory: Some(shipped.clone()), ..Args::default() };
+        let (outcome, text) = check(&args);
+        let files = embedded::paths().filter(|path| path.ends_with(".toml")).count();
+        let summary = format!("{}/: {files} files, 1 list, 0 errors, 0 warnings\n", shipped.display());
+        assert_eq!((outcome, text), (Outcome::Clean, summary));
+
+        let (outcome, text) = check(&Args { json: true, ..args });
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let expected = json!([{ "source": format!("{}/", shipped.display()), "problems": [] }]);
+        assert_eq!((outcome, json), (Outcome::Clean, expected));
+    }
+
+    #[test]
+    fn listeners_that_the_configuration_has_not_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        let config = root.path().join("greylag.toml");
+        fs::write(&config, "policies = \".\"\nmilter = [\"127.0.0.1:11034\"]\npolicy = []\n").unwrap();
+        let listener = "listener = [\"127.0.0.1:11034\", \"127.0.0.1:10034\"]";
+        let scope = format!("[[scope]]\nname = \"x\"\n{listener}\nset.helo.mode = \"off\"\n");
+        fs::write(root.path().join("scopes.toml"), scope).unwrap();
+        fs::rename(&config, root.path().join(".greylag.toml")).unwrap();
+        let args = Args { config: Some(root.path().join(".greylag.toml")), json: true, ..Args::default() };
+        let (outcome, text) = check(&args);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let found = json!([{
+            "severity": "warning", "file": "scopes.toml", "line": 3, "column": 32,
+            "title": "\"127.0.0.1:10034\" can never match", "label": "the configuration has no such listener",
+            "help": "did you mean `127.0.0.1:11034`?",
+        }]);
+        assert_eq!(json[1]["problems"], found, "{text}");
+        assert_eq!((outcome, Exit::from(outcome)), (Outcome::Warnings, Exit::Success));
+
+        fs::write(root.path().join("helo.toml"), "mode = 1").unwrap();
+        let (outcome, _) = check(&args);
+        assert_eq!((outcome, Exit::from(outcome)), (Outcome::Errors, Exit::Config));
     }
 
     #[test]

@@ -199,7 +199,9 @@ fn each_text<T: Setting>(
     reading: &mut Reading<'_>,
     mut read: impl FnMut(&str, std::ops::Range<usize>, &mut Reading<'_>),
 ) -> Option<()> {
-    let Some(array) = value.get_ref().as_array() else { return reading.wrong::<T>(value).map(drop) };
+    let Some(array) = value.get_ref().as_array() else {
+        return reading.wrong_for_list::<T>(value).map(drop);
+    };
     for entry in array.iter() {
         match entry.get_ref().as_str() {
             Some(text) => read(text, entry.span(), reading),

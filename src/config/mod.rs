@@ -65,7 +65,10 @@ impl Config {
             let mut places = HashMap::new();
             for (key, value) in table.iter() {
                 if !config.set(key.get_ref(), value, reading) {
-                    reading.unknown_setting(key, "the configuration", Self::KEYS);
+                    let problem = reading.unknown_setting(key, "the configuration", Self::KEYS);
+                    if value.get_ref().is_table() {
+                        problem.help("settings stand at the top of the file, in no table");
+                    }
                 }
                 places.insert(key.get_ref().as_ref(), key.span());
             }
@@ -75,6 +78,11 @@ impl Config {
         });
         sort_problems(&mut problems);
         if problems.iter().any(Problem::is_error) { Err(problems) } else { Ok((config, problems)) }
+    }
+
+    /// The names scopes know the listeners by: the addresses at which mail servers ask.
+    pub fn listeners(&self) -> Vec<String> {
+        self.milter.iter().chain(self.policy.iter()).map(ToString::to_string).collect()
     }
 
     /// The URL of the store, with the state directory filled in where none is named.

@@ -16,7 +16,7 @@ const NODE: u64 = 4096;
 /// encoding, tree, raw view and archive listing.
 const WORK_PER_BYTE: u64 = 16;
 /// Deepest nesting whatever the settings say, so that no setting can overflow the stack.
-const DEPTH_CAP: u32 = 64;
+pub(crate) const DEPTH_CAP: u32 = 64;
 
 /// Tells a running scan to stop. Clones share the flag.
 #[derive(Clone, Debug, Default)]

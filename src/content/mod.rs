@@ -22,6 +22,7 @@ use crate::facts::Message;
 use crate::reason::Reason;
 
 pub use budget::Cancel;
+pub(crate) use budget::DEPTH_CAP;
 use scanner::{Part, Place, Scanner};
 
 /// Looks for forbidden attachments in a message. Takes time linear in its size, within the limits of `settings`.

@@ -82,6 +82,8 @@ pub struct Request {
     pub sasl_username: Option<String>,
     /// The TLS version of an encrypted session.
     pub encryption_protocol: Option<String>,
+    /// What `policy_context` is set to for the restriction that asks (since 3.1).
+    pub policy_context: Option<String>,
     /// The address of Postfix the client reached (since 3.2).
     pub server_address: Option<String>,
     /// The port of Postfix the client reached (since 3.2).
@@ -204,6 +206,7 @@ struct Attributes {
     instance: Option<String>,
     sasl_username: Option<String>,
     encryption_protocol: Option<String>,
+    policy_context: Option<String>,
     server_address: Option<String>,
     server_port: Option<String>,
     mail_version: Option<String>,
@@ -225,6 +228,7 @@ impl Attributes {
             b"instance" => &mut self.instance,
             b"sasl_username" => &mut self.sasl_username,
             b"encryption_protocol" => &mut self.encryption_protocol,
+            b"policy_context" => &mut self.policy_context,
             b"server_address" => &mut self.server_address,
             b"server_port" => &mut self.server_port,
             b"mail_version" => &mut self.mail_version,
@@ -253,6 +257,7 @@ impl Attributes {
             instance: filled(self.instance),
             sasl_username: filled(self.sasl_username),
             encryption_protocol: filled(self.encryption_protocol),
+            policy_context: filled(self.policy_context),
             server_address: filled(self.server_address),
             server_port: number(self.server_port),
             mail_version: filled(self.mail_version),
@@ -305,6 +310,7 @@ mod tests {
             instance: text("3903.6b03b16e.f2bf9.0"),
             sasl_username: None,
             encryption_protocol: None,
+            policy_context: None,
             server_address: text("127.0.0.1"),
             server_port: Some(18835),
             mail_version: text("3.10.13"),

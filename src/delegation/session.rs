@@ -140,6 +140,7 @@ fn facts(request: Request, stage: Stage, listener: Arc<str>, accepted: Vec<Recip
         sender: (stage >= Stage::Mail).then(|| ReversePath::parse(request.sender.as_deref().unwrap_or(""))),
         login: request.sasl_username,
         tls: request.encryption_protocol,
+        policy_context: request.policy_context,
         queue_id: request.queue_id,
         recipient: request.recipient.filter(|_| stage == Stage::Rcpt).map(|text| Recipient::parse(&text)),
         accepted,
@@ -199,7 +200,7 @@ mod tests {
             "protocol_state=RCPT client_address=::ffff:192.0.2.1 client_name=MX.Example.Test. client_port=25000 \
              server_address=2001:db8::1 server_port=25 helo_name=Mx.Example.Test sender=A@B.test \
              recipient=Bob@c.test recipient_count=0 queue_id=F2DEA9A6504 instance=1.2 sasl_username=joe \
-             encryption_protocol=TLSv1.3 mail_version=3.10.13",
+             encryption_protocol=TLSv1.3 policy_context=submission mail_version=3.10.13",
         ));
         assert_eq!(step, JUDGE_FIRST);
         let facts = session.facts();
@@ -217,6 +218,7 @@ mod tests {
         assert_eq!(facts.queue_id.as_deref(), Some("F2DEA9A6504"));
         assert_eq!(facts.login.as_deref(), Some("joe"));
         assert_eq!(facts.tls.as_deref(), Some("TLSv1.3"));
+        assert_eq!(facts.policy_context.as_deref(), Some("submission"));
         assert_eq!(facts.recipient_count, None);
     }
 

@@ -21,6 +21,8 @@ pub struct Facts {
     pub login: Option<String>,
     /// The TLS version of an encrypted session, as the MTA names it.
     pub tls: Option<String>,
+    /// What Postfix's `policy_context` says of the restriction that asks; only the policy protocol tells it.
+    pub policy_context: Option<String>,
     /// The MTA's queue id, once there is one.
     pub queue_id: Option<String>,
     /// The recipient that is judged right now; only set at [`Stage::Rcpt`].

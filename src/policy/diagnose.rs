@@ -113,7 +113,10 @@ impl<'a> Sources<'a> {
         // What is missing at the end of a file is shown at the end of its last line.
         let start = text.floor_char_boundary(problem.span.start.min(text.trim_end().len()));
         let number = lines.number(start);
-        let line_start = lines.start(number);
+        // A byte order mark is no letter of the first line.
+        let mark = if number == 1 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let line_start = lines.start(number) + mark;
+        let start = start.max(line_start);
         let line = text[line_start..].lines().next().unwrap_or_default();
         let within =
             |offset: usize| line.ceil_char_boundary(offset.saturating_sub(line_start).min(line.len()));

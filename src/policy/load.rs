@@ -1,11 +1,12 @@
 //! Reads the policy directory: one file for each check, `scopes.toml`, and the lists they name. Pure: the texts come in, the
 //! policy or everything wrong with it goes out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use toml::de::{DeTable, DeValue};
 
 use super::effective::Settings;
+use super::idle::{self, Written};
 use super::problem::{self, Problem};
 use super::reading::Reading;
 use super::scopes::{self, Scope};
@@ -28,22 +29,49 @@ pub(super) struct Loaded {
 pub(super) fn load(files: &BTreeMap<String, String>) -> Result<Loaded, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut base = Settings::default();
+    let (mut written, mut named) = (Vec::new(), HashSet::new());
     for check in Check::ALL {
         let file = format!("{}.toml", check.name());
         let text = files.get(&file).map_or("", String::as_str);
         let mut reading = Reading { file: &file, files, problems: &mut problems };
-        reading.document(text, |table, reading| read_check(check, table, &mut base, reading));
+        reading.document(text, |table, reading| {
+            idle::lists_named(table, &mut named);
+            written.extend(table.iter().map(|(key, _)| {
+                let (key, span) = (key.get_ref().to_string(), key.span());
+                Written { check, key, span }
+            }));
+            read_check(check, table, &mut base, reading);
+        });
     }
     let mut scopes = Vec::new();
     let mut reading = Reading { file: SCOPES, files, problems: &mut problems };
     let text = reading.text(SCOPES).unwrap_or_default();
-    reading.document(text, |table, reading| scopes = scopes::read(table, &base, reading));
+    reading.document(text, |table, reading| {
+        idle::lists_named(table, &mut named);
+        scopes = scopes::read(table, &base, reading);
+    });
+    // What could not be read may be what switches a check on.
+    if !problems.iter().any(Problem::is_error) {
+        let mut reading = Reading { file: SCOPES, files, problems: &mut problems };
+        idle::settings_of_idle_checks(&base, &written, &scopes, &mut reading);
+    }
+    idle::unnamed_lists(files, &named, &base, &mut problems);
     unknown_files(files, &mut problems);
     problem::sort(&mut problems);
     if problems.iter().any(Problem::is_error) {
         return Err(problems);
     }
     Ok(Loaded { base, scopes, warnings: problems })
+}
+
+/// Warns of listeners that scopes name and that are none of `listeners`.
+pub(super) fn unknown_listeners(files: &BTreeMap<String, String>, listeners: &[String]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut reading = Reading { file: SCOPES, files, problems: &mut problems };
+    let text = reading.text(SCOPES).unwrap_or_default();
+    let (table, _) = DeTable::parse_recoverable(text);
+    scopes::unknown_listeners(table.get_ref(), listeners, &mut reading);
+    problems
 }
 
 fn read_check(check: Check, table: &DeTable<'_>, settings: &mut Settings, reading: &mut Reading<'_>) {

@@ -3,6 +3,7 @@
 mod diagnose;
 mod effective;
 pub mod embedded;
+mod idle;
 pub mod lists;
 mod load;
 mod problem;
@@ -25,7 +26,7 @@ pub use lists::{AddressPatterns, Clients, Extensions, HostPatterns, Networks};
 pub(crate) use problem::sort as sort_problems;
 pub use problem::{Problem, Severity};
 pub use reading::Reading;
-pub use scopes::{ListenerNames, When};
+pub use scopes::{Listeners, Logins, PolicyContexts, When};
 pub use settings::{CheckSettings, Conflict, EnvelopeAction, KeyDoc, Mode, Setting};
 pub use units::ByteSize;
 
@@ -51,6 +52,12 @@ impl Policy {
         let loaded = load::load(files)?;
         let policy = Self::new(loaded.base, Scopes::new(loaded.scopes));
         Ok((policy, loaded.warnings))
+    }
+
+    /// Warns of listeners that the scopes of a policy directory name and that are none of `listeners`, the addresses of the
+    /// configuration.
+    pub fn unknown_listeners(files: &BTreeMap<String, String>, listeners: &[String]) -> Vec<Problem> {
+        load::unknown_listeners(files, listeners)
     }
 
     /// The settings where no scope holds.

@@ -49,15 +49,24 @@ impl<'a> Reading<'a> {
 
     /// Records that the value at `span` is not what `T` expects; the problem is returned for help to be added.
     pub fn unexpected<T: Setting>(&mut self, value: &Spanned<DeValue<'_>>) -> &mut Problem {
-        let found = match value.get_ref() {
-            DeValue::String(text) => quoted(text),
-            DeValue::Integer(number) => number.to_string(),
-            DeValue::Float(number) => number.as_str().to_owned(),
-            DeValue::Boolean(flag) => flag.to_string(),
-            DeValue::Array(_) => "an array".to_owned(),
-            other => format!("a {}", other.type_str()),
-        };
+        let found = describe(value.get_ref());
         self.error(value.span(), format!("{found} is not allowed here"), format!("expected {}", T::EXPECTED))
+    }
+
+    /// Like [`Self::wrong`], where `T` is a list: one value alone may just lack its brackets.
+    pub(crate) fn wrong_for_list<T: Setting>(&mut self, value: &Spanned<DeValue<'_>>) -> Option<T> {
+        let help = value.get_ref().as_str().map(|text| format!("put it into brackets: [{}]", quoted(text)));
+        self.unexpected::<T>(value).help = help;
+        None
+    }
+
+    /// Like [`Self::wrong`], where `T` is written without quotes.
+    pub(crate) fn wrong_if_quoted<T: Setting>(&mut self, value: &Spanned<DeValue<'_>>) -> Option<T> {
+        let text = value.get_ref().as_str().unwrap_or_default();
+        let bare =
+            DeValue::parse(text).ok().filter(|bare| bare.get_ref().is_integer() || bare.get_ref().is_bool());
+        self.unexpected::<T>(value).help = bare.map(|_| format!("write it without quotes: {text}"));
+        None
     }
 
     /// The text of a file of the policy directory, or of the shipped file of that name where there is none.
@@ -88,9 +97,11 @@ impl<'a> Reading<'a> {
         let mut broken = HashSet::new();
         for error in errors {
             let span = error.span().unwrap_or_default();
+            let line = lines.number(span.start);
             // What follows on the same line are echoes of the first.
-            if broken.insert(lines.number(span.start)) {
+            if broken.insert(line) {
                 self.syntax_error(error.message(), text, span);
+                broken.extend(below_header(text, line));
             }
         }
         let before = self.problems.len();
@@ -125,6 +136,7 @@ impl<'a> Reading<'a> {
 
     fn syntax_error(&mut self, message: &str, text: &str, span: Range<usize>) {
         let (what, expected) = message.split_once(", expected ").unwrap_or((message, ""));
+        let mut help = None;
         let (title, label) = match (what, expected) {
             ("duplicate key", _) => {
                 let key = text.get(span.clone()).unwrap_or_default();
@@ -138,13 +150,22 @@ impl<'a> Reading<'a> {
                     ("invalid TOML: text stands in quotes".to_owned(), format!("expected {}", quoted(bare)))
                 }
             },
+            ("invalid basic string" | "invalid literal string", quote @ ("`\"`" | "`'`")) => (
+                "invalid TOML: a text does not end".to_owned(),
+                format!("expected {quote} before the line ends"),
+            ),
+            ("missing escaped value", _) => {
+                help = Some("a backslash is written \\\\, or the whole text in single quotes".to_owned());
+                let escapes = "expected one of b, e, f, n, r, t, x, u, U, \\ and \" after a backslash";
+                ("invalid TOML: no such escape".to_owned(), escapes.to_owned())
+            }
             (_, "") => ("invalid TOML".to_owned(), what.to_owned()),
             _ => (format!("invalid TOML: {what}"), format!("expected {expected}")),
         };
-        self.error(span, title, label);
+        self.error(span, title, label).help = help;
     }
 
-    fn problem(
+    pub(super) fn problem(
         &mut self,
         severity: Severity,
         span: Range<usize>,
@@ -153,6 +174,34 @@ impl<'a> Reading<'a> {
     ) -> &mut Problem {
         let file = self.file.to_owned();
         self.problems.push_mut(Problem { severity, file, span, title, label, help: None })
+    }
+}
+
+/// The lines that belong to the table whose header stands on line `number`, if one does: with a broken header, the parser takes
+/// them for parts of another table.
+fn below_header(text: &str, number: usize) -> impl Iterator<Item = usize> {
+    let is_header = |line: &str| line.trim_start().starts_with('[');
+    let below = text.lines().zip(1..).skip(number - 1);
+    let mut headers = 0;
+    below
+        .take_while(move |(line, _)| {
+            headers += usize::from(is_header(line));
+            headers == 1
+        })
+        .map(|(_, number)| number)
+}
+
+/// A value for a message.
+pub(super) fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => quoted(text),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.as_str().to_owned(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Array(array) if array.is_empty() => "an empty list".to_owned(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+        DeValue::Datetime(_) => "a date".to_owned(),
     }
 }
 

@@ -223,7 +223,7 @@ impl Setting for bool {
     const EXPECTED: &'static str = "true or false";
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        value.get_ref().as_bool().or_else(|| reading.wrong(value))
+        value.get_ref().as_bool().or_else(|| reading.wrong_if_quoted(value))
     }
 
     fn show(&self) -> String {
@@ -252,7 +252,7 @@ impl Setting for NonZeroU32 {
             .get_ref()
             .as_integer()
             .and_then(|number| u32::from_str_radix(number.as_str(), number.radix()).ok().and_then(Self::new));
-        number.or_else(|| reading.wrong(value))
+        number.or_else(|| reading.wrong_if_quoted(value))
     }
 
     fn show(&self) -> String {

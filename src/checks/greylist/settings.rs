@@ -59,6 +59,18 @@ fn conflicts(settings: &GreylistSettings) -> Vec<Conflict> {
         &["pass_ttl", "min_delay"],
         "clients would be forgotten as they pass",
     );
+    if !settings.client_identity.kinds().contains(&IdentityKind::Network) {
+        let default = GreylistSettings::default();
+        let unused: [(&'static [&'static str], bool); 2] = [
+            (&["ipv4_prefix", "client_identity"], settings.ipv4_prefix != default.ipv4_prefix),
+            (&["ipv6_prefix", "client_identity"], settings.ipv6_prefix != default.ipv6_prefix),
+        ];
+        for (keys, _) in unused.into_iter().filter(|(_, is_set)| *is_set) {
+            let title = format!("`{}` has no effect", keys[0]);
+            let label = "`client_identity` does not list \"network\"".to_owned();
+            found.push(Conflict { severity: Severity::Warning, keys, title, label });
+        }
+    }
     found
 }
 
@@ -93,7 +105,12 @@ impl Setting for ClientIdentities {
         for entry in array.iter() {
             match named(&Self::NAMES, entry) {
                 Some(kind) => kinds.push(kind),
-                None => return reading.wrong(entry),
+                None => {
+                    let typed = entry.get_ref().as_str().unwrap_or_default();
+                    let names = Self::NAMES.map(|(name, _)| name);
+                    reading.unexpected::<Self>(entry).did_you_mean(typed, names, || None);
+                    return None;
+                }
             }
         }
         Self::new(kinds).or_else(|| reading.wrong(value))
@@ -178,7 +195,7 @@ impl Setting for NullSender {
     const EXPECTED: &'static str = "\"greylist\" or \"exempt\"";
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        named(&Self::NAMES, value).or_else(|| reading.wrong(value))
+        reading.choice(value, &Self::NAMES)
     }
 
     fn show(&self) -> String {
@@ -203,7 +220,7 @@ impl Setting for OnStoreFailure {
     const EXPECTED: &'static str = "\"accept\" or \"defer\"";
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        named(&Self::NAMES, value).or_else(|| reading.wrong(value))
+        reading.choice(value, &Self::NAMES)
     }
 
     fn show(&self) -> String {

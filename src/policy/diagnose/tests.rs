@@ -56,5 +56,43 @@ fn every_mistake_has_one_clear_message() {
         );
         cases += 1;
     }
-    assert!(cases >= 30, "{cases} cases");
+    assert!(cases >= 100, "{cases} cases");
+}
+
+fn shown(file: &str, text: &str) -> Vec<(usize, usize, String)> {
+    let files = BTreeMap::from([(file.to_owned(), text.to_owned())]);
+    let problems = problems(&files);
+    let shown = diagnostics(&problems, &files).into_iter();
+    shown.map(|found| (found.line, found.column, found.title.to_owned())).collect()
+}
+
+#[test]
+fn every_syntax_error_of_a_file_is_told() {
+    let text = "banned = \"tagg\"\nmode = off\nmissing = \"tag\nunqualified \"tag\"\nlocalhost = [1 2\n";
+    let found = shown("helo.toml", text);
+    let lines: Vec<usize> = found.iter().map(|(line, _, _)| *line).collect();
+    assert_eq!(lines, [1, 2, 3, 4, 5], "{found:?}");
+}
+
+#[test]
+fn carets_are_right_whatever_the_editor_wrote() {
+    let unknown = |line, column| vec![(line, column, "unknown setting `mdoe`".to_owned())];
+    assert_eq!(shown("helo.toml", "\u{feff}mdoe = 1\n"), unknown(1, 1));
+    assert_eq!(shown("helo.toml", "\u{feff}# c\r\n\r\n\tmdoe = 1\r\n"), unknown(3, 2));
+    assert_eq!(shown("helo.toml", "mode = \"monitor\"\r\nmdoe = 1"), unknown(2, 1));
+    let files = BTreeMap::from([("helo.toml".to_owned(), "\u{feff}mdoe = 1\r\n".to_owned())]);
+    let text = render(&problems(&files), &files, "", false);
+    assert!(text.contains("\n1 | mdoe = 1\n  | ^^^^ the helo check"), "{text}");
+}
+
+#[test]
+fn a_line_of_a_megabyte_is_cut_to_what_matters() {
+    let names = |from: usize| {
+        (from..from + 20_000).map(|n| format!("\"host{n}.example.test\", ")).collect::<String>()
+    };
+    let text = format!("banned_names = [{}\"bad name\", {}]", names(0), names(20_000));
+    let files = BTreeMap::from([("helo.toml".to_owned(), text)]);
+    let text = render(&problems(&files), &files, "", false);
+    assert!(text.len() < 1000, "{}", text.len());
+    assert!(text.contains("\"bad name\""), "{text}");
 }

@@ -1,9 +1,8 @@
 //! Lists of mail addresses.
 
-use std::collections::HashMap;
-
-use super::hosts::{check_name, parse_name, suffixes};
-use super::{BadEntry, Entry};
+use super::hosts::{parse_name, suffixes};
+use super::names::NameMap;
+use super::{BadEntry, Entry, Set};
 use crate::facts::Address;
 
 /// One entry of a list of mail addresses, in lower case.
@@ -43,41 +42,51 @@ impl Entry for AddressPattern {
                 Some(suffix) => parse_name(suffix).map(Self::Below),
                 None => parse_name(domain).map(Self::Domain),
             },
-            Some((_, "")) => Ok(Self::Local(Address::parse(text).local().to_lowercase())),
+            Some((local, "")) => Ok(Self::Local(local_part(local))),
             Some((_, domain)) if domain.starts_with("*.") => {
                 let help = format!("all mailboxes below it are written @{domain}");
                 Err(BadEntry::new("a local part goes with one domain").with_help(help))
             }
-            Some(_) => {
-                let address = Address::parse(text);
-                check_name(address.domain().unwrap_or_default())?;
-                Ok(Self::Mailbox(address.key()))
+            Some((local, domain)) => {
+                let domain = parse_name(domain)?;
+                Ok(Self::Mailbox(format!("{}@{domain}", local_part(local))))
             }
         }
     }
+
+    fn wider(&self) -> Vec<Self> {
+        let below = |domain: &str| suffixes(domain).map(|suffix| Self::Below(suffix.to_owned())).collect();
+        match self {
+            Self::Mailbox(address) => {
+                let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
+                let mut wider: Vec<Self> = below(domain);
+                wider.extend([Self::Domain(domain.to_owned()), Self::Local(local.to_owned())]);
+                wider
+            }
+            Self::Domain(domain) | Self::Below(domain) => below(domain),
+            Self::Local(_) | Self::Null => Vec::new(),
+        }
+    }
+}
+
+/// As [`Address::key`] writes it.
+fn local_part(text: &str) -> String {
+    // Quotes and what else is odd are read the way addresses of mails are.
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+=".contains(&byte)) {
+        return text.to_ascii_lowercase();
+    }
+    Address::parse(&format!("{text}@")).local().to_lowercase()
 }
 
 /// A value for each of many address patterns; looking an address up takes one step per label of its domain, however many
 /// patterns there are. `AddressMap<()>` is a set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddressMap<T> {
-    mailboxes: HashMap<String, T>,
-    domains: HashMap<String, T>,
-    suffixes: HashMap<String, T>,
-    locals: HashMap<String, T>,
+    mailboxes: NameMap<T>,
+    domains: NameMap<T>,
+    suffixes: NameMap<T>,
+    locals: NameMap<T>,
     null: Option<T>,
-}
-
-impl<T> Default for AddressMap<T> {
-    fn default() -> Self {
-        Self {
-            mailboxes: HashMap::new(),
-            domains: HashMap::new(),
-            suffixes: HashMap::new(),
-            locals: HashMap::new(),
-            null: None,
-        }
-    }
 }
 
 impl<T> AddressMap<T> {
@@ -92,33 +101,74 @@ impl<T> AddressMap<T> {
         }
         if let Some(domain) = address.domain() {
             self.domains.get(domain).into_iter().for_each(&mut found);
-            suffixes(domain).filter_map(|suffix| self.suffixes.get(suffix)).for_each(found);
+            if !self.suffixes.is_empty() {
+                suffixes(domain).filter_map(|suffix| self.suffixes.get(suffix)).for_each(found);
+            }
         }
     }
-}
 
-impl<T> AddressMap<T> {
+    /// Calls `found` with the value of every pattern that matches all that `pattern` matches: its own and that of wider ones.
+    pub fn for_each_cover(&self, pattern: &AddressPattern, found: impl FnMut(&T)) {
+        let wider = pattern.wider();
+        std::iter::once(pattern).chain(&wider).filter_map(|pattern| self.get(pattern)).for_each(found);
+    }
+
     /// How many patterns there are.
     pub fn len(&self) -> usize {
         let maps = [&self.mailboxes, &self.domains, &self.suffixes, &self.locals];
-        maps.map(HashMap::len).iter().sum::<usize>() + usize::from(self.null.is_some())
+        maps.map(NameMap::len).iter().sum::<usize>() + usize::from(self.null.is_some())
     }
 
     /// Whether there is no pattern.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The patterns, in no particular order.
+    pub fn patterns(&self) -> impl Iterator<Item = AddressPattern> {
+        let mailboxes = self.mailboxes.names().map(|name| AddressPattern::Mailbox(name.to_owned()));
+        let domains = self.domains.names().map(|name| AddressPattern::Domain(name.to_owned()));
+        let suffixes = self.suffixes.names().map(|name| AddressPattern::Below(name.to_owned()));
+        let locals = self.locals.names().map(|name| AddressPattern::Local(name.to_owned()));
+        let null = self.null.iter().map(|_| AddressPattern::Null);
+        mailboxes.chain(domains).chain(suffixes).chain(locals).chain(null)
+    }
+
+    fn get(&self, pattern: &AddressPattern) -> Option<&T> {
+        match pattern {
+            AddressPattern::Mailbox(address) => self.mailboxes.get(address),
+            AddressPattern::Domain(domain) => self.domains.get(domain),
+            AddressPattern::Below(suffix) => self.suffixes.get(suffix),
+            AddressPattern::Local(local) => self.locals.get(local),
+            AddressPattern::Null => self.null.as_ref(),
+        }
+    }
 }
 
 impl<T: Default> AddressMap<T> {
-    /// The value of `pattern`.
-    pub fn entry(&mut self, pattern: AddressPattern) -> &mut T {
+    /// The value of `pattern`, and whether the pattern is new.
+    pub fn entry(&mut self, pattern: &AddressPattern) -> (&mut T, bool) {
         match pattern {
-            AddressPattern::Mailbox(address) => self.mailboxes.entry(address).or_default(),
-            AddressPattern::Domain(domain) => self.domains.entry(domain).or_default(),
-            AddressPattern::Below(suffix) => self.suffixes.entry(suffix).or_default(),
-            AddressPattern::Local(local) => self.locals.entry(local).or_default(),
-            AddressPattern::Null => self.null.get_or_insert_default(),
+            AddressPattern::Mailbox(address) => self.mailboxes.get_or_insert(address, T::default()),
+            AddressPattern::Domain(domain) => self.domains.get_or_insert(domain, T::default()),
+            AddressPattern::Below(suffix) => self.suffixes.get_or_insert(suffix, T::default()),
+            AddressPattern::Local(local) => self.locals.get_or_insert(local, T::default()),
+            AddressPattern::Null => {
+                let is_new = self.null.is_none();
+                (self.null.get_or_insert_default(), is_new)
+            }
+        }
+    }
+}
+
+impl<T> Default for AddressMap<T> {
+    fn default() -> Self {
+        Self {
+            mailboxes: NameMap::default(),
+            domains: NameMap::default(),
+            suffixes: NameMap::default(),
+            locals: NameMap::default(),
+            null: None,
         }
     }
 }
@@ -130,25 +180,42 @@ impl AddressMap<()> {
         self.for_each_match(address, |()| listed = true);
         listed
     }
-
-    /// The patterns, in no particular order.
-    pub fn patterns(&self) -> impl Iterator<Item = AddressPattern> {
-        let mailboxes = self.mailboxes.keys().cloned().map(AddressPattern::Mailbox);
-        let domains = self.domains.keys().cloned().map(AddressPattern::Domain);
-        let suffixes = self.suffixes.keys().cloned().map(AddressPattern::Below);
-        let locals = self.locals.keys().cloned().map(AddressPattern::Local);
-        let null = self.null.iter().map(|()| AddressPattern::Null);
-        mailboxes.chain(domains).chain(suffixes).chain(locals).chain(null)
-    }
 }
 
-impl FromIterator<AddressPattern> for AddressMap<()> {
-    fn from_iter<I: IntoIterator<Item = AddressPattern>>(patterns: I) -> Self {
-        let patterns = patterns.into_iter();
-        let mailboxes = HashMap::with_capacity(patterns.size_hint().0);
-        let mut set = Self { mailboxes, ..Self::default() };
-        patterns.for_each(|pattern| *set.entry(pattern) = ());
-        set
+impl Set<AddressPattern> for AddressMap<()> {
+    fn insert(&mut self, pattern: &AddressPattern) -> bool {
+        self.entry(pattern).1
+    }
+
+    fn shrink(&mut self) {
+        [&mut self.mailboxes, &mut self.domains, &mut self.suffixes, &mut self.locals]
+            .into_iter()
+            .for_each(NameMap::shrink);
+    }
+
+    fn covers(&self, pattern: &AddressPattern) -> bool {
+        let mut covered = false;
+        self.for_each_cover(pattern, |()| covered = true);
+        covered
+    }
+
+    fn entries(&self) -> impl Iterator<Item = AddressPattern> {
+        self.patterns()
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        // A local part and a domain always have an address in common, though neither includes the other.
+        let crosses = |one: &Self, other: &Self| {
+            !(one.locals.is_empty() || other.domains.is_empty() && other.suffixes.is_empty())
+        };
+        crosses(self, other)
+            || crosses(other, self)
+            || self.patterns().any(|pattern| other.covers(&pattern))
+            || other.patterns().any(|pattern| self.covers(&pattern))
+    }
+
+    fn len(&self) -> usize {
+        self.len()
     }
 }
 
@@ -177,7 +244,9 @@ mod tests {
         ] {
             assert_eq!(list.contains(ReversePath::parse(path).address()), listed, "{path}");
         }
-        assert_eq!(list.patterns().collect::<AddressMap<()>>(), *list);
+        let mut again = AddressMap::default();
+        list.patterns().for_each(|pattern| assert!(again.insert(&pattern)));
+        assert_eq!(again, *list);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{BadEntry, Entry, HostPattern, HostSet, NetworkSet};
+use super::{BadEntry, Entry, HostPattern, HostSet, NetworkSet, Set};
 use crate::facts::Connection;
 
 /// One entry of a list of clients.
@@ -28,6 +28,20 @@ impl Entry for ClientPattern {
             false => <IpNet as Entry>::parse(text).map(Self::Network),
         }
     }
+
+    fn wider(&self) -> Vec<Self> {
+        match self {
+            Self::Network(network) => network.wider().into_iter().map(Self::Network).collect(),
+            Self::Name(name) => name.wider().into_iter().map(Self::Name).collect(),
+        }
+    }
+
+    fn never_met(&self) -> Option<BadEntry> {
+        match self {
+            Self::Network(network) => network.never_met(),
+            Self::Name(name) => name.never_met(),
+        }
+    }
 }
 
 /// Clients to look up in.
@@ -45,16 +59,33 @@ impl ClientSet {
     }
 }
 
-impl FromIterator<ClientPattern> for ClientSet {
-    fn from_iter<I: IntoIterator<Item = ClientPattern>>(patterns: I) -> Self {
-        let (mut networks, mut names) = (Vec::new(), Vec::new());
-        for pattern in patterns {
-            match pattern {
-                ClientPattern::Network(network) => networks.push(network),
-                ClientPattern::Name(name) => names.push(name),
-            }
+impl Set<ClientPattern> for ClientSet {
+    fn insert(&mut self, entry: &ClientPattern) -> bool {
+        match entry {
+            ClientPattern::Network(network) => self.networks.insert(network),
+            ClientPattern::Name(name) => self.names.insert(name),
         }
-        Self { networks: networks.into_iter().collect(), names: names.into_iter().collect() }
+    }
+
+    fn shrink(&mut self) {
+        self.networks.shrink();
+        self.names.shrink();
+    }
+
+    fn covers(&self, entry: &ClientPattern) -> bool {
+        match entry {
+            ClientPattern::Network(network) => self.networks.covers(network),
+            ClientPattern::Name(name) => self.names.covers(name),
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = ClientPattern> {
+        let networks = self.networks.entries().map(ClientPattern::Network);
+        networks.chain(self.names.entries().map(ClientPattern::Name))
+    }
+
+    fn len(&self) -> usize {
+        self.networks.len() + self.names.len()
     }
 }
 

@@ -1,7 +1,6 @@
 //! Lists of file name extensions.
 
-use std::collections::HashSet;
-
+use super::names::NameSet;
 use super::{BadEntry, Entry};
 
 /// A file name extension in lower case, without the dot.
@@ -12,7 +11,7 @@ impl Entry for Extension {
     const LIST: &'static str =
         "a list of extensions without a dot and of list files, such as [\"exe\", \"file:lists/NAME.txt\"]";
     const ENTRY: &'static str = "a file name extension";
-    type Set = ExtensionSet;
+    type Set = NameSet;
 
     fn parse(text: &str) -> Result<Self, BadEntry> {
         let bare = text.strip_prefix('.').unwrap_or(text);
@@ -35,20 +34,15 @@ impl Entry for Extension {
     }
 }
 
-/// Extensions to look up in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExtensionSet(HashSet<String>);
-
-impl ExtensionSet {
-    /// Whether `extension` (lower case, without dot) is listed.
-    pub fn contains(&self, extension: &str) -> bool {
-        self.0.contains(extension)
+impl From<String> for Extension {
+    fn from(name: String) -> Self {
+        Self(name)
     }
 }
 
-impl FromIterator<Extension> for ExtensionSet {
-    fn from_iter<I: IntoIterator<Item = Extension>>(extensions: I) -> Self {
-        Self(extensions.into_iter().map(|Extension(name)| name).collect())
+impl AsRef<str> for Extension {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 

@@ -1,8 +1,7 @@
 //! Lists of host names.
 
-use std::collections::HashSet;
-
-use super::{BadEntry, Entry};
+use super::names::NameMap;
+use super::{BadEntry, Entry, Set};
 use crate::facts::host_name;
 
 /// One entry of a list of host names.
@@ -24,6 +23,11 @@ impl Entry for HostPattern {
             Some(suffix) => parse_name(suffix).map(Self::Below),
             None => parse_name(text).map(Self::Name),
         }
+    }
+
+    fn wider(&self) -> Vec<Self> {
+        let (Self::Name(name) | Self::Below(name)) = self;
+        suffixes(name).map(|suffix| Self::Below(suffix.to_owned())).collect()
     }
 }
 
@@ -68,29 +72,48 @@ fn bad_name(name: &str) -> BadEntry {
 /// Host names to look up in, each in one step per label however many are listed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HostSet {
-    names: HashSet<String>,
-    suffixes: HashSet<String>,
+    names: NameMap<()>,
+    suffixes: NameMap<()>,
 }
 
 impl HostSet {
     /// Whether `name` (lower case, no final dot) is listed.
     pub fn contains(&self, name: &str) -> bool {
-        self.names.contains(name) || suffixes(name).any(|suffix| self.suffixes.contains(suffix))
+        self.names.get(name).is_some() || self.has_suffix_of(name)
+    }
+
+    fn has_suffix_of(&self, name: &str) -> bool {
+        !self.suffixes.is_empty() && suffixes(name).any(|suffix| self.suffixes.get(suffix).is_some())
     }
 }
 
-impl FromIterator<HostPattern> for HostSet {
-    fn from_iter<I: IntoIterator<Item = HostPattern>>(patterns: I) -> Self {
-        let patterns = patterns.into_iter();
-        let names = HashSet::with_capacity(patterns.size_hint().0);
-        let mut set = Self { names, suffixes: HashSet::new() };
-        for pattern in patterns {
-            match pattern {
-                HostPattern::Name(name) => set.names.insert(name),
-                HostPattern::Below(suffix) => set.suffixes.insert(suffix),
-            };
+impl Set<HostPattern> for HostSet {
+    fn insert(&mut self, pattern: &HostPattern) -> bool {
+        match pattern {
+            HostPattern::Name(name) => self.names.get_or_insert(name, ()).1,
+            HostPattern::Below(suffix) => self.suffixes.get_or_insert(suffix, ()).1,
         }
-        set
+    }
+
+    fn shrink(&mut self) {
+        self.names.shrink();
+        self.suffixes.shrink();
+    }
+
+    fn covers(&self, pattern: &HostPattern) -> bool {
+        match pattern {
+            HostPattern::Name(name) => self.contains(name),
+            HostPattern::Below(suffix) => self.suffixes.get(suffix).is_some() || self.has_suffix_of(suffix),
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = HostPattern> {
+        let names = self.names.names().map(|name| HostPattern::Name(name.to_owned()));
+        names.chain(self.suffixes.names().map(|suffix| HostPattern::Below(suffix.to_owned())))
+    }
+
+    fn len(&self) -> usize {
+        self.names.len() + self.suffixes.len()
     }
 }
 

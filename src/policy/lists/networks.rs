@@ -1,10 +1,12 @@
 //! Lists of addresses and networks.
 
-use std::net::IpAddr;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use foldhash::fast::RandomState;
+use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Subnets};
 
-use super::{BadEntry, Entry};
+use super::{BadEntry, Entry, Set};
 
 impl Entry for IpNet {
     const LIST: &'static str =
@@ -24,6 +26,10 @@ impl Entry for IpNet {
             );
         }
         Ok(network)
+    }
+
+    fn wider(&self) -> Vec<Self> {
+        std::iter::successors(self.supernet(), Self::supernet).collect()
     }
 }
 
@@ -52,47 +58,82 @@ fn not_a_network(text: &str) -> BadEntry {
     }
 }
 
-/// Networks to look up in: sorted ranges that do not overlap, searched by halving.
+/// Networks to look up in: sorted ranges that do not touch, searched by halving.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NetworkSet {
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,
+    /// Every network while the list is read; empty after it.
+    listed: HashSet<IpNet, RandomState>,
 }
 
 impl NetworkSet {
     /// Whether `address` is in one of the networks; IPv4-mapped addresses are IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
-            IpAddr::V4(address) => in_ranges(&self.v4, address.to_bits()),
-            IpAddr::V6(address) => in_ranges(&self.v6, address.to_bits()),
+            IpAddr::V4(address) => in_ranges(&self.v4, address.to_bits(), address.to_bits()),
+            IpAddr::V6(address) => in_ranges(&self.v6, address.to_bits(), address.to_bits()),
         }
     }
 }
 
-impl FromIterator<IpNet> for NetworkSet {
-    fn from_iter<I: IntoIterator<Item = IpNet>>(networks: I) -> Self {
-        let mut set = Self::default();
-        for network in networks {
+impl Set<IpNet> for NetworkSet {
+    fn insert(&mut self, network: &IpNet) -> bool {
+        let is_new = self.listed.insert(*network);
+        if is_new {
             match network {
-                IpNet::V4(v4) => set.v4.push((v4.network().to_bits(), v4.broadcast().to_bits())),
-                IpNet::V6(v6) => set.v6.push((v6.network().to_bits(), v6.broadcast().to_bits())),
+                IpNet::V4(v4) => self.v4.push((v4.network().to_bits(), v4.broadcast().to_bits())),
+                IpNet::V6(v6) => self.v6.push((v6.network().to_bits(), v6.broadcast().to_bits())),
             }
         }
-        merge(&mut set.v4);
-        merge(&mut set.v6);
-        set
+        is_new
+    }
+
+    fn shrink(&mut self) {
+        self.listed = HashSet::default();
+        merge(&mut self.v4, |last| last.checked_add(1));
+        merge(&mut self.v6, |last| last.checked_add(1));
+    }
+
+    fn covers(&self, network: &IpNet) -> bool {
+        match network {
+            IpNet::V4(v4) => in_ranges(&self.v4, v4.network().to_bits(), v4.broadcast().to_bits()),
+            IpNet::V6(v6) => in_ranges(&self.v6, v6.network().to_bits(), v6.broadcast().to_bits()),
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = IpNet> {
+        let v4 = self.v4.iter().flat_map(|(first, last)| {
+            Ipv4Subnets::new(Ipv4Addr::from_bits(*first), Ipv4Addr::from_bits(*last), 0).map(IpNet::V4)
+        });
+        let v6 = self.v6.iter().flat_map(|(first, last)| {
+            Ipv6Subnets::new(Ipv6Addr::from_bits(*first), Ipv6Addr::from_bits(*last), 0).map(IpNet::V6)
+        });
+        v4.chain(v6)
+    }
+
+    fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
     }
 }
 
-/// Sorts ranges and drops those inside of others: networks never overlap otherwise.
-fn merge<T: Ord + Copy>(ranges: &mut Vec<(T, T)>) {
-    ranges.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-    ranges.dedup_by(|later, kept| later.1 <= kept.1);
+/// Sorts ranges and joins those that overlap or touch. `next` is what follows a number.
+fn merge<T: Ord + Copy>(ranges: &mut Vec<(T, T)>, next: impl Fn(T) -> Option<T>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|later, kept| {
+        let touches = next(kept.1).is_none_or(|next| later.0 <= next);
+        if touches {
+            kept.1 = kept.1.max(later.1);
+        }
+        touches
+    });
+    ranges.shrink_to_fit();
 }
 
-fn in_ranges<T: Ord + Copy>(ranges: &[(T, T)], address: T) -> bool {
-    let after = ranges.partition_point(|(first, _)| *first <= address);
-    after.checked_sub(1).is_some_and(|at| address <= ranges[at].1)
+/// Whether all from `first` to `last` is in one of `ranges`.
+fn in_ranges<T: Ord + Copy>(ranges: &[(T, T)], first: T, last: T) -> bool {
+    let after = ranges.partition_point(|(start, _)| *start <= first);
+    after.checked_sub(1).is_some_and(|at| last <= ranges[at].1)
 }
 
 #[cfg(test)]

@@ -1,19 +1,21 @@
 //! Scopes: other settings for some clients, senders or recipients.
 
+mod compare;
+mod lint;
+mod listeners;
+mod names;
 mod read;
 
 use std::net::{IpAddr, Ipv4Addr};
-
-use toml::Spanned;
-use toml::de::DeValue;
+use std::ops::Range;
 
 use super::effective::Settings;
 use super::lists::{AddressMap, AddressPatterns, HostPatterns, Networks};
-use super::reading::Reading;
-use super::settings::Setting;
 use crate::facts::{Client, Facts, Recipient, host_name};
 use crate::reason::Check;
 
+pub(super) use listeners::unknown_listeners;
+pub use names::{Listeners, Logins, PolicyContexts};
 pub(super) use read::read;
 
 crate::settings! {
@@ -31,10 +33,14 @@ crate::settings! {
         recipient: Option<AddressPatterns> = None,
         /// Whether the client logged in.
         authenticated: Option<bool> = None,
+        /// The name the client logged in with.
+        login: Option<Logins> = None,
         /// Whether the session is encrypted.
         tls: Option<bool> = None,
         /// The listener of ours that was asked, by its address in `greylag.toml`.
-        listener: Option<ListenerNames> = None,
+        listener: Option<Listeners> = None,
+        /// What Postfix's `policy_context` says; a scope that names one does not hold for the milter protocol.
+        policy_context: Option<PolicyContexts> = None,
     }
 }
 
@@ -55,8 +61,12 @@ impl When {
                 recipient.is_some_and(|recipient| list.contains(Some(recipient.address())))
             })
             && holds(&self.authenticated, |wanted| facts.login.is_some() == *wanted)
+            && holds(&self.login, |list| facts.login.as_deref().is_some_and(|login| list.contains(login)))
             && holds(&self.tls, |wanted| facts.tls.is_some() == *wanted)
-            && holds(&self.listener, |names| names.0.iter().any(|name| **name == *connection.listener))
+            && holds(&self.listener, |list| list.contains(&connection.listener))
+            && holds(&self.policy_context, |list| {
+                facts.policy_context.as_deref().is_some_and(|context| list.contains(context))
+            })
     }
 }
 
@@ -72,36 +82,24 @@ fn client_address(client: Client) -> Option<IpAddr> {
     }
 }
 
-/// Names of listeners, compared as they stand.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListenerNames(Vec<String>);
-
-impl Setting for ListenerNames {
-    const EXPECTED: &'static str =
-        "a list of listeners as greylag.toml names them, such as [\"127.0.0.1:10034\"]";
-
-    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        let Some(array) = value.get_ref().as_array() else { return reading.wrong(value) };
-        let names = array.iter().map(|entry| match entry.get_ref().as_str() {
-            Some(name) => Some(name.to_owned()),
-            None => reading.wrong::<Self>(entry).and(None),
-        });
-        names.collect::<Option<Vec<String>>>().map(Self)
-    }
-
-    fn show(&self) -> String {
-        toml::Value::from(self.0.clone()).to_string()
-    }
-}
-
 /// One scope.
 #[derive(Debug)]
 pub(super) struct Scope {
     name: String,
+    /// Its place in the file.
+    span: Range<usize>,
     when: When,
     /// The settings it names, with their values in `values`.
-    sets: Vec<(Check, &'static str)>,
-    values: Settings,
+    pub(super) sets: Vec<Set>,
+    pub(super) values: Settings,
+}
+
+/// A setting that a scope names, and where.
+#[derive(Debug)]
+pub(super) struct Set {
+    pub(super) check: Check,
+    pub(super) key: &'static str,
+    pub(super) span: Range<usize>,
 }
 
 /// Scopes with more patterns than these are tested one by one: their own lists are an index already.
@@ -129,7 +127,7 @@ impl Scopes {
                     continue;
                 }
             };
-            patterns.patterns().for_each(|pattern| map.entry(pattern).push(index));
+            patterns.patterns().for_each(|pattern| map.entry(&pattern).0.push(index));
         }
         Self { scopes, ..all }
     }
@@ -165,9 +163,13 @@ impl Scopes {
 
 impl Scope {
     fn apply(&self, settings: &mut Settings) {
-        for (check, key) in &self.sets {
-            settings.copy(*check, key, &self.values);
+        for set in &self.sets {
+            settings.copy(set.check, set.key, &self.values);
         }
+    }
+
+    pub(super) fn has(&self, check: Check, key: &str) -> bool {
+        self.sets.iter().any(|set| set.check == check && set.key == key)
     }
 }
 

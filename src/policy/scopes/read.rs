@@ -1,14 +1,15 @@
 //! Reads `scopes.toml`.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::{Scope, When};
+use super::{Scope, Set, When, lint};
 use crate::policy::effective::Settings;
-use crate::policy::problem::Lines;
+use crate::policy::problem::{Lines, Problem};
 use crate::policy::reading::{Reading, quoted};
 use crate::policy::settings::CheckSettings;
 use crate::reason::Check;
@@ -35,7 +36,14 @@ pub(in crate::policy) fn read(table: &DeTable<'_>, base: &Settings, reading: &mu
     // Inline and header tables come in one array, but let no parser decide which scope is the later one.
     tables.sort_by_key(|table| table.span().start);
     let mut names = HashMap::new();
-    tables.into_iter().filter_map(|table| scope(table, base, &mut names, reading)).collect()
+    let before = reading.problems.len();
+    let scopes: Vec<Scope> =
+        tables.into_iter().filter_map(|table| scope(table, base, &mut names, reading)).collect();
+    // Where a condition or a value cannot be read, nothing can be said of how scopes go together.
+    if !reading.problems[before..].iter().any(Problem::is_error) {
+        lint::lint(&scopes, base, reading);
+    }
+    scopes
 }
 
 fn scope(
@@ -50,11 +58,13 @@ fn scope(
     };
     let mut scope = Scope {
         name: name(table, value.span(), names, reading),
+        span: value.span(),
         when: When::default(),
         sets: Vec::new(),
         values: base.clone(),
     };
     let mut conditions = 0;
+    let before = reading.problems.len();
     for (key, value) in table.iter() {
         match key.get_ref().as_ref() {
             "name" => {}
@@ -62,12 +72,14 @@ fn scope(
             check if is_check(check) && value.get_ref().is_table() => unknown_key(key, reading),
             condition if scope.when.set(condition, value, reading) => {
                 conditions += 1;
-                if value.get_ref().as_array().is_some_and(|array| array.is_empty()) {
-                    reading.warning(value.span(), "an empty list matches nothing", "this scope never holds");
-                }
+                warn_of_condition(condition, value, reading);
             }
             _ => unknown_key(key, reading),
         }
+    }
+    // A list with bad entries is not what was meant.
+    if !reading.problems[before..].iter().any(Problem::is_error) {
+        warn_of_contradiction(&scope.when, table, reading);
     }
     if !table.contains_key("set") {
         let help = "add what it changes, such as set.helo.mode = \"off\"";
@@ -78,6 +90,41 @@ fn scope(
         reading.warning(value.span(), "this scope holds for every mail", "has no condition").help(help);
     }
     Some(scope)
+}
+
+/// Warns of what may be written in `condition`, and is never met there.
+fn warn_of_condition(condition: &str, value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) {
+    let entries = value.get_ref().as_array().into_iter().flat_map(|array| array.iter());
+    for (entry, text) in entries.filter_map(|entry| Some((entry, entry.get_ref().as_str()?))) {
+        let (label, help) = match condition {
+            "recipient" if text == "<>" => ("no recipient is null", "the null reverse-path is a `sender`"),
+            "client_name" if text.eq_ignore_ascii_case("unknown") => {
+                ("a client without a verified name has none", "Postfix's \"unknown\" is not a name")
+            }
+            "client_name" if text.parse::<IpAddr>().is_ok() => {
+                ("an address is not a name", "addresses are matched by `client`")
+            }
+            _ => continue,
+        };
+        reading.warning(entry.span(), format!("{} can never match", quoted(text)), label).help(help);
+    }
+}
+
+/// Warns where the conditions hold for no mail.
+fn warn_of_contradiction(when: &When, table: &DeTable<'_>, reading: &mut Reading<'_>) {
+    for (key, value) in table.iter() {
+        if value.get_ref().as_array().is_some() && when.is_empty(key.get_ref()) {
+            let problem =
+                reading.warning(value.span(), "an empty list matches nothing", "this scope never holds");
+            if value.get_ref().as_array().is_some_and(|array| !array.is_empty()) {
+                problem.help("the files it names have no entries");
+            }
+        }
+    }
+    if let (Some(login), Some(false), Some(_)) = (table.get("login"), when.authenticated, &when.login) {
+        let label = "with `authenticated = false` this scope never holds";
+        reading.warning(login.span(), "`login` names clients that are authenticated", label);
+    }
 }
 
 fn name(
@@ -166,7 +213,7 @@ fn sets_of_check(
             continue;
         }
         if let Some(known) = Settings::keys(check).iter().find(|known| known.key == key.get_ref()) {
-            scope.sets.push((check, known.key));
+            scope.sets.push(Set { check, key: known.key, span: key.span() });
             places.insert(known.key, key.span());
         }
     }

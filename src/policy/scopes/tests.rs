@@ -26,6 +26,7 @@ fn some_facts() -> Facts {
     facts.helo = Some("MAIL.Partner.test.".into());
     facts.sender = Some(ReversePath::parse("<News@Partner.test>"));
     facts.tls = Some("TLSv1.3".into());
+    facts.policy_context = Some("inbound".into());
     facts
 }
 
@@ -46,6 +47,9 @@ fn each_condition_is_compared_with_its_fact() {
         ("recipient = [\"alice@dest.test\"]", false),
         ("authenticated = false", true),
         ("authenticated = true", false),
+        ("login = [\"joe\"]", false),
+        ("policy_context = [\"submission\", \"inbound\"]", true),
+        ("policy_context = [\"Inbound\"]", false),
         ("tls = true", true),
         ("tls = false", false),
         ("listener = [\"127.0.0.1:10034\"]", true),
@@ -69,9 +73,20 @@ fn what_is_not_known_matches_no_list() {
         "helo = [\"*.test\"]",
         "sender = [\"<>\"]",
         "recipient = [\"bob@\"]",
+        "login = [\"*@x.test\"]",
+        "policy_context = [\"x\"]",
     ] {
         let policy = policy(&scope("x", &format!("{condition}\nset.helo.mode = \"off\"")));
         assert_eq!(policy.scope_names(&Facts::default()), Vec::<&str>::new(), "{condition}");
+    }
+}
+
+#[test]
+fn logins_are_named_or_taken_by_their_domain() {
+    let policy = policy(&scope("x", "login = [\"joe\", \"*@x.test\"]\nset.helo.mode = \"off\""));
+    for (login, holds) in [("Joe", true), ("ann@X.test", true), ("ann", false)] {
+        let facts = Facts { login: Some(login.into()), ..Facts::default() };
+        assert_eq!(policy.scope_names(&facts).contains(&"x"), holds, "{login}");
     }
 }
 
