@@ -60,12 +60,14 @@ fn attempt(facts: &Facts, settings: &GreylistSettings) -> Option<Attempt> {
 }
 
 fn identities(address: IpAddr, settings: &GreylistSettings) -> impl Iterator<Item = Identity> {
-    settings.client_identity.kinds().iter().map(move |kind| {
+    settings.client_identity.kinds().iter().filter_map(move |kind| {
         let key = match kind {
+            // No setting can ask for these yet.
+            IdentityKind::Spf | IdentityKind::Host => return None,
             IdentityKind::Network => network(address, settings).to_string(),
             IdentityKind::Address => address.to_string(),
         };
-        Identity { kind: *kind, key }
+        Some(Identity { kind: *kind, key })
     })
 }
 

@@ -5,10 +5,29 @@ use std::time::Duration;
 /// What identifies a client to the greylist, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum IdentityKind {
+    /// The MAIL FROM domain, where its SPF policy vouches for the client.
+    Spf,
+    /// The registrable domain of the client's verified host name (FCrDNS).
+    Host,
     /// The network of the client's address.
     Network,
     /// The client's exact address.
     Address,
+}
+
+impl IdentityKind {
+    /// All kinds, strongest first.
+    pub const ALL: [Self; 4] = [Self::Spf, Self::Host, Self::Network, Self::Address];
+
+    /// The name in settings, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Spf => "spf",
+            Self::Host => "host",
+            Self::Network => "network",
+            Self::Address => "address",
+        }
+    }
 }
 
 /// One identity of a client.

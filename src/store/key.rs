@@ -141,6 +141,8 @@ pub struct IdentityKeys {
 /// Stored inside keys: never change a number.
 const fn kind_byte(kind: IdentityKind) -> u8 {
     match kind {
+        IdentityKind::Spf => 1,
+        IdentityKind::Host => 2,
         IdentityKind::Network => 3,
         IdentityKind::Address => 4,
     }
@@ -183,7 +185,7 @@ mod tests {
     fn no_two_lists_of_fields_share_a_key() {
         let texts = ["", "a", "b", "ab", "a\0", "\0a", "\u{1}", "aa"];
         let mut seen = HashMap::new();
-        for kind in [IdentityKind::Network, IdentityKind::Address] {
+        for kind in IdentityKind::ALL {
             for identity in texts {
                 for sender in texts {
                     for recipient in texts {
@@ -201,7 +203,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen.len(), 2 * 8 * 8 * 9);
+        assert_eq!(seen.len(), 4 * 8 * 8 * 9);
     }
 
     #[test]
