@@ -151,6 +151,30 @@ reasons! {
     AttachmentScanTimeout = Attachments 8 "attachment.scan_timeout",
     /// The scan failed by our own fault.
     AttachmentScanFault = Attachments 9 "attachment.scan_fault",
+    /// The content of an attachment is that of a forbidden type, whatever its name says.
+    AttachmentForbiddenType = Attachments 10 "attachment.forbidden_type",
+    /// Mail programs disagree on where the parts of the message begin, or on how they are encoded.
+    AttachmentAmbiguousMime = Attachments 11 "attachment.ambiguous_mime",
+    /// The directory of an archive is encrypted: not even the names in it are visible.
+    AttachmentEncryptedHeader = Attachments 12 "attachment.encrypted_header",
+    /// The directory of a zip and the headers of its entries contradict each other.
+    AttachmentZipInconsistent = Attachments 13 "attachment.zip_inconsistent",
+    /// Many entries of a zip share the same compressed data.
+    AttachmentZipOverlap = Attachments 14 "attachment.zip_overlap",
+    /// Two entries of a zip have the same name and different content.
+    AttachmentZipDuplicate = Attachments 15 "attachment.zip_duplicate",
+    /// The message is a fragment of one that mail programs put together (`message/partial`).
+    AttachmentPartialMessage = Attachments 16 "attachment.partial_message",
+    /// A part whose content is fetched from elsewhere when it is opened (`message/external-body`).
+    AttachmentExternalBody = Attachments 17 "attachment.external_body",
+    /// A document with macros.
+    AttachmentMacros = Attachments 18 "attachment.macros",
+    /// A name with characters that turn the direction of writing, so that it is shown with another ending.
+    AttachmentBidiName = Attachments 19 "attachment.bidi_name",
+    /// A name that ends in a class identifier, which Windows takes for the type and does not show.
+    AttachmentClsidName = Attachments 20 "attachment.clsid_name",
+    /// A forbidden extension behind that of a document or picture, such as `invoice.pdf.exe`.
+    AttachmentDoubleExtension = Attachments 21 "attachment.double_extension",
 }
 
 impl Reason {

@@ -20,12 +20,40 @@ crate::settings! {
         forbidden_extensions: Extensions = ["file:lists/attachments-core.txt"].into_iter().collect(),
         /// An attachment's name ends in a forbidden extension.
         forbidden_extension: Action = Action::Reject,
+        /// The content of an attachment is a program or another forbidden type, whatever its name says.
+        forbidden_type: Action = Action::Reject,
+        /// A forbidden extension stands behind that of a document or picture, such as "invoice.pdf.exe". It counts beside
+        /// `forbidden_extension`: the harder action wins.
+        double_extension: Action = Action::Reject,
+        /// A name has characters that turn the direction of writing, so that it is shown with another ending.
+        bidi_name: Action = Action::Reject,
+        /// A name ends in a class identifier ("x.txt.{...}"), which Windows takes for the type and does not show.
+        clsid_name: Action = Action::Reject,
+        /// Mail programs disagree on where the parts of the message begin or how they are encoded. Every reading is
+        /// searched; old software writes such messages too.
+        ambiguous_mime: Action = Action::Tag,
+        /// The message is a fragment that the recipient's mail program puts together (message/partial): the whole was
+        /// never seen here.
+        partial_message: Action = Action::Reject,
+        /// A part's content is fetched from elsewhere when it is opened (message/external-body).
+        external_body: Action = Action::Reject,
         /// A container, or what claims to be one, cannot be read, so that nobody can tell what is in it.
         unreadable_container: Action = Action::Reject,
         /// An archive entry is encrypted: its name was checked, its content was not.
         encrypted_entry: Action = Action::Accept,
         /// An archive inside an encrypted archive: not even the names in it can be checked.
         encrypted_nested: Action = Action::Reject,
+        /// The directory of an archive is encrypted: not even the names in it can be checked.
+        encrypted_header: Action = Action::Reject,
+        /// The directory of a zip and the headers of its entries contradict each other, so that programs unpack
+        /// different files from it.
+        zip_inconsistent: Action = Action::Reject,
+        /// Many entries of a zip share the same compressed data, as zip bombs do.
+        zip_overlap: Action = Action::Reject,
+        /// Two entries of a zip have the same name and different content.
+        zip_duplicate: Action = Action::Reject,
+        /// A document has macros.
+        macros: Action = Action::Accept,
         /// Archives and messages are nested deeper than `max_depth`.
         limit_depth: Action = Action::Reject,
         /// There are more parts than `max_parts` or more archive entries than `max_entries`.
@@ -36,6 +64,9 @@ crate::settings! {
         scan_timeout: Action = Action::Defer,
         /// The scan failed by a fault of ours.
         scan_fault: Action = Action::Defer,
+        /// The scan of the same content failed by a fault of ours, or took too long, for the second time: another try would
+        /// not help.
+        on_scan_fault: Action = Action::Quarantine,
         /// Archives and attached messages one inside the other, at most (64 is the most that is ever followed).
         max_depth: NonZeroU32 = at_least_one(8),
         /// MIME parts in a message, at most.
@@ -122,9 +153,21 @@ impl AttachmentSettings {
     const fn action(&self, reason: Reason) -> Action {
         match reason {
             Reason::AttachmentForbiddenExtension => self.forbidden_extension,
+            Reason::AttachmentForbiddenType => self.forbidden_type,
+            Reason::AttachmentDoubleExtension => self.double_extension,
+            Reason::AttachmentBidiName => self.bidi_name,
+            Reason::AttachmentClsidName => self.clsid_name,
+            Reason::AttachmentAmbiguousMime => self.ambiguous_mime,
+            Reason::AttachmentPartialMessage => self.partial_message,
+            Reason::AttachmentExternalBody => self.external_body,
             Reason::AttachmentUnreadableContainer => self.unreadable_container,
             Reason::AttachmentEncryptedEntry => self.encrypted_entry,
             Reason::AttachmentEncryptedNested => self.encrypted_nested,
+            Reason::AttachmentEncryptedHeader => self.encrypted_header,
+            Reason::AttachmentZipInconsistent => self.zip_inconsistent,
+            Reason::AttachmentZipOverlap => self.zip_overlap,
+            Reason::AttachmentZipDuplicate => self.zip_duplicate,
+            Reason::AttachmentMacros => self.macros,
             Reason::AttachmentLimitDepth => self.limit_depth,
             Reason::AttachmentLimitEntries => self.limit_entries,
             Reason::AttachmentLimitBytes => self.limit_bytes,
@@ -145,6 +188,26 @@ fn reply(reason: Reason, path: &str, extension: &str) -> Reply {
                 "Forbidden attachment: {path} - files of type {extension} are not accepted, remove it and send again"
             )
         }
+        Reason::AttachmentForbiddenType if extension.is_empty() => {
+            format!("Forbidden attachment: {path} - programs are not accepted, remove it and send again")
+        }
+        Reason::AttachmentForbiddenType => {
+            let kind = public_text(extension, MAX_EXTENSION);
+            format!("Forbidden attachment: {path} - its content is of type {kind}, remove it and send again")
+        }
+        Reason::AttachmentDoubleExtension | Reason::AttachmentBidiName | Reason::AttachmentClsidName => {
+            format!("Misleading attachment name: {path} - rename or remove it and send again")
+        }
+        Reason::AttachmentAmbiguousMime => {
+            "Message is not well-formed MIME, its parts cannot be told apart - send it with another program"
+                .to_owned()
+        }
+        Reason::AttachmentPartialMessage => {
+            "Messages in fragments (message/partial) are not accepted - send it whole".to_owned()
+        }
+        Reason::AttachmentExternalBody => {
+            format!("Attachment stored elsewhere: {path} - attach the file itself")
+        }
         Reason::AttachmentUnreadableContainer => {
             format!(
                 "Unreadable attachment: {path} - it is damaged or not what its name says, send an intact file"
@@ -155,6 +218,15 @@ fn reply(reason: Reason, path: &str, extension: &str) -> Reply {
         }
         Reason::AttachmentEncryptedNested => {
             format!("Archive inside an encrypted archive: {path} - send it without a password")
+        }
+        Reason::AttachmentEncryptedHeader => {
+            format!("Archive with encrypted file names: {path} - send it without a password")
+        }
+        Reason::AttachmentZipInconsistent | Reason::AttachmentZipOverlap | Reason::AttachmentZipDuplicate => {
+            format!("Damaged or ambiguous archive: {path} - pack it anew and send again")
+        }
+        Reason::AttachmentMacros => {
+            format!("Document with macros: {path} - send it without macros")
         }
         Reason::AttachmentLimitDepth => {
             format!("Attachment nested too deeply: {path} - send it with fewer archives inside each other")
@@ -205,6 +277,7 @@ mod tests {
     use super::*;
     use crate::content::View;
     use crate::facts::Message;
+    use crate::reason::Check;
     use std::sync::Arc;
 
     fn found(reason: Reason, path: &str, extension: Option<&str>) -> Found {
@@ -247,11 +320,50 @@ mod tests {
                 Reason::AttachmentLimitBytes,
                 "554 5.7.0 Attachments too large to be checked once unpacked - send smaller archives",
             ),
+            (
+                Reason::AttachmentForbiddenType,
+                "554 5.7.0 Forbidden attachment: a.zip/b.zip/evil.exe - programs are not accepted, remove it \
+                 and send again",
+            ),
+            (
+                Reason::AttachmentBidiName,
+                "554 5.7.0 Misleading attachment name: a.zip/b.zip/evil.exe - rename or remove it and send again",
+            ),
+            (
+                Reason::AttachmentPartialMessage,
+                "554 5.7.0 Messages in fragments (message/partial) are not accepted - send it whole",
+            ),
+            (
+                Reason::AttachmentExternalBody,
+                "554 5.7.0 Attachment stored elsewhere: a.zip/b.zip/evil.exe - attach the file itself",
+            ),
+            (
+                Reason::AttachmentEncryptedHeader,
+                "554 5.7.0 Archive with encrypted file names: a.zip/b.zip/evil.exe - send it without a password",
+            ),
+            (
+                Reason::AttachmentZipOverlap,
+                "554 5.7.0 Damaged or ambiguous archive: a.zip/b.zip/evil.exe - pack it anew and send again",
+            ),
+            (Reason::AttachmentAmbiguousMime, ""),
+            (Reason::AttachmentMacros, ""),
             (Reason::AttachmentScanTimeout, "451 4.3.0 Attachments could not be checked, try again later"),
             (Reason::AttachmentEncryptedEntry, ""),
         ] {
             let extension = (reason == Reason::AttachmentForbiddenExtension).then_some("exe");
             assert_eq!(reply_to(found(reason, "a.zip/b.zip/evil.exe", extension)), expected);
+        }
+    }
+
+    #[test]
+    fn every_cause_of_the_check_has_an_action_of_its_own() {
+        let settings = AttachmentSettings {
+            encrypted_entry: Action::Reject,
+            macros: Action::Reject,
+            ..AttachmentSettings::default()
+        };
+        for reason in Reason::ALL.iter().filter(|reason| reason.check() == Check::Attachments) {
+            assert_ne!(settings.action(*reason), Action::Accept, "{reason}");
         }
     }
 
