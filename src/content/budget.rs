@@ -17,6 +17,9 @@ const NODE: u64 = 4096;
 const WORK_PER_BYTE: u64 = 16;
 /// Deepest nesting whatever the settings say, so that no setting can overflow the stack.
 pub(crate) const DEPTH_CAP: u32 = 64;
+/// The largest dictionary, window or model a decoder may ask for, in bytes: what xz -9 and 7-Zip's "ultra" use.
+/// Decoders touch it only as far as they write output, which is paid for.
+pub(super) const MAX_DICTIONARY: u64 = 64 << 20;
 
 /// Tells a running scan to stop. Clones share the flag.
 #[derive(Clone, Debug, Default)]
@@ -121,7 +124,7 @@ impl<'c> Budget<'c> {
 
     /// The reader that every decompressor is read through.
     pub(super) const fn inflating<R: Read>(&mut self, decoder: R) -> Budgeted<'_, 'c, R> {
-        Budgeted { decoder, budget: self }
+        Budgeted { decoder: Some(decoder), budget: self }
     }
 
     fn inflate(&mut self, bytes: u64) -> Result<(), Exceeded> {
@@ -130,9 +133,16 @@ impl<'c> Budget<'c> {
     }
 }
 
+/// What `call` returns, or nothing where it panics. Only for code of foreign crates on hostile bytes, which some of
+/// them index by: a fault of ours should be seen as one.
+pub(super) fn contained<T>(call: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).ok()
+}
+
 /// A decompressor whose output is paid for.
 pub(super) struct Budgeted<'b, 'c, R> {
-    decoder: R,
+    /// Gone once it has panicked.
+    decoder: Option<R>,
     budget: &'b mut Budget<'c>,
 }
 
@@ -151,6 +161,8 @@ impl<R: Read> Budgeted<'_, '_, R> {
         let mut bytes = Vec::new();
         let intact = match self.take(limit).read_to_end(&mut bytes) {
             Ok(_) => true,
+            // A decoder that would need a larger dictionary than it may have.
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return Err(Exceeded::Bytes),
             Err(error) => match error.downcast::<Exceeded>() {
                 Ok(exceeded) => return Err(exceeded),
                 Err(_) => false,
@@ -162,7 +174,12 @@ impl<R: Read> Budgeted<'_, '_, R> {
 
 impl<R: Read> Read for Budgeted<'_, '_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = self.decoder.read(out)?;
+        let Some(decoder) = &mut self.decoder else { return Err(io::ErrorKind::InvalidData.into()) };
+        let Some(read) = contained(|| decoder.read(out)) else {
+            self.decoder = None;
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let read = read?;
         self.budget.inflate(read as u64).map_err(io::Error::other)?;
         Ok(read)
     }
@@ -221,6 +238,33 @@ mod tests {
         let cancel = Cancel::default();
         let inflated = Budget::new(0, &settings(), &cancel).inflating(Broken(false)).up_to(u64::MAX).unwrap();
         assert_eq!((inflated.bytes.as_slice(), inflated.intact), (b"abc".as_slice(), false));
+    }
+
+    #[test]
+    fn a_decoder_that_panics_is_one_that_fails() {
+        struct Panicking;
+        impl Read for Panicking {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                panic!("index out of bounds, as in a decoder");
+            }
+        }
+        let cancel = Cancel::default();
+        let mut budget = Budget::new(0, &settings(), &cancel);
+        let inflated = budget.inflating(Panicking).up_to(u64::MAX).unwrap();
+        assert_eq!((inflated.bytes.len(), inflated.intact), (0, false));
+    }
+
+    #[test]
+    fn a_dictionary_too_large_is_a_limit() {
+        struct Greedy;
+        impl Read for Greedy {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::OutOfMemory.into())
+            }
+        }
+        let cancel = Cancel::default();
+        let inflated = Budget::new(0, &settings(), &cancel).inflating(Greedy).up_to(u64::MAX);
+        assert_eq!(inflated.err(), Some(Exceeded::Bytes));
     }
 
     #[test]

@@ -71,6 +71,11 @@ pub(super) fn shown(name: &str) -> String {
     visible[visible.ceil_char_boundary(visible.len().saturating_sub(MAX_SHOWN))..].to_owned()
 }
 
+/// The part of a name's bytes that counts: no system has much longer paths, and headers may overlap in millions.
+pub(super) fn end_of_name(name: &[u8]) -> &[u8] {
+    &name[name.len().saturating_sub(MAX_NAME)..]
+}
+
 /// Whether any reading of the name can have an extension; most parameters of a header have none.
 pub(super) fn may_have_extension(name: &str) -> bool {
     name.bytes().any(|byte| matches!(byte, b'.' | b'%' | b'?' | 0x80..))

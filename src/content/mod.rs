@@ -2,9 +2,8 @@
 //! cannot be looked into.
 //!
 //! No single reading of a message is enough, as mail programs and archivers disagree on damaged and ambiguous
-//! ones. So several views are united: the MIME tree (`message`), the raw header lines (`raw`), and of a zip
-//! its central directory, its local headers and its Unicode path fields (`archive`). All of it is paid from
-//! one budget (`budget`), and what claims to be a container but cannot be read is a finding, never clean.
+//! ones. So several views are united: the MIME tree (`message`), the raw header lines (`raw`), and of an archive
+//! every header in which a name may stand (`archive`). All of it is paid from one budget (`budget`), and what claims to be a container but cannot be read is a finding, never clean.
 //!
 //! A scan may call into decoders of foreign crates; whoever runs it should be ready to turn a panic into a fault
 //! of the scan.
@@ -84,6 +83,8 @@ pub enum View {
     LocalHeader,
     /// The Unicode path field (0x7075) of a zip entry.
     UnicodePath,
+    /// A header of a container of another kind.
+    Entry,
 }
 
 impl View {
@@ -95,6 +96,7 @@ impl View {
             Self::CentralDirectory => "central_directory",
             Self::LocalHeader => "local_header",
             Self::UnicodePath => "unicode_path",
+            Self::Entry => "entry",
         }
     }
 }
@@ -123,6 +125,26 @@ pub enum Kind {
     Message,
     /// A zip archive, or a file that has one in it.
     Zip,
+    /// A tar archive.
+    Tar,
+    /// An ARJ archive.
+    Arj,
+    /// A file in AppleSingle or AppleDouble format.
+    Apple,
+    /// One file, compressed by gzip.
+    Gzip,
+    /// One file, compressed by bzip2.
+    Bzip2,
+    /// One file, compressed by xz.
+    Xz,
+    /// One file, compressed by LZMA alone.
+    Lzma,
+    /// One file, compressed by lzip.
+    Lzip,
+    /// One file, compressed by Zstandard.
+    Zstd,
+    /// One file, compressed by `compress`.
+    Compress,
 }
 
 impl Kind {
@@ -132,6 +154,16 @@ impl Kind {
             Self::File => "file",
             Self::Message => "message",
             Self::Zip => "zip",
+            Self::Tar => "tar",
+            Self::Arj => "arj",
+            Self::Apple => "applefile",
+            Self::Gzip => "gzip",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+            Self::Lzma => "lzma",
+            Self::Lzip => "lzip",
+            Self::Zstd => "zstd",
+            Self::Compress => "compress",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::archive::{self, zip};
+use super::archive;
 use super::budget::{Budget, Cancel, Exceeded};
 use super::filename::{self, Content};
 use super::{Found, Kind, MAX_FOUND, Node, Report, View, message};
@@ -83,7 +83,7 @@ impl<'s> Scanner<'s> {
         let size = part.data.len() as u64;
         self.budget.work(size)?;
         let name = part.names.first().map_or("", String::as_str);
-        let kind = archive::kind(&filename::extension(name), part.data, part.is_message);
+        let kind = archive::kind(part.names, part.data, part.is_message);
         self.node(place, filename::shown(name), kind, size);
         let content = Content::Known { prefix: archive::prefix(part.data), size };
         self.names(part.names, content, place, View::Tree)?;
@@ -109,7 +109,7 @@ impl<'s> Scanner<'s> {
         }
         match kind {
             Kind::Message => message::scan(self, data, &inside),
-            Kind::Zip | Kind::File => zip::scan(self, name, data, &inside),
+            kind => archive::scan(self, kind, name, data, &inside),
         }
     }
 

@@ -5,7 +5,7 @@ use greylag::checks::attachments::findings;
 use greylag::verdict::Action;
 use zip::CompressionMethod;
 
-use crate::build::{attachment, base64, encrypt, forwarded, mail, part, scan, zip, zip_by};
+use crate::build::{attachment, base64, encrypt, forwarded, gzip, mail, part, scan, tar, zip, zip_by};
 
 /// A message of header fields and a body.
 fn message(fields: &str, body: &str) -> Vec<u8> {
@@ -148,8 +148,11 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         (
             "compressed text",
             mail(&[
-                attachment("log.txt.gz", b"\x1f\x8b\x08\0"),
-                attachment("backup.tar.gz", b"\x1f\x8b\x08\0"),
+                attachment("log.txt.gz", &gzip(b"Nov 26 11:00:00 mail postfix/smtpd: connect")),
+                attachment(
+                    "backup.tar.gz",
+                    &gzip(&tar("etc/postfix/main.cf", b"myhostname = mx.example.com")),
+                ),
             ]),
         ),
         (

@@ -1,8 +1,18 @@
 //! Containers other than messages: what tells them, and one file for each kind that can be read.
 
-pub(super) mod zip;
+mod apple;
+mod arj;
+mod compressed;
+mod entry;
+mod lzw;
+mod names;
+mod tar;
+mod zip;
 
 use super::Kind;
+use super::budget::Exceeded;
+use super::filename;
+use super::scanner::{Place, Scanner};
 
 /// Bytes of a file that tell what it is.
 pub(super) const PREFIX: usize = 512;
@@ -21,23 +31,90 @@ const ARCHIVES: [&str; 29] = [
 const MIME_FIELDS: [&[u8]; 4] =
     [b"mime-version:", b"content-type:", b"content-disposition:", b"content-transfer-encoding:"];
 
-/// What kind of container a file is, by its name's extension and its content.
-pub(super) fn kind(extension: &str, data: &[u8], is_message: bool) -> Kind {
-    match kind_of_entry(extension, prefix(data)) {
+/// What kind of container a file is, by its names and its content.
+pub(super) fn kind(names: &[String], data: &[u8], is_message: bool) -> Kind {
+    match kind_of_entry(names, prefix(data)) {
         Kind::File if is_message => Kind::Message,
         Kind::File if zip::is_embedded(data) => Kind::Zip,
         kind => kind,
     }
 }
 
-/// What kind of container an archive entry is, by its name's extension and its first bytes.
-fn kind_of_entry(extension: &str, begins: &[u8]) -> Kind {
-    if zip::begins(begins) || zip::is_extension(extension) {
-        Kind::Zip
-    } else if MESSAGES.contains(&extension) || looks_like_message(begins) {
-        Kind::Message
-    } else {
-        Kind::File
+/// What kind of container an archive entry is, by its names and its first bytes: the content decides where it is
+/// known, as it does for unpackers.
+fn kind_of_entry(names: &[String], begins: &[u8]) -> Kind {
+    let claimed = || names.iter().find_map(|name| kind_of_name(name));
+    kind_of_content(begins)
+        .or_else(claimed)
+        .unwrap_or_else(|| if looks_like_message(begins) { Kind::Message } else { Kind::File })
+}
+
+fn kind_of_content(begins: &[u8]) -> Option<Kind> {
+    if zip::begins(begins) {
+        return Some(Kind::Zip);
+    }
+    if tar::begins(begins) {
+        return Some(Kind::Tar);
+    }
+    if arj::begins(begins) {
+        return Some(Kind::Arj);
+    }
+    if apple::begins(begins) {
+        return Some(Kind::Apple);
+    }
+    compressed::kind_of_content(begins)
+}
+
+fn kind_of_name(name: &str) -> Option<Kind> {
+    let extension = filename::extension(name);
+    match extension.as_str() {
+        "zip" | "zipx" => Some(Kind::Zip),
+        "tar" => Some(Kind::Tar),
+        "arj" => Some(Kind::Arj),
+        extension if MESSAGES.contains(&extension) => Some(Kind::Message),
+        extension => compressed::kind_of_extension(extension),
+    }
+}
+
+/// The kind a file claims to be by its name where its content has that too, behind the other kind it begins as: one
+/// program opens the one, another the other.
+fn second_kind(kind: Kind, name: &str, data: &[u8]) -> Option<Kind> {
+    let claimed = kind_of_name(name).filter(|claimed| *claimed != kind)?;
+    (claimed == Kind::Zip && zip::is_embedded(data)).then_some(claimed)
+}
+
+/// Looks into a container of this `kind`, whose entries are in `place`.
+pub(super) fn scan(
+    scanner: &mut Scanner<'_>,
+    kind: Kind,
+    name: &str,
+    data: &[u8],
+    place: &Place,
+) -> Result<(), Exceeded> {
+    scanner.budget.work(data.len() as u64)?;
+    read(scanner, kind, name, data, place)?;
+    match second_kind(kind, name, data) {
+        Some(second) => read(scanner, second, name, data, place),
+        None => Ok(()),
+    }
+}
+
+fn read(
+    scanner: &mut Scanner<'_>,
+    kind: Kind,
+    name: &str,
+    data: &[u8],
+    place: &Place,
+) -> Result<(), Exceeded> {
+    match kind {
+        Kind::File | Kind::Message => Ok(()),
+        Kind::Zip => zip::scan(scanner, name, data, place),
+        Kind::Tar => tar::scan(scanner, data, place),
+        Kind::Arj => arj::scan(scanner, data, place),
+        Kind::Apple => apple::scan(scanner, name, data, place),
+        Kind::Gzip | Kind::Bzip2 | Kind::Xz | Kind::Lzma | Kind::Lzip | Kind::Zstd | Kind::Compress => {
+            compressed::scan(scanner, kind, name, data, place)
+        }
     }
 }
 
@@ -66,8 +143,26 @@ fn looks_like_message(begins: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::checks::AttachmentSettings;
+    use crate::content::{Cancel, Report, scan_file};
+
+    pub(super) fn report(name: &str, data: &[u8]) -> Report {
+        scan_file(name, data, &AttachmentSettings::default(), &Cancel::default())
+    }
+
+    /// The causes found in a file, each with its path.
+    pub(super) fn causes(name: &str, data: &[u8]) -> Vec<String> {
+        let line = |found: &crate::content::Found| format!("{} {}", found.reason, found.path);
+        report(name, data).found.iter().map(|found| line(found).trim_end().to_owned()).collect()
+    }
+
+    /// The names in the tree of a file, a space before each for its depth.
+    pub(super) fn tree(name: &str, data: &[u8]) -> Vec<String> {
+        let line = |node: &crate::content::Node| format!("{}{}", " ".repeat(node.depth as usize), node.name);
+        report(name, data).tree.iter().map(line).collect()
+    }
 
     #[test]
     fn containers_are_told_by_name_or_content() {
@@ -85,9 +180,10 @@ mod tests {
             ("", b"Dear all,\r\nContent-Type: text/plain\r\n", Kind::File),
             ("", b"", Kind::File),
         ] {
-            assert_eq!(kind(extension, data, false), expected, "{extension} {}", data.escape_ascii());
+            let names = [format!("a.{extension}")];
+            assert_eq!(kind(&names, data, false), expected, "{extension} {}", data.escape_ascii());
         }
-        assert_eq!(kind("txt", b"x", true), Kind::Message);
-        assert_eq!(kind("zip", b"x", true), Kind::Zip);
+        assert_eq!(kind(&["a.txt".to_owned()], b"x", true), Kind::Message);
+        assert_eq!(kind(&["a.zip".to_owned()], b"x", true), Kind::Zip);
     }
 }

@@ -8,7 +8,7 @@
 mod raw;
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 
 use flate2::bufread::DeflateDecoder;
 use memchr::memmem;
@@ -19,18 +19,18 @@ use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
 use self::raw::{Header, Origin};
-use super::PREFIX;
-use crate::content::budget::{Exceeded, Inflated};
+use super::entry;
+use crate::content::budget::Exceeded;
 use crate::content::filename::{self, Content};
 use crate::content::scanner::{Place, Scanner};
 use crate::content::{Kind, View};
-use crate::reason::Reason;
 
 /// Work of starting a decoder by method, in bytes; deflate costs no more than its entry. Measured for the first
 /// 512 bytes: bzip2 decodes a block of 900 kB before its first byte (33 ms), PPMd clears its memory (60 ms),
 /// LZMA and the others take 10 µs.
 const fn start_of_decoder(method: CompressionMethod) -> u64 {
     match method {
+        CompressionMethod::Stored | CompressionMethod::Deflated => 0,
         CompressionMethod::Bzip2 => 4 << 20,
         CompressionMethod::Ppmd => 32 << 20,
         _ => 64 << 10,
@@ -43,18 +43,13 @@ pub(super) fn begins(data: &[u8]) -> bool {
     data.starts_with(b"PK\x03\x04") || data.starts_with(b"PK\x05\x06")
 }
 
-/// Whether files with this extension are zips.
-pub(super) fn is_extension(extension: &str) -> bool {
-    matches!(extension, "zip" | "zipx")
-}
-
 /// Whether a file has a zip in it: a directory header, and behind it the record that ends a directory.
 pub(super) fn is_embedded(data: &[u8]) -> bool {
     memmem::rfind(data, b"PK\x05\x06").is_some_and(|end| memmem::rfind(&data[..end], b"PK\x01\x02").is_some())
 }
 
 /// Looks into the zip `data`, a file called `name`, whose entries are in `place`.
-pub(in crate::content) fn scan(
+pub(super) fn scan(
     scanner: &mut Scanner<'_>,
     name: &str,
     data: &[u8],
@@ -65,7 +60,7 @@ pub(in crate::content) fn scan(
     let mut archive = Archive { data, place, names, listed, inside };
     let is_listed = archive.central_directory(scanner)?;
     let is_found = archive.headers(scanner)?;
-    if !is_listed && !is_found && (begins(data) || is_extension(&filename::extension(name))) {
+    if !is_listed && !is_found && (begins(data) || super::kind_of_name(name) == Some(Kind::Zip)) {
         scanner.unreadable(place.path_of(""), View::CentralDirectory);
     }
     Ok(())
@@ -118,7 +113,7 @@ impl<'z> Archive<'z> {
     }
 
     fn listed_entry(&mut self, scanner: &mut Scanner<'_>, entry: &OwnedZipFileEntry) -> Result<(), Exceeded> {
-        self.names.insert(raw::end_of_name(entry.name_raw()).to_vec());
+        self.names.insert(filename::end_of_name(entry.name_raw()).to_vec());
         let start = usize::try_from(entry.header_start()).unwrap_or(usize::MAX);
         let local = Header::local(self.data, start);
         let method = entry.compression();
@@ -130,6 +125,9 @@ impl<'z> Archive<'z> {
         }
         let is_encrypted = entry.encrypted() || local.as_ref().is_some_and(Header::is_encrypted);
         let length = usize::try_from(entry.compressed_size()).unwrap_or(usize::MAX);
+        if !is_encrypted {
+            scanner.budget.work(start_of_decoder(method))?;
+        }
         let packed = match (local, method) {
             (None, _) => Packed::Unreachable,
             (Some(local), CompressionMethod::Stored) => {
@@ -201,72 +199,41 @@ impl<'z> Archive<'z> {
 
     /// Judges one entry, and looks into it where it is a container.
     fn entry(&mut self, scanner: &mut Scanner<'_>, entry: &Entry<'_>) -> Result<(), Exceeded> {
-        let name = entry.name.trim_end_matches('/');
-        let begins = match (&entry.packed, entry.is_encrypted) {
-            (Packed::Unreachable, _) | (_, true) => None,
-            (packed, false) => Some(self.inflate(scanner, packed, PREFIX as u64)?.bytes),
+        let names = [entry.name.trim_end_matches('/').to_owned()];
+        let shared = entry::Entry {
+            names: &names,
+            size: entry.size,
+            is_encrypted: entry.is_encrypted,
+            view: entry.view,
         };
-        let content =
-            begins.as_ref().map_or(Content::Unknown, |prefix| Content::Known { prefix, size: entry.size });
-        let extension = filename::extension(name);
-        let kind = super::kind_of_entry(&extension, begins.as_deref().unwrap_or_default());
-        let shown = filename::shown(name);
-        let path = self.place.path_of(&shown);
-        scanner.node(self.place, shown, kind, entry.size);
-        scanner.names(&[name.to_owned()], content, self.place, entry.view)?;
-        if entry.is_encrypted {
-            let reason = if super::is_archive(&extension) {
-                Reason::AttachmentEncryptedNested
-            } else {
-                Reason::AttachmentEncryptedEntry
-            };
-            scanner.found(reason, path, None, entry.view);
-            return Ok(());
-        }
-        if kind == Kind::File {
-            return Ok(());
-        }
-        let inflated = self.inflate(scanner, &entry.packed, u64::MAX)?;
-        if !inflated.intact || (inflated.bytes.len() as u64) < entry.size {
-            scanner.unreadable(path, entry.view);
-        }
-        if inflated.bytes.is_empty() {
-            return Ok(());
-        }
-        if let (Packed::Stored(start, data), Kind::Zip) = (&entry.packed, kind) {
+        let mut scan = |content: Option<&mut dyn Read>| entry::scan(scanner, self.place, &shared, content);
+        let opened = match &entry.packed {
+            Packed::Stored(_, data) => scan(Some(&mut &**data))?,
+            Packed::Deflated(data) => scan(Some(&mut DeflateDecoder::new(*data)))?,
+            Packed::Other(_) if entry.is_encrypted => scan(None)?,
+            Packed::Other(listed) => {
+                let mut archive = Cursor::new(self.data);
+                // `as_ref` matters: an entry that owns its metadata reads all its data when it is dropped.
+                let options = ZipReadOptions::new().ignore_crc32(true);
+                match listed.as_ref().with_reader(&mut archive, options) {
+                    Ok(mut decoder) => scan(Some(&mut decoder))?,
+                    Err(_) => scan(None)?,
+                }
+            }
+            Packed::Unreachable => scan(None)?,
+        };
+        if let (Packed::Stored(start, data), Kind::Zip, false) =
+            (&entry.packed, opened.kind, entry.is_encrypted)
+        {
             self.inside.insert(*start, start + data.len());
         }
-        scanner.open(kind, name, &inflated.bytes, self.place)
+        Ok(())
     }
 
     /// Judges a name whose content is judged under another one.
     fn name(&self, scanner: &mut Scanner<'_>, name: &[u8], view: View) -> Result<(), Exceeded> {
         let name = String::from_utf8_lossy(name).trim_end_matches('/').to_owned();
         scanner.names(&[name], Content::Unknown, self.place, view)
-    }
-
-    /// The content of an entry up to `limit` bytes.
-    fn inflate(
-        &self,
-        scanner: &mut Scanner<'_>,
-        packed: &Packed<'_>,
-        limit: u64,
-    ) -> Result<Inflated, Exceeded> {
-        match packed {
-            Packed::Stored(_, data) => scanner.budget.inflating(*data).up_to(limit),
-            Packed::Deflated(data) => scanner.budget.inflating(DeflateDecoder::new(*data)).up_to(limit),
-            Packed::Other(entry) => {
-                scanner.budget.work(start_of_decoder(entry.compression()))?;
-                let mut archive = Cursor::new(self.data);
-                // `as_ref` matters: an entry that owns its metadata reads all its data when it is dropped.
-                let options = ZipReadOptions::new().ignore_crc32(true);
-                match entry.as_ref().with_reader(&mut archive, options) {
-                    Ok(decoder) => scanner.budget.inflating(decoder).up_to(limit),
-                    Err(_) => Ok(Inflated::default()),
-                }
-            }
-            Packed::Unreachable => Ok(Inflated::default()),
-        }
     }
 
     /// The bytes from `start` on, `length` of them or as many as there are.

@@ -4,7 +4,7 @@
 //! Unpackers disagree on damaged and ambiguous archives: some read the local headers, some the last central
 //! directory, some the first. A name that any of them could show is in one of these headers.
 
-use crate::content::filename::MAX_NAME;
+use crate::content::filename::end_of_name;
 
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
 const CENTRAL: &[u8; 4] = b"PK\x01\x02";
@@ -102,11 +102,6 @@ impl<'z> Header<'z> {
         let unknown = self.flags & SIZES_FOLLOW != 0 || self.compressed_size == u32::MAX;
         if unknown { rest } else { &rest[..rest.len().min(self.compressed_size as usize)] }
     }
-}
-
-/// The part of a name that counts: no system has much longer paths, and headers may overlap in millions.
-pub(super) fn end_of_name(name: &[u8]) -> &[u8] {
-    &name[name.len().saturating_sub(MAX_NAME)..]
 }
 
 /// The first header with a name at or behind `from`.

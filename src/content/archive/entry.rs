@@ -1,0 +1,75 @@
+//! One entry of an archive, whatever the archive: its names are judged, and it is looked into where it is a container.
+
+use std::io::Read;
+
+use super::PREFIX;
+use crate::content::budget::Exceeded;
+use crate::content::filename::{self, Content};
+use crate::content::scanner::{Place, Scanner};
+use crate::content::{Kind, View};
+use crate::reason::Reason;
+
+/// What the headers of an archive say of an entry.
+pub(super) struct Entry<'e> {
+    /// Its names under every reading; the first is shown.
+    pub(super) names: &'e [String],
+    /// Its size as declared, 0 where it is not.
+    pub(super) size: u64,
+    pub(super) is_encrypted: bool,
+    /// The view that shows it.
+    pub(super) view: View,
+}
+
+/// What became of an entry.
+pub(super) struct Opened {
+    pub(super) kind: Kind,
+    /// Whether the beginning of its content could be read.
+    pub(super) is_readable: bool,
+}
+
+/// Judges `entry` of the archive `place`. Its `content` is read to the first [`PREFIX`] bytes, and to the end only where
+/// that is a container, so that a bomb costs nothing as long as it is a leaf. No `content` means that it is encrypted,
+/// or packed in a way that no reader here knows.
+pub(super) fn scan(
+    scanner: &mut Scanner<'_>,
+    place: &Place,
+    entry: &Entry<'_>,
+    mut content: Option<&mut dyn Read>,
+) -> Result<Opened, Exceeded> {
+    let name = entry.names.first().map_or("", String::as_str);
+    let begins = match &mut content {
+        Some(content) if !entry.is_encrypted => {
+            Some(scanner.budget.inflating(&mut **content).up_to(PREFIX as u64)?)
+        }
+        _ => None,
+    };
+    let prefix = begins.as_ref().map(|begins| begins.bytes.as_slice());
+    let known = prefix.map_or(Content::Unknown, |prefix| Content::Known { prefix, size: entry.size });
+    let kind = super::kind_of_entry(entry.names, prefix.unwrap_or_default());
+    let is_readable = begins.as_ref().is_some_and(|begins| begins.intact);
+    let shown = filename::shown(name);
+    let path = place.path_of(&shown);
+    scanner.node(place, shown, kind, entry.size);
+    scanner.names(entry.names, known, place, entry.view)?;
+    if entry.is_encrypted {
+        let is_archive = entry.names.iter().any(|name| super::is_archive(&filename::extension(name)));
+        let reason =
+            if is_archive { Reason::AttachmentEncryptedNested } else { Reason::AttachmentEncryptedEntry };
+        scanner.found(reason, path, None, entry.view);
+    } else if kind != Kind::File {
+        let mut bytes = begins.map(|begins| begins.bytes).unwrap_or_default();
+        let mut is_intact = is_readable;
+        if let Some(content) = content.filter(|_| is_intact) {
+            let rest = scanner.budget.inflating(content).up_to(u64::MAX)?;
+            bytes.extend(rest.bytes);
+            is_intact = rest.intact;
+        }
+        if !is_intact || (bytes.len() as u64) < entry.size {
+            scanner.unreadable(path, entry.view);
+        }
+        if !bytes.is_empty() {
+            scanner.open(kind, name, &bytes, place)?;
+        }
+    }
+    Ok(Opened { kind, is_readable })
+}

@@ -1,0 +1,43 @@
+//! The bytes of a name in an archive, under every encoding an unpacker may read them in.
+
+use encoding_rs::WINDOWS_1252;
+
+/// What the code page of the first PCs makes of the bytes from 0x80 on: the encoding of names in zips that do not say
+/// theirs (APPNOTE.TXT appendix D), and of most archivers of that time.
+const CP437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
+
+/// The readings of `name`: UTF-8 alone where it is that, the old code pages too where it is not.
+pub(super) fn readings(name: &[u8]) -> Vec<String> {
+    if let Ok(name) = std::str::from_utf8(name) {
+        return vec![name.to_owned()];
+    }
+    let windows = WINDOWS_1252.decode_without_bom_handling(name).0.into_owned();
+    vec![String::from_utf8_lossy(name).into_owned(), cp437(name), windows]
+}
+
+fn cp437(name: &[u8]) -> String {
+    let upper = |byte: u8| CP437.chars().nth(usize::from(byte) - 0x80).unwrap_or(char::REPLACEMENT_CHARACTER);
+    name.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { upper(*byte) }).collect()
+}
+
+/// The bytes before the first NUL, and behind it: most systems end a name there.
+pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
+    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_in_every_encoding_they_may_be_in() {
+        assert_eq!(readings(b"a.exe"), ["a.exe"]);
+        assert_eq!(readings("\u{e9}.exe".as_bytes()), ["\u{e9}.exe"]);
+        assert_eq!(
+            readings(b"\x82.exe\xff"),
+            ["\u{fffd}.exe\u{fffd}", "\u{e9}.exe\u{a0}", "\u{201a}.exe\u{ff}"]
+        );
+        assert_eq!(CP437.chars().count(), 128);
+        assert_eq!((until_nul(b"a\0b"), until_nul(b"ab")), (&b"a"[..], &b"ab"[..]));
+    }
+}

@@ -1,0 +1,296 @@
+//! Tar archives (POSIX.1-2024 pax, and GNU tar's own format): blocks of 512 bytes, a header before each file.
+//!
+//! Names: of the header, with the `ustar` prefix before it and without; of a pax header (`path`) and of a GNU long name
+//! before it. Unpackers disagree on sizes: some believe the header, some the pax header before it (CVE-2025-62518),
+//! some that links have no data. All are followed: each place where a header may stand is looked at once, in order.
+
+use std::collections::BTreeMap;
+
+use super::entry::{self, Entry};
+use super::names;
+use crate::content::View;
+use crate::content::budget::Exceeded;
+use crate::content::filename::end_of_name;
+use crate::content::scanner::{Place, Scanner};
+
+const BLOCK: usize = 512;
+/// Names of one file that are looked at.
+const MAX_NAMES: usize = 16;
+
+/// Whether a file begins with a tar header.
+pub(super) fn begins(begins: &[u8]) -> bool {
+    Header::read(begins).is_some()
+}
+
+/// Looks into the archive `data`, whose files are in `place`.
+pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Result<(), Exceeded> {
+    // Where headers may stand, and what is said of the file there by the headers before it.
+    let mut ahead = BTreeMap::from([(0, Extended::default())]);
+    let mut is_tar = data.iter().all(|byte| *byte == 0);
+    while let Some((at, extended)) = ahead.pop_first() {
+        scanner.budget.work(BLOCK as u64)?;
+        let Some(block) = data.get(at..at + BLOCK) else { continue };
+        let Some(header) = Header::read(block) else {
+            // Zeros, or damage: like GNU tar, look for the next header.
+            ahead.entry(at + BLOCK).or_default();
+            continue;
+        };
+        is_tar = true;
+        let content = &data[at + BLOCK..];
+        let next = |size: u64| at + BLOCK + (size as usize).min(content.len()).next_multiple_of(BLOCK);
+        if header.is_extension() {
+            let content = &content[..content.len().min(header.size as usize)];
+            scanner.budget.work(content.len() as u64)?;
+            let extended = extended.with(&header, content);
+            if header.kind == b'g' {
+                file(scanner, place, &extended.names, 0, &[])?;
+            }
+            ahead.entry(next(header.size)).or_default().merge(extended);
+            continue;
+        }
+        let sizes = header.sizes(&extended);
+        let names = [extended.names, header.names].concat();
+        for size in &sizes {
+            ahead.entry(next(*size)).or_default();
+        }
+        for (reading, size) in sizes.iter().enumerate() {
+            if header.kind == b'5' && (reading > 0 || *size == 0) {
+                continue;
+            }
+            let content = &content[..content.len().min(*size as usize)];
+            file(scanner, place, &names, *size, content)?;
+        }
+    }
+    if !is_tar {
+        scanner.unreadable(place.path_of(""), View::Entry);
+    }
+    Ok(())
+}
+
+fn file(
+    scanner: &mut Scanner<'_>,
+    place: &Place,
+    names: &[Vec<u8>],
+    size: u64,
+    mut content: &[u8],
+) -> Result<(), Exceeded> {
+    scanner.budget.entry()?;
+    let names: Vec<String> = names.iter().flat_map(|name| names::readings(name)).collect();
+    let entry = Entry { names: &names, size, is_encrypted: false, view: View::Entry };
+    entry::scan(scanner, place, &entry, Some(&mut content)).map(drop)
+}
+
+/// What pax headers and GNU long names say of the file behind them.
+#[derive(Default)]
+struct Extended {
+    names: Vec<Vec<u8>>,
+    size: Option<u64>,
+}
+
+impl Extended {
+    /// This, and what the extension `header` with this `content` says.
+    fn with(mut self, header: &Header, content: &[u8]) -> Self {
+        match header.kind {
+            b'L' => self.names.push(end_of_name(names::until_nul(content)).to_vec()),
+            b'x' | b'X' | b'g' => {
+                for (key, value) in pax_records(content) {
+                    match key {
+                        b"path" | b"GNU.sparse.name" => self.names.push(end_of_name(value).to_vec()),
+                        b"size" => {
+                            self.size = std::str::from_utf8(value).ok().and_then(|size| size.parse().ok())
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        // The last of several counts, and so is the first to be kept.
+        self.names.reverse();
+        self.names.truncate(MAX_NAMES);
+        self
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.names.extend(other.names);
+        self.names.truncate(MAX_NAMES);
+        self.size = other.size.or(self.size);
+    }
+}
+
+/// The records `LENGTH KEY=VALUE\n` of a pax header. One of a wrong length ends them.
+fn pax_records(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let space = rest.iter().take(20).position(|byte| *byte == b' ')?;
+        let length: usize = std::str::from_utf8(&rest[..space]).ok()?.parse().ok()?;
+        let record = rest.get(space + 1..length)?;
+        rest = &rest[length..];
+        let record = record.strip_suffix(b"\n").unwrap_or(record);
+        let equals = memchr::memchr(b'=', record)?;
+        Some((&record[..equals], &record[equals + 1..]))
+    })
+}
+
+/// The header of a file.
+struct Header {
+    names: Vec<Vec<u8>>,
+    size: u64,
+    /// `0` a file, `5` a directory, `x` a pax header for the next file, …
+    kind: u8,
+}
+
+impl Header {
+    /// The header in the block that `data` begins with, if its checksum is right, as a sum of bytes with or without
+    /// sign.
+    fn read(data: &[u8]) -> Option<Self> {
+        let block: &[u8; BLOCK] = data.first_chunk()?;
+        let checksum = octal(&block[148..156])?;
+        let outside = block[..148].iter().chain(&block[156..]);
+        let spaces = 8 * u64::from(b' ');
+        let sum: u64 = outside.clone().map(|byte| u64::from(*byte)).sum();
+        let signed: i64 = outside.map(|byte| i64::from(*byte as i8)).sum();
+        if checksum != sum + spaces && i64::try_from(checksum).ok()? != signed + spaces as i64 {
+            return None;
+        }
+        let name = names::until_nul(&block[..100]);
+        let mut names = vec![name.to_vec()];
+        let prefix = names::until_nul(&block[345..500]);
+        if &block[257..262] == b"ustar" && !prefix.is_empty() {
+            names.insert(0, [prefix, b"/", name].concat());
+        }
+        Some(Self { names, size: number(&block[124..136]), kind: block[156] })
+    }
+
+    /// Whether the header is about the file behind it.
+    const fn is_extension(&self) -> bool {
+        matches!(self.kind, b'x' | b'X' | b'g' | b'L' | b'K')
+    }
+
+    /// The sizes that unpackers may take the data to have, each once.
+    fn sizes(&self, extended: &Extended) -> Vec<u64> {
+        let is_link = matches!(self.kind, b'1'..=b'6');
+        let mut sizes = vec![extended.size.unwrap_or(self.size)];
+        for other in [Some(self.size), is_link.then_some(0)].into_iter().flatten() {
+            if !sizes.contains(&other) {
+                sizes.push(other);
+            }
+        }
+        sizes
+    }
+}
+
+/// A number in octal digits, or in GNU tar's way for large ones: big-endian behind a byte 0x80.
+fn number(field: &[u8]) -> u64 {
+    if field.first().is_some_and(|byte| byte & 0x80 != 0) {
+        let tail = field.last_chunk().map_or(0, |tail| u64::from_be_bytes(*tail));
+        return tail & (u64::MAX >> 1);
+    }
+    octal(field).unwrap_or(0)
+}
+
+fn octal(field: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(names::until_nul(field)).ok()?;
+    u64::from_str_radix(text.trim_matches(' '), 8).ok()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::content::archive::tests::{causes, tree};
+
+    /// A header and its data.
+    pub(in crate::content::archive) fn entry(name: &str, kind: u8, size: u64, data: &[u8]) -> Vec<u8> {
+        let mut block = [0u8; BLOCK];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[100..107].copy_from_slice(b"0000644");
+        block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
+        block[156] = kind;
+        block[257..265].copy_from_slice(b"ustar\x0000");
+        block[148..156].copy_from_slice(b"        ");
+        let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        let mut out = [&block, data].concat();
+        out.resize(out.len().next_multiple_of(BLOCK), 0);
+        out
+    }
+
+    pub(in crate::content::archive) fn file(name: &str, data: &[u8]) -> Vec<u8> {
+        entry(name, b'0', data.len() as u64, data)
+    }
+
+    fn pax(records: &[(&str, &str)]) -> Vec<u8> {
+        let record = |(key, value): &(&str, &str)| {
+            let length = key.len() + value.len() + 3;
+            let digits = (length + (length + 2).to_string().len()).to_string().len();
+            format!("{} {key}={value}\n", length + digits)
+        };
+        let records: String = records.iter().map(record).collect();
+        entry("pax", b'x', records.len() as u64, records.as_bytes())
+    }
+
+    #[test]
+    fn each_file_is_judged_and_containers_are_opened() {
+        let inner = file("evil.exe", b"MZ");
+        let archive = [file("a.txt", b"text"), file("b.tar", &inner), vec![0; 1024]].concat();
+        assert_eq!(tree("x.tar", &archive), ["x.tar", " a.txt", " b.tar", "  evil.exe"]);
+        assert_eq!(causes("x.tar", &archive), ["attachment.forbidden_extension x.tar/b.tar/evil.exe"]);
+        assert_eq!(causes("x", &archive), ["attachment.forbidden_extension x/b.tar/evil.exe"]);
+    }
+
+    #[test]
+    fn names_of_extensions_are_judged_beside_that_of_the_header() {
+        let long = entry("././@LongLink", b'L', 9, b"evil.exe\0");
+        for archive in [
+            [long.clone(), file("a.txt", b"x")].concat(),
+            [pax(&[("path", "evil.exe")]), file("a.txt", b"x")].concat(),
+            [pax(&[("path", "a.txt")]), file("evil.exe", b"x")].concat(),
+            [long, pax(&[("path", "a.txt")]), file("b.txt", b"x")].concat(),
+            [pax(&[("path", "evil.exe"), ("path", "a.txt")]), file("b.txt", b"x")].concat(),
+        ] {
+            assert_eq!(causes("x.tar", &archive), ["attachment.forbidden_extension x.tar/evil.exe"]);
+        }
+    }
+
+    #[test]
+    fn every_size_is_followed() {
+        let hidden = file("evil.exe", b"MZ");
+        let length = hidden.len().to_string();
+        for archive in [
+            // The header says that the hidden one is data, the pax header that it is not, and the other way round.
+            [pax(&[("size", "0")]), file("a.txt", &hidden)].concat(),
+            [pax(&[("size", &length)]), entry("a.txt", b'0', 0, b""), hidden.clone()].concat(),
+            [entry("link", b'2', hidden.len() as u64, b""), hidden.clone()].concat(),
+            [entry("dir", b'5', hidden.len() as u64, b""), hidden.clone()].concat(),
+            // Behind the end, and behind damage.
+            [file("a.txt", b""), vec![0; 2048], hidden.clone()].concat(),
+            [file("a.txt", b""), vec![b'x'; 512], hidden.clone()].concat(),
+        ] {
+            let expected = "attachment.forbidden_extension x.tar/evil.exe".to_owned();
+            assert!(causes("x.tar", &archive).contains(&expected));
+        }
+        // What all take for data is data.
+        let data = [&[b'x'; BLOCK], hidden.as_slice()].concat();
+        assert_eq!(causes("x.tar", &file("a.txt", &data)), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_tar_is_unreadable() {
+        assert_eq!(causes("x.tar", b"text"), ["attachment.unreadable_container x.tar"]);
+        assert_eq!(causes("x.tar", &[0; 10240]), [""; 0]);
+        let cut = file("b.tar", &file("a.txt", &[b'x'; 4096]));
+        assert_eq!(causes("x.tar", &cut[..2048]), ["attachment.unreadable_container x.tar/b.tar"]);
+        let mut signed = file("a\u{e9}.txt", b"x");
+        signed[148..155].fill(b'7');
+        assert!(!begins(&signed));
+    }
+
+    #[test]
+    fn no_cut_and_no_size_reads_past_the_end() {
+        let archive =
+            [pax(&[("path", "a"), ("size", "99999999999")]), entry("a", b'0', u64::MAX >> 31, b"x")].concat();
+        for length in 0..archive.len() {
+            causes("x.tar", &archive[..length]);
+        }
+        assert_eq!(number(&[0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), u64::MAX >> 1);
+    }
+}
