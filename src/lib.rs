@@ -24,7 +24,8 @@
 //! | [`filter`], [`checks`], [`verdict`], [`reason`] | what is decided, and why |
 //! | [`content`] | what is inside a message |
 //! | [`driver`], [`dns`], [`store`], [`breaker`] | answers from the world, each under its deadline |
-//! | [`admin`], [`telemetry`] | metrics, health, log |
+//! | [`reload`] | changed policy files → the policy in force |
+//! | [`admin`], [`telemetry`] | metrics, health, control socket, log |
 //!
 //! # Invariants
 //!
@@ -57,6 +58,7 @@ pub mod listener;
 pub mod milter;
 pub mod policy;
 pub mod reason;
+pub mod reload;
 pub mod store;
 pub mod telemetry;
 pub mod verdict;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,9 @@ use crate::config::{Host, ListenAddress};
 
 /// Pause after a failed `accept`: with no file descriptor left it fails at once again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections to a UNIX socket that may wait to be accepted; the kernel takes no more than net.core.somaxconn.
+const BACKLOG: u32 = 1024;
 
 /// Silence after which the kernel asks whether a peer on another host is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(300);
@@ -36,8 +39,8 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds the address. A UNIX socket that a dead process left behind is replaced, one that answers is not; every local user may
-    /// connect, so that the MTA's can: who may is for the permissions of its directory to say.
+    /// Binds the address. Every local user may connect to a UNIX socket, so that the MTA's can: who may is for the permissions of its
+    /// directory to say.
     ///
     /// # Errors
     /// When the system refuses, or a host name has no address.
@@ -47,13 +50,21 @@ impl Listener {
             ListenAddress::Tcp(Host::Name(name), port) => {
                 TcpListener::bind((name.as_str(), *port)).await.map(Self::Tcp)
             }
-            ListenAddress::Unix(path) => {
-                remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
-                std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
-                Ok(Self::Unix(listener))
-            }
+            ListenAddress::Unix(path) => Self::bind_unix(path, 0o666),
         }
+    }
+
+    /// Binds a UNIX socket with these permissions. One that a dead process left behind is replaced, one that answers is not.
+    ///
+    /// # Errors
+    /// When the system refuses: [`io::ErrorKind::AddrInUse`] where somebody answers there, or the file is no socket.
+    pub fn bind_unix(path: &Path, mode: u32) -> io::Result<Self> {
+        remove_stale(path)?;
+        let socket = UnixSocket::new_stream()?;
+        socket.bind(path)?;
+        // Before it listens nobody can connect, so that nobody slips in under the permissions the umask gave it.
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        socket.listen(BACKLOG).map(Self::Unix)
     }
 
     /// The bound address, as log lines name it: `127.0.0.1:10033` or `unix:/run/greylag/policy`.

@@ -46,6 +46,7 @@ fn metrics_count_what_happened_and_promtool_has_nothing_against_them() {
         r#"greylag_protocol_errors_total{protocol="policy"} 0"#,
         "greylag_scanned_bytes_total 4096",
         "greylag_policy_generation 3",
+        "greylag_policy_reload_failed 1",
         "greylag_store_up 1",
         r#"greylag_dns_lookups_total{type="MX",result="negative"} 1"#,
         r#"greylag_dns_lookups_total{type="AAAA",result="refused"} 1"#,
@@ -95,6 +96,7 @@ fn record_one_of_each() {
     metrics::protocol_error(Protocol::Milter);
     metrics::scanned_bytes(4096);
     metrics::policy_generation(3);
+    metrics::policy_reload_failed(true);
     metrics::store_up(false);
     metrics::store_up(true);
 

@@ -1,10 +1,14 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod configuration;
+mod control;
 mod explain;
 mod policies;
+mod reload;
 mod scan;
 mod serve;
+mod status;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -27,6 +31,7 @@ Examples:
   greylag explain --client 192.0.2.1 --helo mail.example.org \\
       --from a@example.org --to b@example.net      # what would happen to a mail, and why
   greylag scan message.eml invoice.zip             # what is inside, and whether it is forbidden
+  greylag reload                                   # the running daemon reads its policies anew
 
 Exit codes: 0 fine, 1 something was found, 64 wrong usage, 66 a file cannot be read,
 69 the daemon cannot run, 78 wrong configuration or policy.";
@@ -37,6 +42,8 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Scan(scan::Args),
+    Reload(reload::Args),
+    Status(status::Args),
 }
 
 /// How a command ended; its exit code.
@@ -77,6 +84,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Check(args) => check::run(&args, out.is_terminal(), &mut out).map(Exit::from),
         Command::Explain(args) => explain::run(&args, &mut out, &mut errors),
         Command::Scan(args) => scan::run(&args, &mut out, &mut errors),
+        Command::Reload(args) => reload::run(&args, &mut out, &mut errors),
+        Command::Status(args) => status::run(&args, &mut out, &mut errors),
     };
     // Output fails where its reader went away (`greylag scan … | head`): nobody is left to tell.
     result.and_then(|exit| out.flush().map(|()| exit)).unwrap_or(Exit::Failure)

@@ -8,13 +8,22 @@ use crate::policy::{Policy, Problem, render};
 
 /// The policy of `directory`, or the built-in one. Problems are written to `errors`; `None` when the policy cannot be used.
 pub(super) fn load_or_report(directory: Option<&Path>, errors: &mut dyn Write) -> io::Result<Option<Policy>> {
-    let Some(path) = directory else { return Ok(Some(Policy::default())) };
-    let read = PolicyDirectory::read(path);
+    let read = directory.map(PolicyDirectory::read).unwrap_or_default();
+    use_or_report(&read, directory, errors)
+}
+
+/// The policy in what was `read` from `directory`, or from nowhere. Problems are written to `errors`; `None` when the policy cannot be
+/// used.
+pub(super) fn use_or_report(
+    read: &PolicyDirectory,
+    directory: Option<&Path>,
+    errors: &mut dyn Write,
+) -> io::Result<Option<Policy>> {
     let (policy, problems) = match read.load() {
         Ok((policy, warnings)) => (Some(policy), warnings),
         Err(problems) => (None, problems),
     };
-    report(&problems, &read, path, errors)?;
+    report(&problems, read, directory.unwrap_or_else(|| Path::new("")), errors)?;
     Ok(policy)
 }
 

@@ -2,6 +2,7 @@
 
 mod address;
 mod choices;
+mod control;
 mod read;
 mod state;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 pub use address::{AddressError, DnsServers, Host, ListenAddress, ListenAddresses, dns_server};
 pub use choices::{LogFormat, LogLevel, PolicySource, ScanThreads, StateDirectory, StoreText};
+pub use control::ControlSocket;
 pub use read::{ConfigFile, DEFAULT_PATH, PolicyDirectory};
 pub use state::Environment;
 
@@ -26,6 +28,9 @@ crate::settings! {
         policy: ListenAddresses = ListenAddresses::localhost(10033),
         /// Where metrics and health are served over HTTP.
         admin: ListenAddresses = ListenAddresses::localhost(10035),
+        /// Where commands such as `greylag reload` reach the daemon: a UNIX socket for its user and group; "auto" is control.sock in
+        /// the state directory.
+        control: ControlSocket = ControlSocket::Auto,
         /// The directory of the policy files, relative to this file; "built-in" for those that Greylag brings along.
         policies: PolicySource = PolicySource::BuiltIn,
         /// Where the greylist is kept; "redb:" alone means the state directory.
@@ -155,6 +160,7 @@ mod tests {
             policy = []
             policies = \"policies\"
             store = \"memory:\"
+            control = \"unix:/run/greylag/control\"
             state_directory = \"/srv/greylag\"
             dns = [\"127.0.0.1\", \"[::1]:5353\"]
             scan_threads = 3
@@ -165,6 +171,7 @@ mod tests {
         assert_eq!(config.policy.iter().count(), 0);
         assert_eq!(config.policies, PolicySource::Directory("policies".into()));
         assert_eq!(config.store_url(&Environment::default()), "memory:");
+        assert_eq!(config.control, ControlSocket::Path("/run/greylag/control".into()));
         assert_eq!(config.dns.show(), "[\"127.0.0.1:53\", \"[::1]:5353\"]");
         assert_eq!(config.scan_threads, ScanThreads::Number(NonZeroU32::new(3).unwrap()));
         assert_eq!((config.log_format, config.log_level), (LogFormat::Json, LogLevel::Debug));

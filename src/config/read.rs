@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
 use std::path::Path;
+
+use siphasher::sip::SipHasher13;
 
 use super::Config;
 use crate::policy::{Policy, Problem, Severity, sort_problems};
@@ -80,6 +83,16 @@ impl PolicyDirectory {
             Some(policy) if !problems.iter().any(Problem::is_error) => Ok((policy, problems)),
             _ => Err(problems),
         }
+    }
+
+    /// A number for what was read that makes up the policy: the same text gives the same number within one process.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = SipHasher13::new();
+        for (path, text) in self.files.iter().filter(|(path, _)| !path.starts_with("tests/")) {
+            (path, text).hash(&mut hasher);
+        }
+        self.problems.iter().for_each(|problem| (&problem.file, &problem.title).hash(&mut hasher));
+        hasher.finish()
     }
 
     fn read_level(&mut self, root: &Path, below: &str) {

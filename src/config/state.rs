@@ -33,6 +33,11 @@ impl Environment {
         }
     }
 
+    /// The state directory of the system's service.
+    pub fn system_state_directory() -> PathBuf {
+        SYSTEM.into()
+    }
+
     /// The state directory: `$STATE_DIRECTORY`, else `/var/lib/greylag` where we may write there, else `greylag` below
     /// `$XDG_STATE_HOME` or `~/.local/state`. Relative paths are as good as unset, as the XDG base directory specification says.
     pub fn state_directory(&self) -> PathBuf {

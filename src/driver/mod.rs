@@ -92,6 +92,11 @@ impl Driver {
         }
     }
 
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
     /// Puts a new policy in force. Mails under way finish on the one they began with.
     pub fn set_policy(&self, policy: Policy) {
         self.policy.store(Arc::new(policy));

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::reading::Reading;
-use super::settings::{CheckSettings, Conflict, KeyDoc};
+use super::settings::{CheckSettings, Conflict, KeyDoc, SettingChange};
 use crate::checks::{
     AddressSettings, AttachmentSettings, AuthSettings, GreylistSettings, HeloSettings, RecipientSettings,
 };
@@ -50,6 +50,16 @@ macro_rules! settings_of_checks {
             /// Copies `key` of `check` from other settings.
             pub(super) fn copy(&mut self, check: Check, key: &str, from: &Self) {
                 match check { $(Check::$check => Arc::make_mut(&mut self.$field).copy(key, &from.$field),)+ }
+            }
+
+            /// How the value of `key` of `check` differs from that of `old`.
+            pub(super) fn change(&self, check: Check, key: &str, old: &Self) -> Option<SettingChange> {
+                match check { $(Check::$check => self.$field.change(key, &old.$field),)+ }
+            }
+
+            /// Every setting of `check` whose value is not that of `old`, in documentation order.
+            pub(super) fn changes(&self, check: Check, old: &Self) -> Vec<SettingChange> {
+                match check { $(Check::$check => self.$field.changes(&old.$field),)+ }
             }
 
             /// Settings of `check` that do not go together.

@@ -1,5 +1,6 @@
 //! The policy: what is decided for whom, read from `policies/*.toml` into one immutable value.
 
+mod changes;
 mod diagnose;
 mod effective;
 pub mod embedded;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quick_cache::sync::Cache;
 
+pub use changes::Change;
 pub use diagnose::{Diagnostic, diagnostics, render};
 pub use effective::Settings;
 pub(crate) use lists::host_name_checked;
@@ -27,7 +29,7 @@ pub(crate) use problem::sort as sort_problems;
 pub use problem::{Problem, Severity};
 pub use reading::Reading;
 pub use scopes::{Listeners, Logins, PolicyContexts, When};
-pub use settings::{CheckSettings, Conflict, EnvelopeAction, KeyDoc, Mode, Setting};
+pub use settings::{CheckSettings, Conflict, EnvelopeAction, KeyDoc, Mode, Setting, SettingChange};
 pub use units::ByteSize;
 
 use crate::facts::{Facts, Recipient};

@@ -20,6 +20,11 @@ pub trait Setting: Sized {
 
     /// The value as it is written in TOML, for the reference and `explain`.
     fn show(&self) -> String;
+
+    /// Of a list, how many entries stand for something that `old` does not list, and how many of `old` are missing here.
+    fn entries_changed(&self, _old: &Self) -> Option<(usize, usize)> {
+        None
+    }
 }
 
 /// What is known about one setting at compile time.
@@ -46,6 +51,19 @@ pub struct Conflict {
     pub label: String,
 }
 
+/// A setting whose value is not what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    /// Its key.
+    pub key: &'static str,
+    /// The value it had, as TOML.
+    pub old: String,
+    /// The value it has.
+    pub new: String,
+    /// Of a list, how many entries were added and removed; it may name a file, and be written as before.
+    pub entries: Option<(usize, usize)>,
+}
+
 /// The settings of one file: of a check, or `greylag.toml`.
 pub trait CheckSettings: Default {
     /// What the settings are for.
@@ -62,6 +80,14 @@ pub trait CheckSettings: Default {
 
     /// Every key with its present value as TOML, in documentation order.
     fn entries(&self) -> Vec<(&'static str, String)>;
+
+    /// How the value of `key` differs from that of `old`; `None` when it does not.
+    fn change(&self, key: &str, old: &Self) -> Option<SettingChange>;
+
+    /// Every key whose value is not that of `old`, in documentation order.
+    fn changes(&self, old: &Self) -> Vec<SettingChange> {
+        Self::KEYS.iter().filter_map(|known| self.change(known.key, old)).collect()
+    }
 
     /// Settings that do not go together.
     fn conflicts(&self) -> Vec<Conflict>;
@@ -128,6 +154,18 @@ macro_rules! settings {
 
             fn entries(&self) -> Vec<(&'static str, String)> {
                 vec![$((stringify!($key), $crate::policy::Setting::show(&self.$key)),)+]
+            }
+
+            fn change(&self, key: &str, old: &Self) -> Option<$crate::policy::SettingChange> {
+                match key {
+                    $(stringify!($key) if self.$key != old.$key => Some($crate::policy::SettingChange {
+                        key: stringify!($key),
+                        old: $crate::policy::Setting::show(&old.$key),
+                        new: $crate::policy::Setting::show(&self.$key),
+                        entries: $crate::policy::Setting::entries_changed(&self.$key, &old.$key),
+                    }),)+
+                    _ => None,
+                }
             }
 
             fn conflicts(&self) -> Vec<$crate::policy::Conflict> {
@@ -241,6 +279,10 @@ impl<T: Setting> Setting for Option<T> {
 
     fn show(&self) -> String {
         self.as_ref().map_or_else(String::new, T::show)
+    }
+
+    fn entries_changed(&self, old: &Self) -> Option<(usize, usize)> {
+        self.as_ref().zip(old.as_ref()).and_then(|(new, old)| new.entries_changed(old))
     }
 }
 

@@ -33,6 +33,7 @@ const CONNECTIONS_TOTAL: &str = "greylag_connections_total";
 const PROTOCOL_ERRORS: &str = "greylag_protocol_errors_total";
 const SCANNED_BYTES: &str = "greylag_scanned_bytes_total";
 const POLICY_GENERATION: &str = "greylag_policy_generation";
+const POLICY_RELOAD_FAILED: &str = "greylag_policy_reload_failed";
 const STORE_UP: &str = "greylag_store_up";
 const DNS_LOOKUPS: &str = "greylag_dns_lookups_total";
 const DNS_CACHE: &str = "greylag_dns_cache_total";
@@ -63,6 +64,11 @@ fn describe() {
     describe_counter!(PROTOCOL_ERRORS, Unit::Count, "Connections closed for a violation of the protocol.");
     describe_counter!(SCANNED_BYTES, Unit::Bytes, "Message bytes scanned for forbidden attachments.");
     describe_gauge!(POLICY_GENERATION, Unit::Count, "Loads of the policy so far; a refused reload keeps it.");
+    describe_gauge!(
+        POLICY_RELOAD_FAILED,
+        Unit::Count,
+        "Whether the policy files as they were last read are refused, and those before in force: 1 or 0."
+    );
     describe_gauge!(STORE_UP, Unit::Count, "Whether the greylist store answers: 1 or 0.");
     describe_counter!(
         DNS_LOOKUPS,
@@ -227,6 +233,13 @@ pub fn policy_generation(generation: u64) {
     }
 }
 
+/// Shows whether the policy was refused when it was last read.
+pub fn policy_reload_failed(failed: bool) {
+    if let Some(handles) = HANDLES.get() {
+        handles.policy_reload_failed.set(if failed { 1.0 } else { 0.0 });
+    }
+}
+
 /// Shows whether the store answers.
 pub fn store_up(up: bool) {
     if let Some(handles) = HANDLES.get() {
@@ -315,6 +328,7 @@ struct Handles {
     protocol_errors: Labelled<Protocol, Counter>,
     scanned_bytes: Counter,
     policy_generation: Gauge,
+    policy_reload_failed: Gauge,
     store_up: Gauge,
     dns_lookups: Labelled<(RecordType, DnsResult), Counter>,
     dns_cache_hits: Counter,
@@ -382,6 +396,7 @@ impl Handles {
             ),
             scanned_bytes: counter!(SCANNED_BYTES),
             policy_generation: gauge!(POLICY_GENERATION),
+            policy_reload_failed: gauge!(POLICY_RELOAD_FAILED),
             store_up: gauge!(STORE_UP),
             dns_lookups: Labelled(
                 RecordType::ALL

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::dns::Dns;
+use crate::support::greylag::{Greylag, Setup};
 use crate::support::mail;
 use crate::support::process::{self, Process, loopback, temp_dir};
 use crate::{greylag, outcome};
@@ -13,21 +14,28 @@ use crate::{greylag, outcome};
 #[test]
 fn every_command_of_the_documentation_works() {
     let documented = commands();
-    for subcommand in ["serve", "check", "explain", "scan"] {
+    for subcommand in ["serve", "check", "explain", "scan", "reload", "status"] {
         assert!(documented.iter().any(|words| words[0] == subcommand), "no {subcommand} in {documented:?}");
     }
     let dns = Dns::start();
     let dir = temp_dir();
     fs::write(dir.path().join("message.eml"), mail::plain("documented")).unwrap();
     fs::write(dir.path().join("invoice.zip"), mail::zip("invoice.txt", b"1")).unwrap();
+    let running = Greylag::start(Setup::default());
+    let state = running.control_socket().parent().unwrap().to_owned();
     for words in documented {
-        let words: Vec<String> = words.iter().filter_map(|word| filled_in(word, dir.path())).collect();
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| word.replace("/run/greylag/control.sock", running.control_socket().to_str().unwrap()))
+            .filter_map(|word| filled_in(&word, dir.path()))
+            .collect();
         match words[0].as_str() {
             "serve" => serves(&words, dir.path()),
             "explain" => {
-                ends(&[&words[..], &["--dns".into(), dns.address().to_string()]].concat(), dir.path())
+                let words = [&words[..], &["--dns".into(), dns.address().to_string()]].concat();
+                ends(&words, dir.path(), &state);
             }
-            _ => ends(&words, dir.path()),
+            _ => ends(&words, dir.path(), &state),
         }
     }
 }
@@ -42,7 +50,7 @@ fn commands() -> BTreeSet<Vec<String>> {
             .or_else(|| line.strip_prefix("cargo run ")?.split_once(" -- ").map(|it| it.1))
     });
     let mut found: BTreeSet<Vec<String>> = spans.chain(blocks).map(words).collect();
-    for subcommand in ["", "serve", "check", "explain", "scan"] {
+    for subcommand in ["", "serve", "check", "explain", "scan", "reload", "status"] {
         let help =
             greylag(&[subcommand, "--help"].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>()).out;
         let (_, examples) = help.split_once("\nExamples:\n").unwrap();
@@ -74,9 +82,10 @@ fn filled_in(word: &str, dir: &Path) -> Option<String> {
     })
 }
 
-/// The command does its work, whatever it finds.
-fn ends(words: &[String], dir: &Path) {
-    let found = outcome(Command::new(env!("CARGO_BIN_EXE_greylag")).args(words).current_dir(dir));
+/// The command does its work, whatever it finds. What asks the daemon finds it by the state directory.
+fn ends(words: &[String], dir: &Path, state: &Path) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_greylag"));
+    let found = outcome(command.args(words).current_dir(dir).env("STATE_DIRECTORY", state));
     assert!(matches!(found.code, Some(0 | 1)) && found.errors.is_empty(), "{words:?}: {found:?}");
     assert!(!found.out.is_empty(), "{words:?} says nothing");
 }

@@ -6,6 +6,7 @@ mod support;
 
 mod documented;
 mod explain;
+mod reload;
 mod serve;
 
 use std::fs;
@@ -35,7 +36,7 @@ fn outcome(command: &mut Command) -> Outcome {
 
 #[test]
 fn help_is_no_error_shows_examples_and_fits_a_terminal() {
-    for arguments in [&[][..], &["serve"], &["check"], &["explain"], &["scan"]] {
+    for arguments in [&[][..], &["serve"], &["check"], &["explain"], &["scan"], &["reload"], &["status"]] {
         let found = greylag(&[arguments, &["--help"]].concat());
         assert_eq!((found.code, found.errors.as_str()), (Some(0), ""), "{arguments:?}");
         assert!(found.out.contains("\nExamples:\n  greylag "), "{arguments:?}: {}", found.out);

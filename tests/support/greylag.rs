@@ -115,6 +115,21 @@ impl Greylag {
         self.process = spawn(&self.arguments, &self.dir, self.admin);
     }
 
+    /// Where it reads its policies from.
+    pub fn policies(&self) -> PathBuf {
+        self.dir.path().join("policies")
+    }
+
+    /// Its control socket, where it is by default.
+    pub fn control_socket(&self) -> PathBuf {
+        self.dir.path().join("control.sock")
+    }
+
+    /// Sends it SIGHUP.
+    pub fn hang_up(&self) {
+        self.process.hang_up();
+    }
+
     /// Where the embedded store is.
     pub fn store_directory(&self) -> PathBuf {
         self.dir.path().join("store")

@@ -116,6 +116,11 @@ impl Process {
         signal(self.id(), Signal::TERM);
     }
 
+    /// Sends it SIGHUP.
+    pub fn hang_up(&self) {
+        signal(self.id(), Signal::HUP);
+    }
+
     /// Waits until it has ended and returns its exit code, `None` after a signal; panics when it does not end.
     pub fn wait(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;

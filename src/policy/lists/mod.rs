@@ -203,6 +203,12 @@ impl<E: Entry> Setting for List<E> {
             self.written.iter().map(|entry| toml::Value::from(entry.as_str()).to_string()).collect();
         format!("[{}]", entries.join(", "))
     }
+
+    fn entries_changed(&self, old: &Self) -> Option<(usize, usize)> {
+        let missing =
+            |from: &E::Set, entries: &E::Set| entries.entries().filter(|it| !from.covers(it)).count();
+        Some((missing(&old.set, &self.set), missing(&self.set, &old.set)))
+    }
 }
 
 /// `text` as [`crate::facts::host_name`] writes it, where it can be the name of a host.

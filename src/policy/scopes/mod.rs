@@ -156,6 +156,11 @@ impl Scopes {
         settings
     }
 
+    /// All of them, in the order in which they apply.
+    pub(super) fn all(&self) -> &[Scope] {
+        &self.scopes
+    }
+
     pub(super) fn name(&self, index: usize) -> Option<&str> {
         self.scopes.get(index).map(|scope| scope.name.as_str())
     }
@@ -166,6 +171,14 @@ impl Scope {
         for set in &self.sets {
             settings.copy(set.check, set.key, &self.values);
         }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) const fn when(&self) -> &When {
+        &self.when
     }
 
     pub(super) fn has(&self, check: Check, key: &str) -> bool {

@@ -1,36 +1,36 @@
 //! `greylag serve`: the daemon.
 
-use std::io::{self, IsTerminal, Write};
+mod sockets;
+
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::Exit;
-use super::policies::load_or_report;
-use crate::admin::{self, Admin, Part, Readiness};
+use super::configuration::read_configuration;
+use super::policies::use_or_report;
+use crate::admin::control::Control;
+use crate::admin::{Admin, Part, Readiness};
 use crate::config::{
-    Config, ConfigFile, DEFAULT_PATH, DnsServers, Environment, ListenAddress, ListenAddresses, ScanThreads,
-    dns_server,
+    Config, ControlSocket, DEFAULT_PATH, DnsServers, Environment, ListenAddress, ListenAddresses,
+    PolicyDirectory, ScanThreads, dns_server,
 };
-use crate::delegation;
 use crate::dns::{self, DnsFault};
 use crate::driver::{Driver, Scanner};
-use crate::listener::Listener;
-use crate::milter::{self, MessageMemory};
-use crate::policy::{ByteSize, Policy, render};
+use crate::policy::Policy;
+use crate::reload::{Cause, Reload, Reloader};
 use crate::store::{Store, StoreUrl, Timestamp};
 use crate::telemetry::{log, metrics};
+use sockets::Sockets;
 
-/// A policy connection without a request is closed after this time; Postfix itself closes after 300 s.
-const POLICY_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long connections may finish their work after SIGTERM.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -40,7 +40,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 Without any option Greylag listens on 127.0.0.1, ports 10033 (policy service), 10034 (milter)
 and 10035 (metrics), decides by its built-in policies, and keeps the greylist in its state directory.
 
-ADDR is HOST:PORT or unix:PATH. SIGHUP reads the policies anew; SIGTERM lets mails under way finish.
+ADDR is HOST:PORT or unix:PATH. Policies are read anew when a file changes, on SIGHUP, and by
+`greylag reload`; SIGTERM lets mails under way finish.
 
 Examples:
   greylag serve
@@ -62,6 +63,9 @@ pub(super) struct Args {
     /// Where metrics and health are served over HTTP.
     #[arg(long, value_name = "ADDR")]
     admin: Vec<ListenAddress>,
+    /// Where commands such as `greylag reload` reach the daemon: unix:PATH, or off.
+    #[arg(long, value_name = "ADDR")]
+    control: Option<ControlSocket>,
     /// Where the greylist is kept: memory: or redb:DIRECTORY.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
@@ -77,8 +81,9 @@ pub(super) fn run(args: &Args, errors: &mut dyn Write) -> Exit {
 }
 
 fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
-    let (config, policies) = configuration(args, errors)?;
-    let policy = policy(policies.as_deref(), errors)?;
+    let (config, directory) = configuration(args, errors)?;
+    let read = directory.as_deref().map(PolicyDirectory::read).unwrap_or_default();
+    let policy = use_or_report(&read, directory.as_deref(), errors).ok().flatten().ok_or(Exit::Config)?;
     log::init(config.log_format.into(), config.log_level.into()).map_err(|error| failed(errors, &error))?;
     let metrics = metrics::install().map_err(|error| failed(errors, &error))?;
     let url = args.store.clone().unwrap_or_else(|| config.store_url(&Environment::current()));
@@ -96,12 +101,16 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         let drain = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(metrics::upkeep(metrics.clone(), drain.clone()));
-        sockets.serve(&config, &driver, Admin { metrics, readiness: Arc::clone(&readiness) }, &drain, &tasks);
+        let (reloader, reload) = Reloader::new(directory, read.fingerprint(), Arc::clone(&driver));
+        tasks.spawn(reloader.run(drain.clone()));
+        let control =
+            Control { reload: reload.clone(), readiness: Arc::clone(&readiness), since: Instant::now() };
+        let admin = Admin { metrics, readiness: Arc::clone(&readiness) };
+        sockets.serve(&config, &driver, admin, control, &drain, &tasks);
         [Part::Store, Part::Policy].into_iter().for_each(|part| readiness.set(part, true));
-        metrics::policy_generation(1);
         metrics::store_up(true);
         info!(version = env!("CARGO_PKG_VERSION"), store = %url, "serving");
-        watch(signals, &driver, policies.as_deref()).await;
+        wait(signals, reload).await;
         shut_down(&drain, &tasks, &*store).await;
         Ok(Exit::Success)
     })
@@ -131,25 +140,14 @@ fn configuration(args: &Args, errors: &mut dyn Write) -> Result<(Config, Option<
     replace(&mut config.milter, &args.milter);
     replace(&mut config.policy, &args.policy);
     replace(&mut config.admin, &args.admin);
+    if let Some(control) = &args.control {
+        config.control = control.clone();
+    }
     if !args.dns.is_empty() {
         config.dns = DnsServers::Servers(args.dns.clone());
     }
     let policies = args.policies.clone().or_else(|| config.policies.directory(path));
     Ok((config, policies))
-}
-
-fn read_configuration(path: &Path, errors: &mut dyn Write) -> Result<Config, Exit> {
-    let file = ConfigFile::read(path);
-    let (config, problems) = match file.load() {
-        Ok((config, warnings)) => (Some(config), warnings),
-        Err(problems) => (None, problems),
-    };
-    let _ = write!(errors, "{}", render(&problems, &file.files, "", io::stderr().is_terminal()));
-    config.ok_or(Exit::Config)
-}
-
-fn policy(directory: Option<&Path>, errors: &mut dyn Write) -> Result<Policy, Exit> {
-    load_or_report(directory, errors).ok().flatten().ok_or(Exit::Config)
 }
 
 fn driver(
@@ -172,75 +170,6 @@ fn driver(
     Ok(Arc::new(Driver::new(policy, resolver, store, scanner)))
 }
 
-/// Every socket, bound: what cannot be bound is told before anything is served.
-struct Sockets {
-    milter: Vec<(Arc<str>, Listener)>,
-    policy: Vec<(Arc<str>, Listener)>,
-    admin: Vec<(Arc<str>, Listener)>,
-}
-
-impl Sockets {
-    async fn bind(config: &Config) -> Result<Self, String> {
-        Ok(Self {
-            milter: bind_all(&config.milter, "milter").await?,
-            policy: bind_all(&config.policy, "policy").await?,
-            admin: bind_all(&config.admin, "admin").await?,
-        })
-    }
-
-    fn serve(
-        self,
-        config: &Config,
-        driver: &Arc<Driver>,
-        admin: Admin,
-        drain: &CancellationToken,
-        tasks: &TaskTracker,
-    ) {
-        let connections = Arc::new(Semaphore::new(config.max_connections.get() as usize));
-        let limits = milter::Limits {
-            message_bytes: bytes(config.message_memory),
-            memory: MessageMemory::new(bytes(config.total_message_memory)),
-        };
-        for (name, listener) in self.milter {
-            let options = milter::server::ListenerOptions {
-                name,
-                limits: limits.clone(),
-                connections: Arc::clone(&connections),
-            };
-            tasks.spawn(milter::server::serve(listener, Arc::clone(driver), options, drain.clone()));
-        }
-        for (name, listener) in self.policy {
-            let limits = delegation::Limits {
-                idle_timeout: POLICY_IDLE_TIMEOUT,
-                connections: Arc::clone(&connections),
-            };
-            tasks.spawn(delegation::serve(listener, name, Arc::clone(driver), limits, drain.clone()));
-        }
-        for (_, listener) in self.admin {
-            tasks.spawn(admin::serve(listener, admin.clone(), drain.clone()));
-        }
-    }
-}
-
-fn bytes(size: ByteSize) -> usize {
-    usize::try_from(size.0).unwrap_or(usize::MAX)
-}
-
-async fn bind_all(addresses: &ListenAddresses, service: &str) -> Result<Vec<(Arc<str>, Listener)>, String> {
-    let mut bound = Vec::new();
-    for address in addresses.iter() {
-        let listener = Listener::bind(address).await;
-        let listener = listener.map_err(|error| {
-            let hint =
-                if error.kind() == io::ErrorKind::AddrInUse { ": is another Greylag running?" } else { "" };
-            format!("cannot listen at {address} ({service}): {error}{hint}")
-        })?;
-        info!(%service, address = %listener.name(), "listening");
-        bound.push((address.to_string().into(), listener));
-    }
-    Ok(bound)
-}
-
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -258,26 +187,15 @@ impl Signals {
 }
 
 /// Returns when the daemon shall end; meanwhile a SIGHUP puts the policies in force as they are on disk then.
-async fn watch(mut signals: Signals, driver: &Driver, policies: Option<&Path>) {
-    let mut generation = 1;
+async fn wait(mut signals: Signals, reload: Reload) {
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
             _ = signals.hang_up.recv() => {
-                let mut diagnostics = Vec::new();
-                match load_or_report(policies, &mut diagnostics) {
-                    Ok(Some(policy)) => {
-                        generation += 1;
-                        driver.set_policy(policy);
-                        metrics::policy_generation(generation);
-                        info!(generation, "policy reloaded");
-                    }
-                    Ok(None) | Err(_) => {
-                        let diagnostics = String::from_utf8_lossy(&diagnostics);
-                        error!("policy not reloaded, the old one stays in force:\n{diagnostics}");
-                    }
-                }
+                // Aside, so that SIGTERM does not wait for lists to be read.
+                let reload = reload.clone();
+                tokio::spawn(async move { reload.ask(Cause::Signal).await });
             }
         }
     }

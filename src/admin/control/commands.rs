@@ -1,0 +1,61 @@
+//! What each command does.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Request;
+use crate::admin::Readiness;
+use crate::reload::{Cause, PolicyState, Reload};
+
+/// The parts of the daemon that commands ask.
+#[derive(Debug)]
+pub struct Control {
+    /// Reads the policies anew.
+    pub reload: Reload,
+    /// Which parts can do their work.
+    pub readiness: Arc<Readiness>,
+    /// When the daemon began to serve.
+    pub since: Instant,
+}
+
+impl Control {
+    /// Carries out a request. `Err` says in one sentence why it cannot be.
+    pub(super) async fn answer(&self, request: Request) -> Result<Value, String> {
+        match request {
+            Request::Reload => json(self.reload.ask(Cause::Control).await?),
+            Request::Status => json(self.status()),
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.since.elapsed().as_secs(),
+            policy: self.reload.state(),
+            not_ready: self.readiness.complaints().into_iter().map(str::to_owned).collect(),
+        }
+    }
+}
+
+fn json(value: impl Serialize) -> Result<Value, String> {
+    serde_json::to_value(value).map_err(|error| format!("the answer cannot be written: {error}"))
+}
+
+/// How the daemon is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// How long it has been serving.
+    pub uptime_seconds: u64,
+    /// The policy in force.
+    pub policy: PolicyState,
+    /// One line for each part that cannot do its work, as `/readyz` shows them.
+    pub not_ready: Vec<String>,
+}

@@ -1,0 +1,70 @@
+//! The control socket: one line of JSON asks the daemon, one line of JSON answers, and the connection ends.
+//!
+//! A command is a variant of [`Request`] and a function of [`Control`]. Who may connect to the socket, its user and group, may ask
+//! everything.
+
+mod commands;
+mod server;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use commands::{Control, Status};
+pub use server::serve;
+
+/// Longest request in bytes, its newline included.
+pub const MAX_REQUEST: usize = 64 * 1024;
+
+/// The permissions of the socket: its user and group.
+pub const MODE: u32 = 0o660;
+
+/// What may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Read the policies anew and put them in force; answered by a [`crate::reload::Report`].
+    Reload,
+    /// How the daemon is; answered by a [`Status`].
+    Status,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// What the command found.
+    Ok(Value),
+    /// Why there is nothing to find.
+    Err {
+        /// In one sentence.
+        message: String,
+    },
+}
+
+impl Answer {
+    fn error(message: impl Into<String>) -> Self {
+        Self::Err { message: message.into() }
+    }
+}
+
+impl From<Result<Value, String>> for Answer {
+    fn from(result: Result<Value, String>) -> Self {
+        result.map_or_else(Self::error, Self::Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_and_answers_are_written_as_documented() {
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!(json(&serde_json::to_string(&Request::Reload).unwrap()), json("{\"command\":\"reload\"}"));
+        assert_eq!(serde_json::to_string(&Answer::Ok(1.into())).unwrap(), "{\"ok\":1}");
+        assert_eq!(serde_json::to_string(&Answer::error("no")).unwrap(), "{\"err\":{\"message\":\"no\"}}");
+        for wrong in ["{}", "{\"command\":\"reboot\"}", "\"reload\"", "[]"] {
+            assert!(serde_json::from_str::<Request>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Serves the control socket.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{Answer, Control, MAX_REQUEST, Request};
+use crate::listener::{self, Listener, Stream};
+
+/// Connections at a time: an administrator and a few scripts.
+const MAX_CONNECTIONS: usize = 16;
+
+/// Time for the whole request to come, and for the answer to be taken.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Serves a listener until `drain` is cancelled and the requests under way are answered.
+pub async fn serve(listener: Listener, control: Arc<Control>, drain: CancellationToken) {
+    serve_with(listener, control, DEADLINE, drain).await;
+}
+
+async fn serve_with(listener: Listener, control: Arc<Control>, deadline: Duration, drain: CancellationToken) {
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    listener::serve(listener, connections, drain.clone(), move |stream, peer| {
+        let (control, drain) = (Arc::clone(&control), drain.clone());
+        async move {
+            if let Err(error) = converse(stream, &control, deadline, drain).await {
+                debug!(%peer, %error, "control connection failed");
+            }
+        }
+    })
+    .await;
+}
+
+async fn converse(
+    mut stream: Stream,
+    control: &Control,
+    deadline: Duration,
+    drain: CancellationToken,
+) -> io::Result<()> {
+    let read = timeout(deadline, read_line(&mut stream));
+    let Some(line) = drain.run_until_cancelled(read).await else { return Ok(()) };
+    let answer = match line?? {
+        Ok(line) => match serde_json::from_slice::<Request>(&line) {
+            Ok(request) => control.answer(request).await.into(),
+            Err(error) => Answer::error(format!("not a request this daemon knows: {error}")),
+        },
+        Err(TooLong) => Answer::error(format!("the request is longer than {MAX_REQUEST} bytes")),
+    };
+    let mut line = serde_json::to_vec(&answer)?;
+    line.push(b'\n');
+    timeout(deadline, stream.write_all(&line)).await?
+}
+
+struct TooLong;
+
+/// The first line, or all there is where the peer has nothing more to say.
+async fn read_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Result<Vec<u8>, TooLong>> {
+    let mut line = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let read = stream.read(&mut chunk).await?;
+        let bytes = chunk.get(..read).unwrap_or_default();
+        let end = memchr::memchr(b'\n', bytes);
+        line.extend_from_slice(bytes.get(..end.unwrap_or(read)).unwrap_or_default());
+        if line.len() >= MAX_REQUEST {
+            return Ok(Err(TooLong));
+        }
+        match end {
+            None if read > 0 => {}
+            None if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => return Ok(Ok(line)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::Readiness;
+    use crate::driver::Driver;
+    use crate::reload::Reloader;
+    use serde_json::{Value, json};
+    use std::path::PathBuf;
+    use std::time::Instant;
+    use tokio::net::UnixStream;
+    use tokio::task::JoinHandle;
+
+    struct Server {
+        path: PathBuf,
+        drain: CancellationToken,
+        task: JoinHandle<()>,
+        _directory: tempfile::TempDir,
+    }
+
+    fn server(deadline: Duration) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let listener = Listener::bind_unix(&path, super::super::MODE).unwrap();
+        let drain = CancellationToken::new();
+        let (reloader, reload) = Reloader::new(None, 0, Arc::new(Driver::accepting()));
+        tokio::spawn(reloader.run(drain.clone()));
+        let readiness = Arc::new(Readiness::default());
+        let control = Arc::new(Control { reload, readiness, since: Instant::now() });
+        let task = tokio::spawn(serve_with(listener, control, deadline, drain.clone()));
+        Server { path, drain, task, _directory: directory }
+    }
+
+    /// Sends bytes and reads until the server closes.
+    async fn exchange(server: &Server, bytes: &[u8]) -> String {
+        let mut stream = UnixStream::connect(&server.path).await.unwrap();
+        // The server need not take all of it.
+        let _ = stream.write_all(bytes).await;
+        let mut answer = Vec::new();
+        let _ = timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    async fn ask(server: &Server, request: &str) -> Value {
+        serde_json::from_str(&exchange(server, request.as_bytes()).await).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_line_is_answered_by_a_line() {
+        let server = server(DEADLINE);
+        let status = ask(&server, "{\"command\":\"status\"}\n").await;
+        assert_eq!(status["ok"]["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(status["ok"]["not_ready"].as_array().map(Vec::len), Some(3));
+        let report = ask(&server, "{\"command\":\"reload\"}\nwhat follows is not read\n").await;
+        assert_eq!(report["ok"]["outcome"], "reloaded");
+        let answer = exchange(&server, b"{\"command\":\"status\"}\n").await;
+        assert_eq!(answer.find('\n'), Some(answer.len() - 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_is_answered_and_harms_nobody_else() {
+        let server = server(Duration::from_millis(300));
+        let message = |answer: &Value| answer["err"]["message"].as_str().unwrap_or_default().to_owned();
+        for garbage in
+            ["\n", "{}\n", "GET / HTTP/1.1\n", "{\"command\":\"reboot\"}\n", "\u{0}\u{ff}\n", "[[[[\n"]
+        {
+            let answer = ask(&server, garbage).await;
+            assert!(
+                message(&answer).starts_with("not a request this daemon knows: "),
+                "{garbage:?}: {answer}"
+            );
+        }
+        let deep = "[".repeat(60_000) + "\n";
+        assert!(message(&ask(&server, &deep).await).contains("not a request"), "nested");
+        // Longer than may be, with and without an end; silence, and a line that never ends.
+        for long in [vec![b'x'; 10_000_000], [vec![b' '; MAX_REQUEST], b"\n".to_vec()].concat()] {
+            let answer: Value = serde_json::from_str(&exchange(&server, &long).await).unwrap();
+            assert_eq!(answer, json!({ "err": { "message": "the request is longer than 65536 bytes" } }));
+        }
+        assert_eq!(exchange(&server, b"").await, "");
+        assert_eq!(exchange(&server, b"{\"command\":").await, "");
+        assert!(exchange(&server, b"{\"command\":\"status\"}\n").await.starts_with("{\"ok\":"));
+    }
+
+    #[tokio::test]
+    async fn silent_connections_keep_others_out_for_the_deadline_at_most() {
+        let server = server(Duration::from_millis(500));
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            silent.push(UnixStream::connect(&server.path).await.unwrap());
+        }
+        assert!(exchange(&server, b"{\"command\":\"status\"}\n").await.starts_with("{\"ok\":"));
+        server.drain.cancel();
+        timeout(DEADLINE, server.task).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_user_and_group_may_connect() {
+        use std::os::unix::fs::PermissionsExt;
+        let server = server(DEADLINE);
+        let mode = std::fs::metadata(&server.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+    }
+}

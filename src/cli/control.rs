@@ -1,0 +1,125 @@
+//! Asking the running daemon by its control socket.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use super::Exit;
+use super::configuration::read_configuration;
+use crate::admin::control::{Answer, Request};
+use crate::config::{Config, ControlSocket, DEFAULT_PATH, Environment};
+
+/// Longest time for an answer: a reload may have millions of list entries to read.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Longest answer in bytes.
+const MAX_ANSWER: u64 = 64 << 20;
+
+/// How a command finds the daemon.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct ControlArgs {
+    /// The daemon's control socket, unix:PATH [default: what the configuration file says].
+    #[arg(long, value_name = "ADDR")]
+    control: Option<ControlSocket>,
+    /// The daemon's configuration file [default: /etc/greylag/greylag.toml, if it exists].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Why the daemon gave no answer.
+#[derive(Debug, Error)]
+pub(super) enum NoAnswer {
+    /// There is no daemon, or it may not be asked.
+    #[error("no Greylag answers at {path}: {error}{}", hint(error))]
+    NotThere {
+        /// The control socket.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The daemon is there and did not answer.
+    #[error("the daemon at {path} gave no answer: {error}")]
+    Broken {
+        /// The control socket.
+        path: String,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// The daemon cannot do what it was asked.
+    #[error("the daemon says: {0}")]
+    Refused(String),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; its socket is for its user and group, and for root",
+        _ => {
+            "; is it running? its socket is set by `control` in greylag.toml, or named by --control unix:PATH"
+        }
+    }
+}
+
+impl ControlArgs {
+    /// The socket to ask at; says what is wrong where there is none.
+    pub(super) fn socket(&self, errors: &mut dyn Write) -> Result<PathBuf, Exit> {
+        let path = self.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));
+        let no_file = self.config.is_none() && (self.control.is_some() || !path.exists());
+        let config = if no_file { Config::default() } else { read_configuration(path, errors)? };
+        let socket = self.control.as_ref().unwrap_or(&config.control);
+        let state_directory = config.state_directory(&Environment::current());
+        socket.path_to_ask(state_directory).ok_or_else(|| {
+            // Nobody is left to tell when standard error is closed.
+            let _ =
+                writeln!(errors, "greylag: the control socket is switched off (`control` in greylag.toml)");
+            Exit::Config
+        })
+    }
+
+    /// Asks the daemon; says why there is no answer where there is none.
+    pub(super) fn ask<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        errors: &mut dyn Write,
+    ) -> Result<T, Exit> {
+        let socket = self.socket(errors)?;
+        ask(&socket, request).map_err(|error| {
+            let _ = writeln!(errors, "greylag: {error}");
+            Exit::Failure
+        })
+    }
+}
+
+/// Asks the daemon at the socket `path`.
+///
+/// # Errors
+/// When there is no daemon, it does not answer, or cannot do what it is asked.
+pub(super) fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, NoAnswer> {
+    let name = || path.display().to_string();
+    let stream = UnixStream::connect(path).map_err(|error| NoAnswer::NotThere { path: name(), error })?;
+    let answer = exchange(stream, request).map_err(|error| NoAnswer::Broken { path: name(), error })?;
+    match answer {
+        Answer::Ok(value) => serde_json::from_value(value)
+            .map_err(|error| NoAnswer::Broken { path: name(), error: io::Error::other(error) }),
+        Answer::Err { message } => Err(NoAnswer::Refused(message)),
+    }
+}
+
+fn exchange(mut stream: UnixStream, request: &Request) -> io::Result<Answer> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
+    }
+    Ok(serde_json::from_slice(&answer)?)
+}

@@ -1,0 +1,173 @@
+//! Policies that change under the running daemon: by a changed file, SIGHUP and `greylag reload`.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::support::greylag::{Greylag, Setup};
+use crate::support::process::{eventually, temp_dir};
+use crate::{Outcome, outcome};
+
+/// Runs a command that asks this daemon.
+fn ask(greylag: &Greylag, arguments: &[&str]) -> Outcome {
+    let control = format!("unix:{}", greylag.control_socket().display());
+    outcome(Command::new(env!("CARGO_BIN_EXE_greylag")).args(arguments).args(["--control", &control]))
+}
+
+fn generation(greylag: &Greylag) -> f64 {
+    greylag.metrics().sum("greylag_policy_generation", &[])
+}
+
+fn failed(greylag: &Greylag) -> f64 {
+    greylag.metrics().sum("greylag_policy_reload_failed", &[])
+}
+
+/// Waits for the policy with this number, and for nothing more to happen.
+fn reaches(greylag: &Greylag, number: f64) {
+    eventually("the new policy", || generation(greylag) >= number);
+    assert_eq!(generation(greylag), number);
+}
+
+#[test]
+fn a_saved_file_is_in_force_at_once_and_the_log_says_what_changed() {
+    let greylag = Greylag::start(Setup::default());
+    let policies = greylag.policies();
+    assert_eq!((generation(&greylag), failed(&greylag)), (1.0, 0.0));
+    fs::write(policies.join("greylist.toml"), "min_delay = \"300s\"\n").unwrap();
+    reaches(&greylag, 2.0);
+    let logged = greylag.log_lines(&["policy reloaded", "generation=2", "cause=file_change"]);
+    assert!(logged[0].contains(r#"changes="greylist.min_delay: \"2m\" -> \"5m\"""#), "{logged:?}");
+
+    // As editors save: a new file in the place of the old one.
+    let draft = policies.join(".greylist.toml.swp");
+    fs::write(&draft, "min_delay = \"60s\"\n").unwrap();
+    fs::rename(&draft, policies.join("greylist.toml")).unwrap();
+    reaches(&greylag, 3.0);
+
+    // A directory that was not there, and then a file in it.
+    fs::create_dir(policies.join("lists")).unwrap();
+    fs::write(policies.join("lists/own.txt"), "a.test\nb.test\n").unwrap();
+    fs::write(policies.join("helo.toml"), "banned_names = [\"file:lists/own.txt\"]\n").unwrap();
+    reaches(&greylag, 4.0);
+    fs::write(policies.join("lists/own.txt"), "b.test\nc.test\nd.test\n").unwrap();
+    reaches(&greylag, 5.0);
+    let logged = greylag.log_lines(&["policy reloaded", "generation=5"]);
+    assert!(logged[0].contains("changes=\"helo.banned_names: 2 entries added, 1 removed\""), "{logged:?}");
+}
+
+#[test]
+fn a_bad_policy_is_refused_logged_once_and_shown_until_it_is_mended() {
+    let greylag = Greylag::start(Setup::default());
+    let helo = greylag.policies().join("helo.toml");
+    let refusals = || greylag.log_lines(&["ERROR", "policy not reloaded, the one before stays in force"]);
+    fs::write(&helo, "mdoe = \"off\"\nmissing = 1\n").unwrap();
+    eventually("the refusal", || failed(&greylag) == 1.0);
+    let [logged] = <[String; 1]>::try_from(refusals()).unwrap();
+    let first =
+        "helo.toml:1:1: unknown setting `mdoe`: the helo check has no such setting (did you mean `mode`?)";
+    assert!(logged.contains(first) && logged.contains("helo.toml:2:11: "), "{logged}");
+
+    // The same text again, as often as it may be saved, is not told again.
+    for _ in 0..3 {
+        fs::write(&helo, "mdoe = \"off\"\nmissing = 1\n").unwrap();
+        sleep(Duration::from_millis(300));
+    }
+    assert_eq!(refusals().len(), 1);
+    assert_eq!(generation(&greylag), 1.0);
+
+    // Who asks is told.
+    let found = ask(&greylag, &["reload"]);
+    assert_eq!(found.code, Some(78), "{found:?}");
+    assert_eq!(found.out, "policy refused: generation 1 stays in force\n");
+    assert!(found.errors.contains("helo.toml:1:1\n") && found.errors.contains("^^^^"), "{}", found.errors);
+    let found = ask(&greylag, &["status"]);
+    assert_eq!(found.code, Some(1), "{found:?}");
+    assert!(found.out.contains("the last reload was refused"), "{}", found.out);
+
+    // Mended, even to what it was before: the gauge shows it.
+    fs::remove_file(&helo).unwrap();
+    eventually("the mended policy", || failed(&greylag) == 0.0);
+    assert_eq!(ask(&greylag, &["status"]).code, Some(0));
+}
+
+#[test]
+fn a_signal_and_the_control_socket_reload_at_once() {
+    let greylag = Greylag::start(Setup::default());
+    let helo = greylag.policies().join("helo.toml");
+    fs::write(&helo, "mode = \"monitor\"\n").unwrap();
+    let found = ask(&greylag, &["reload"]);
+    assert_eq!((found.code, found.errors.as_str()), (Some(0), ""));
+    assert_eq!(found.out, "policy reloaded, generation 2\n  helo.mode: \"enforce\" -> \"monitor\"\n");
+    greylag.hang_up();
+    reaches(&greylag, 3.0);
+    let logged = greylag.log_lines(&["policy reloaded", "generation=3", "cause=signal", "changes=none"]);
+    assert_eq!(logged.len(), 1);
+
+    let found = ask(&greylag, &["reload", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&found.out).unwrap();
+    let expected = serde_json::json!({
+        "outcome": "reloaded", "generation": 4, "changes": [], "diagnostics": "",
+    });
+    assert_eq!(report, expected);
+    let found = ask(&greylag, &["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!(status["policy"]["generation"], 4);
+    assert_eq!(status["policy"]["directory"], greylag.policies().to_str().unwrap());
+}
+
+#[test]
+fn a_linked_directory_is_followed_when_the_link_changes() {
+    let greylag = Greylag::start(Setup::default());
+    let policies = greylag.policies();
+    let versions = temp_dir();
+    let version = |name: &str, text: &str| {
+        let path = versions.path().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("helo.toml"), text).unwrap();
+        path
+    };
+    let (one, two) = (version("one", "mode = \"monitor\"\n"), version("two", "mode = \"off\"\n"));
+    let switch = |to: &Path| {
+        let next = policies.with_file_name("next");
+        symlink(to, &next).unwrap();
+        fs::rename(&next, &policies).unwrap();
+    };
+    fs::remove_dir(&policies).unwrap();
+    eventually("the missing directory", || failed(&greylag) == 1.0);
+    switch(&one);
+    reaches(&greylag, 2.0);
+    switch(&two);
+    reaches(&greylag, 3.0);
+    // Where the link leads to now is watched, and where it led to is not.
+    fs::write(one.join("helo.toml"), "mode = \"enforce\"\n").unwrap();
+    fs::write(two.join("greylist.toml"), "min_delay = \"300s\"\n").unwrap();
+    reaches(&greylag, 4.0);
+    let logged = greylag.log_lines(&["generation=4", "changes=\"greylist.min_delay"]);
+    assert_eq!(logged.len(), 1);
+}
+
+#[test]
+fn a_socket_in_use_is_an_error_and_one_left_behind_is_taken_over() {
+    let mut greylag = Greylag::start(Setup::default());
+    let control = format!("unix:{}", greylag.control_socket().display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_greylag"));
+    command.args(["serve", "--store", "memory:", "--control", &control]);
+    for service in ["--milter", "--policy", "--admin"] {
+        command.args([service, "127.0.0.1:0"]);
+    }
+    let found = outcome(&mut command);
+    assert_eq!(found.code, Some(69), "{}", found.errors);
+    let error = format!("cannot listen at {control} (control): Address already in use");
+    assert!(found.errors.contains(&error) && found.errors.contains("another Greylag"), "{}", found.errors);
+
+    greylag.kill();
+    assert!(greylag.control_socket().exists());
+    let found = ask(&greylag, &["status"]);
+    assert_eq!((found.code, found.out.as_str()), (Some(69), ""));
+    assert!(found.errors.starts_with("greylag: no Greylag answers at "), "{}", found.errors);
+    greylag.start_again();
+    assert_eq!(ask(&greylag, &["status"]).code, Some(0));
+}
