@@ -75,12 +75,26 @@ async fn a_domain_that_passes_anyone_vouches_for_nobody() {
         indirect.test TXT v=spf1 include:open.test -all
         closed.test TXT v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 -all
         mail.client.test TXT v=spf1 ip4:192.0.2.0/24 -all
+        hiding.test TXT v=spf1 -ip4:22.0.0.1 -ip4:169.254.0.1 -ip4:215.0.0.1 -ip4:250.0.0.1 +all
+        quarter.test TXT v=spf1 ip4:192.0.0.0/2 -all
+        sub.test TXT v=spf1 ip6:2000::/12 -all
+        neutral.test TXT v=spf1 ip4:192.0.2.0/24 ?all
+        yes.test A 127.0.0.2
+        exists.test TXT v=spf1 exists:yes.test -all
+        by-address.test TXT v=spf1 exists:%{i}.by-address.test -all
+        192.0.2.1.by-address.test A 127.0.0.2
         wide.test TXT v=spf1 ip4:192.0.0.0/8 -all";
     for (client, sender, vouching) in [
         (V4, "<joe@open.test>", Option::None),
         (V4, "<joe@halves.test>", Option::None),
         (V6, "<joe@six.test>", Option::None),
         (V6, "<joe@indirect.test>", Option::None),
+        (V4, "<joe@hiding.test>", Option::None),
+        (V4, "<joe@quarter.test>", Option::None),
+        (V6, "<joe@sub.test>", Option::None),
+        (V4, "<joe@exists.test>", Option::None),
+        (V4, "<joe@by-address.test>", Some("by-address.test")),
+        (V4, "<joe@neutral.test>", Some("neutral.test")),
         (V4, "<joe@closed.test>", Some("closed.test")),
         (V6, "<joe@closed.test>", Some("closed.test")),
         (V4, "<joe@wide.test>", Some("wide.test")),

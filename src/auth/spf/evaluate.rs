@@ -27,6 +27,8 @@ pub(super) struct Evaluation<'a> {
     void: u32,
     /// The client's host names that resolve to it, once asked.
     client_names: Option<Vec<String>>,
+    /// Whether the term that passed the client has the whole Internet in it, or as good as.
+    passes_anyone: bool,
 }
 
 /// What ends an evaluation without a match.
@@ -51,7 +53,12 @@ impl<'a> Evaluation<'a> {
         sender: &'a str,
         resolver: &'a dyn Resolver,
     ) -> Self {
-        Self { client, helo, sender, resolver, terms: 0, void: 0, client_names: None }
+        Self { client, helo, sender, resolver, terms: 0, void: 0, client_names: None, passes_anyone: false }
+    }
+
+    /// Whether the term that passed the client would have passed anyone, whatever terms before it were to hide that.
+    pub(super) const fn passes_anyone(&self) -> bool {
+        self.passes_anyone
     }
 
     /// What the record of `domain` says. Boxed, as records include each other; [`MAX_TERMS`] bounds how deep.
@@ -81,6 +88,7 @@ impl<'a> Evaluation<'a> {
     async fn evaluate(&mut self, record: &SpfRecord, domain: &str) -> Result<SpfResult, Stop> {
         for Directive { qualifier, mechanism } in &record.directives {
             if self.matches(mechanism, domain).await? {
+                self.passes_anyone |= *qualifier == Qualifier::Pass && is_boundless(mechanism);
                 return Ok(match qualifier {
                     Qualifier::Pass => SpfResult::Pass,
                     Qualifier::Fail => SpfResult::Fail,
@@ -216,6 +224,19 @@ impl<'a> Evaluation<'a> {
             return Ok(Vec::new());
         }
         Ok(records_of(self.resolver.lookup(name, record_type).await?.answer))
+    }
+}
+
+/// Whether a term takes in more than any network operator has: a /8 of IPv4, a /16 of IPv6.
+const fn is_boundless(mechanism: &Mechanism) -> bool {
+    match mechanism {
+        Mechanism::All => true,
+        Mechanism::Ip4 { mask, .. } => mask.leading_ones() < 8,
+        Mechanism::Ip6 { mask, .. } => mask.leading_ones() < 16,
+        Mechanism::A { ip4_mask, ip6_mask, .. } | Mechanism::Mx { ip4_mask, ip6_mask, .. } => {
+            ip4_mask.leading_ones() < 8 || ip6_mask.leading_ones() < 16
+        }
+        Mechanism::Ptr { .. } | Mechanism::Exists { .. } | Mechanism::Include { .. } => false,
     }
 }
 
