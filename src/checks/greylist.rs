@@ -1,55 +1,132 @@
 //! Greylisting: an unknown (client, sender, recipient) is deferred once; a real mail server comes again, most bots do not.
 //!
-//! The check says under which identities and rules an attempt is recorded, and turns the store's answer into a finding. What
-//! the answer is, [`crate::store::model`] decides.
+//! The check says under which identities and rules an attempt is recorded, and turns the store's answer into a finding. Who the
+//! client is, [`identity`] says, and what sender and recipient are called, [`normalise`]; what the answer is,
+//! [`crate::store::model`] decides.
 
+mod generic;
+mod identity;
+mod normalise;
 mod settings;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
+pub use self::normalise::Sender;
 pub use self::settings::{
     ClientIdentities, GreylistSettings, Ipv4Prefix, Ipv6Prefix, NullSender, OnStoreFailure,
 };
-use crate::facts::{Facts, ReversePath};
+use crate::checks::auth;
+use crate::facts::{Address, Facts, ReversePath};
 use crate::filter::{Fault, Known, Needs, Slot};
 use crate::policy::{Mode, Settings};
 use crate::reason::Reason;
-use crate::store::{Answer, Attempt, Identity, IdentityKind, KnownBy, Rules};
+use crate::store::{Answer, Attempt, KnownBy, Rules};
 use crate::verdict::{Code, Finding, Outcome, Reply};
+
+/// Why a recipient is none of the greylist's business; a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exemption {
+    /// The client has logged in.
+    Authenticated,
+    /// The recipient is postmaster or abuse.
+    Role,
+    /// The settings for this client, sender or recipient switch it off.
+    Off,
+    /// The null sender, where the settings exempt it.
+    NullSender,
+    /// The client has no address: a local submission.
+    NoAddress,
+}
+
+impl Exemption {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Authenticated, Self::Role, Self::Off, Self::NullSender, Self::NoAddress];
+
+    /// The name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Authenticated => "authenticated",
+            Self::Role => "role",
+            Self::Off => "off",
+            Self::NullSender => "null_sender",
+            Self::NoAddress => "no_address",
+        }
+    }
+
+    /// What it means, for people.
+    pub const fn summary(self) -> &'static str {
+        match self {
+            Self::Authenticated => "not asked: the client is authenticated",
+            Self::Role => "not asked: mail to postmaster and abuse is never delayed",
+            Self::Off => "not asked: switched off here",
+            Self::NullSender => "not asked: the null sender is exempt",
+            Self::NoAddress => "not asked: the client has no address",
+        }
+    }
+}
+
+/// Why the recipient judged now is not greylisted, whoever sends.
+pub fn exemption(facts: &Facts, settings: &Settings) -> Option<Exemption> {
+    let settings = &settings.greylist;
+    if facts.login.is_some() {
+        Some(Exemption::Authenticated)
+    } else if facts.recipient.as_ref().is_some_and(|recipient| recipient.is_role()) {
+        Some(Exemption::Role)
+    } else if settings.mode == Mode::Off {
+        Some(Exemption::Off)
+    } else if facts.sender == Some(ReversePath::Null) && settings.null_sender == NullSender::Exempt {
+        Some(Exemption::NullSender)
+    } else if facts.connection.client.ip().is_none() {
+        Some(Exemption::NoAddress)
+    } else {
+        None
+    }
+}
+
+/// Asks what must be known of the client before an attempt of its is recorded: together with the questions of other checks, as
+/// each may take its time.
+pub fn early(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
+    let mut needs = Needs::default();
+    if exemption(facts, settings).is_some() {
+        return needs;
+    }
+    let settings = &settings.greylist;
+    if known.spf.is_not_asked() && identity::wants_spf(facts, settings) {
+        needs.spf = auth::spf_query(facts).map(Box::new);
+    }
+    if known.helo.is_not_asked() {
+        needs.helo = identity::wanted_helo(facts, settings);
+    }
+    needs
+}
 
 /// Asks for an attempt of the recipient judged now to be recorded.
 pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
-    let greylist = if known.greylist.is_not_asked() { attempt(facts, &settings.greylist) } else { None };
+    let is_new = known.greylist.is_not_asked() && exemption(facts, settings).is_none();
+    let greylist = if is_new { attempt(facts, &settings.greylist, known) } else { None };
     Needs { greylist, ..Needs::default() }
 }
 
 /// Judges the recipient by the store's answer; at most one finding.
 pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> {
-    let settings = &settings.greylist;
     let finding = match &known.greylist {
         Slot::NotAsked => None,
-        Slot::Got(answer, _) => Some(judge_answer(*answer, &client_text(facts, settings))),
-        Slot::Unknown(fault) => Some(judge_fault(fault, settings.on_store_failure)),
+        Slot::Got(answer, _) => Some(judge_answer(*answer, &client_text(facts, &settings.greylist, known))),
+        Slot::Unknown(fault) => Some(judge_fault(fault, settings.greylist.on_store_failure)),
     };
     finding.into_iter().collect()
 }
 
-/// The attempt to record, unless the recipient is none of the greylist's business.
-fn attempt(facts: &Facts, settings: &GreylistSettings) -> Option<Attempt> {
-    let recipient = facts.recipient.as_ref()?;
+/// The attempt to record.
+fn attempt(facts: &Facts, settings: &GreylistSettings, known: &Known) -> Option<Attempt> {
+    let recipient = facts.recipient.as_ref()?.address();
     let sender = facts.sender.as_ref()?;
     let address = facts.connection.client.ip()?;
-    let exempt_sender = *sender == ReversePath::Null && settings.null_sender == NullSender::Exempt;
-    if settings.mode == Mode::Off || facts.login.is_some() || recipient.is_role() || exempt_sender {
-        return None;
-    }
     Some(Attempt {
-        identities: identities(address, settings).collect(),
-        sender: sender.key(),
-        recipient: recipient.address().key(),
+        identities: identity::ladder(address, facts, settings, known),
+        sender: sender_key(sender, recipient, known),
+        recipient: normalise::recipient(recipient),
         rules: Rules {
             min_delay: settings.min_delay,
             retry_window: settings.retry_window,
@@ -59,31 +136,14 @@ fn attempt(facts: &Facts, settings: &GreylistSettings) -> Option<Attempt> {
     })
 }
 
-fn identities(address: IpAddr, settings: &GreylistSettings) -> impl Iterator<Item = Identity> {
-    settings.client_identity.kinds().iter().filter_map(move |kind| {
-        let key = match kind {
-            // No setting can ask for these yet.
-            IdentityKind::Spf | IdentityKind::Host => return None,
-            IdentityKind::Network => network(address, settings).to_string(),
-            IdentityKind::Address => address.to_string(),
-        };
-        Some(Identity { kind: *kind, key })
-    })
+fn sender_key(sender: &ReversePath, recipient: &Address, known: &Known) -> String {
+    let Some(address) = sender.address() else { return String::new() };
+    known.greylist_sender.get_or_init(|| Sender::new(address)).key(recipient).into_owned()
 }
 
-fn network(address: IpAddr, settings: &GreylistSettings) -> IpNet {
-    let prefix = match address {
-        IpAddr::V4(_) => settings.ipv4_prefix.length(),
-        IpAddr::V6(_) => settings.ipv6_prefix.length(),
-    };
-    // A prefix too long for its family cannot be set; it would stand for the exact address.
-    IpNet::new(address, prefix).unwrap_or_else(|_| address.into()).trunc()
-}
-
-fn client_text(facts: &Facts, settings: &GreylistSettings) -> String {
-    let address = facts.connection.client.ip();
-    let keys =
-        address.into_iter().flat_map(|address| identities(address, settings)).map(|identity| identity.key);
+fn client_text(facts: &Facts, settings: &GreylistSettings, known: &Known) -> String {
+    let Some(address) = facts.connection.client.ip() else { return String::new() };
+    let keys = identity::ladder(address, facts, settings, known).into_iter().map(|identity| identity.key);
     keys.collect::<Vec<_>>().join(" or ")
 }
 
@@ -128,168 +188,4 @@ fn judge_fault(fault: &Fault, on_store_failure: OnStoreFailure) -> Finding {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::facts::{Client, Recipient};
-    use std::sync::Arc;
-
-    fn facts(client: &str, sender: &str, recipient: &str) -> Facts {
-        let mut facts = Facts {
-            sender: Some(ReversePath::parse(sender)),
-            recipient: Some(Recipient::parse(recipient)),
-            ..Facts::default()
-        };
-        facts.connection.client = Client::parse(client);
-        facts
-    }
-
-    fn with(change: impl FnOnce(&mut GreylistSettings)) -> Settings {
-        let mut greylist = GreylistSettings::default();
-        change(&mut greylist);
-        Settings { greylist: Arc::new(greylist), ..Settings::default() }
-    }
-
-    fn asked(facts: &Facts, settings: &Settings) -> Option<Attempt> {
-        needs(facts, settings, &Known::default()).greylist
-    }
-
-    fn answered(slot: Slot<Answer>) -> Known {
-        Known { greylist: slot, ..Known::default() }
-    }
-
-    #[test]
-    fn an_attempt_has_the_clients_network_and_folded_addresses() {
-        let attempt =
-            asked(&facts("192.0.2.77", "<A@Sender.TEST>", "<R@Example.test>"), &Settings::default());
-        let expected = Attempt {
-            identities: vec![Identity { kind: IdentityKind::Network, key: "192.0.2.0/24".into() }],
-            sender: "a@sender.test".into(),
-            recipient: "r@example.test".into(),
-            rules: Rules {
-                min_delay: Duration::from_secs(120),
-                retry_window: Duration::from_secs(172_800),
-                pass_ttl: Duration::from_secs(3_110_400),
-                promote_pairs: true,
-            },
-        };
-        assert_eq!(attempt, Some(expected));
-    }
-
-    #[test]
-    fn identities_are_what_the_settings_say() {
-        let settings = with(|settings| {
-            settings.client_identity =
-                ClientIdentities::new(vec![IdentityKind::Network, IdentityKind::Address]).unwrap();
-            settings.ipv4_prefix = Ipv4Prefix::new(16).unwrap();
-            settings.ipv6_prefix = Ipv6Prefix::new(48).unwrap();
-        });
-        for (client, expected) in [
-            ("192.0.2.77", ["192.0.0.0/16", "192.0.2.77"]),
-            ("::ffff:192.0.2.77", ["192.0.0.0/16", "192.0.2.77"]),
-            ("IPv6:2001:db8:1:2:3::4", ["2001:db8:1::/48", "2001:db8:1:2:3::4"]),
-        ] {
-            let attempt = asked(&facts(client, "a@b.test", "r@example.test"), &settings).unwrap();
-            let keys: Vec<&str> = attempt.identities.iter().map(|identity| identity.key.as_str()).collect();
-            assert_eq!(keys, expected, "{client}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_greylisted_is_not_asked_for() {
-        let default = Settings::default();
-        let mail = || facts("192.0.2.1", "a@b.test", "r@example.test");
-        assert!(asked(&mail(), &default).is_some());
-        assert!(asked(&mail(), &with(|settings| settings.mode = Mode::Monitor)).is_some());
-        assert!(asked(&mail(), &with(|settings| settings.mode = Mode::Off)).is_none());
-        assert!(asked(&facts("local", "a@b.test", "r@example.test"), &default).is_none());
-        assert!(asked(&facts("192.0.2.1", "a@b.test", "Postmaster@example.test"), &default).is_none());
-        assert!(asked(&facts("192.0.2.1", "a@b.test", "abuse@example.test"), &default).is_none());
-        assert!(asked(&Facts { login: Some("joe".into()), ..mail() }, &default).is_none());
-        assert!(asked(&Facts { recipient: None, ..mail() }, &default).is_none());
-        assert!(asked(&Facts { sender: None, ..mail() }, &default).is_none());
-        let again = answered(Slot::Got(Answer::FirstSeen { wait: Duration::ZERO }, Duration::ZERO));
-        assert!(needs(&mail(), &default, &again).is_empty(), "an attempt is recorded once");
-    }
-
-    #[test]
-    fn the_null_sender_is_greylisted_or_exempt() {
-        let bounce = facts("192.0.2.1", "<>", "r@example.test");
-        assert_eq!(asked(&bounce, &Settings::default()).unwrap().sender, "");
-        let exempt = with(|settings| settings.null_sender = NullSender::Exempt);
-        assert!(asked(&bounce, &exempt).is_none());
-        assert!(asked(&facts("192.0.2.1", "a@b.test", "r@example.test"), &exempt).is_some());
-    }
-
-    #[test]
-    fn answers_become_findings() {
-        let secs = Duration::from_secs;
-        let deferred = |seconds: u32| Some(format!("451 4.7.1 Greylisted, try again in {seconds} seconds"));
-        for (answer, reason, reply, detail) in [
-            (
-                Answer::FirstSeen { wait: secs(120) },
-                Reason::GreylistFirstSeen,
-                deferred(120),
-                "first attempt of 192.0.2.0/24",
-            ),
-            (
-                Answer::TooEarly { wait: Duration::from_millis(59_001) },
-                Reason::GreylistTooEarly,
-                deferred(60),
-                "192.0.2.0/24 came again too early",
-            ),
-            (
-                Answer::FirstSeen { wait: Duration::ZERO },
-                Reason::GreylistFirstSeen,
-                deferred(1),
-                "first attempt of 192.0.2.0/24",
-            ),
-            (
-                Answer::Matured { waited: secs(301) },
-                Reason::GreylistMatured,
-                None,
-                "192.0.2.0/24 came again after 301 s",
-            ),
-            (
-                Answer::Known { by: KnownBy::Pair },
-                Reason::GreylistKnown,
-                None,
-                "192.0.2.0/24 is known with this sender",
-            ),
-            (
-                Answer::Known { by: KnownBy::Triplet },
-                Reason::GreylistKnown,
-                None,
-                "192.0.2.0/24 is known with this sender and recipient",
-            ),
-        ] {
-            let mail = facts("192.0.2.1", "a@b.test", "r@example.test");
-            let known = answered(Slot::Got(answer, Duration::ZERO));
-            let [finding] = &judge(&mail, &Settings::default(), &known)[..] else { panic!("one finding") };
-            assert_eq!(
-                (finding.reason, finding.outcome.reply().map(ToString::to_string), finding.detail.as_str()),
-                (reason, reply, detail)
-            );
-        }
-    }
-
-    #[test]
-    fn a_failing_store_accepts_or_defers_as_set() {
-        let mail = facts("192.0.2.1", "a@b.test", "r@example.test");
-        let known = answered(Slot::Unknown(Fault::Failed("disk full".into())));
-        let accepted = judge(&mail, &Settings::default(), &known);
-        let expected = Finding {
-            reason: Reason::GreylistStoreFailure,
-            outcome: Outcome::Accept,
-            detail: "greylist store: disk full".into(),
-        };
-        assert_eq!(accepted, [expected]);
-        let settings = with(|settings| settings.on_store_failure = OnStoreFailure::Defer);
-        let deferred = judge(&mail, &settings, &answered(Slot::Unknown(Fault::Timeout)));
-        assert_eq!(deferred[0].reason, Reason::GreylistStoreFailure);
-        assert_eq!(
-            deferred[0].outcome.reply().map(ToString::to_string),
-            Some("451 4.3.0 Temporary failure, please try again later".into())
-        );
-        assert_eq!(judge(&mail, &settings, &Known::default()), []);
-    }
-}
+mod tests;

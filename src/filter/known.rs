@@ -1,10 +1,11 @@
 //! The ask/known loop: what checks may ask of the world, and what is known of it. Both have the same slots.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::auth::{MessageAuth, SpfOutcome, SpfQuery};
 use crate::checks::AttachmentSettings;
+use crate::checks::greylist::Sender;
 use crate::content::Report;
 use crate::dns::HeloResolution;
 use crate::reason::Reason;
@@ -102,6 +103,8 @@ pub struct Known {
     pub message_auth: Slot<Arc<MessageAuth>>,
     /// What the greylist says of the recipient judged now.
     pub greylist: Slot<Answer>,
+    /// The sender as the greylist knows it; made once a mail.
+    pub greylist_sender: OnceLock<Sender>,
     /// What was found in the message, for each set of settings it was scanned under.
     pub scans: Vec<(Arc<AttachmentSettings>, Slot<Arc<Report>>)>,
     /// Recipients that were sent away to a message of their own, in all mails of the session.

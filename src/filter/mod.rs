@@ -50,6 +50,9 @@ pub fn early(stage: Stage, facts: &Facts, policy: &Policy, known: &Known) -> Nee
             let settings = policy.settings(facts);
             let mut needs = helo::needs(facts, &settings, known);
             needs.merge(auth::needs(stage, facts, &settings, known));
+            if stage == Stage::Mail {
+                needs.merge(greylist::early(facts, &settings, known));
+            }
             needs
         }
         Stage::Connect | Stage::Rcpt | Stage::Data | Stage::EndOfMessage => Needs::default(),
@@ -70,6 +73,7 @@ fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
     let settings = policy.settings(facts);
     let mut needs = helo::needs(facts, &settings, known);
     needs.merge(auth::needs(Stage::Rcpt, facts, &settings, known));
+    needs.merge(greylist::early(facts, &settings, known));
     if !needs.is_empty() {
         return Step::Ask(needs);
     }

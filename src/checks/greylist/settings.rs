@@ -23,9 +23,13 @@ crate::settings! {
         retry_window: Duration = Duration::from_secs(48 * 3600),
         /// How long a client that came again stays known after its last mail. 36 days outlast a monthly newsletter.
         pass_ttl: Duration = Duration::from_secs(36 * 86_400),
-        /// What a client is known by. "network": its network, by the two settings below, so that another host of the same
-        /// server farm may retry. "address": its exact address. An attempt counts under each that is listed, and one is enough.
-        client_identity: ClientIdentities = ClientIdentities(vec![IdentityKind::Network]),
+        /// What a client is known by. An attempt counts under each that is listed and known, and one is enough, so that another
+        /// host of the same sender may retry. "spf": the sender's domain, when its SPF record names the client, unless it
+        /// names anyone; a key, never a pass. "host": the registrable domain of the client's verified host name, unless an
+        /// access provider or hoster gave it the name; of mail with the null sender, that of the HELO name too. "network":
+        /// the client's network, by the two settings below. "address": its exact address; alone, it makes the classic triplet.
+        client_identity: ClientIdentities =
+            ClientIdentities(vec![IdentityKind::Spf, IdentityKind::Host, IdentityKind::Network]),
         /// Size of the network an IPv4 client belongs to, as a prefix length from 8 to 32.
         ipv4_prefix: Ipv4Prefix = Ipv4Prefix(24),
         /// Size of the network an IPv6 client belongs to, as a prefix length from 16 to 128.
@@ -79,8 +83,12 @@ fn conflicts(settings: &GreylistSettings) -> Vec<Conflict> {
 pub struct ClientIdentities(Vec<IdentityKind>);
 
 impl ClientIdentities {
-    const NAMES: [(&'static str, IdentityKind); 2] =
-        [("network", IdentityKind::Network), ("address", IdentityKind::Address)];
+    const NAMES: [(&'static str, IdentityKind); 4] = [
+        (IdentityKind::Spf.name(), IdentityKind::Spf),
+        (IdentityKind::Host.name(), IdentityKind::Host),
+        (IdentityKind::Network.name(), IdentityKind::Network),
+        (IdentityKind::Address.name(), IdentityKind::Address),
+    ];
 
     /// These kinds; `None` if there are none, or one is there twice.
     pub fn new(mut kinds: Vec<IdentityKind>) -> Option<Self> {
@@ -97,7 +105,7 @@ impl ClientIdentities {
 
 impl Setting for ClientIdentities {
     const EXPECTED: &'static str =
-        "a list of \"network\" and \"address\", each at most once, such as [\"network\"]";
+        "a list of \"spf\", \"host\", \"network\" and \"address\", each at most once";
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
         let Some(array) = value.get_ref().as_array() else { return reading.wrong(value) };
@@ -271,7 +279,7 @@ mod tests {
             ("client_identity = []", ClientIdentities::EXPECTED),
             ("client_identity = \"network\"", ClientIdentities::EXPECTED),
             ("client_identity = [\"network\", \"network\"]", ClientIdentities::EXPECTED),
-            ("client_identity = [\"spf\"]", ClientIdentities::EXPECTED),
+            ("client_identity = [\"dkim\"]", ClientIdentities::EXPECTED),
             ("null_sender = true", NullSender::EXPECTED),
             ("on_store_failure = \"reject\"", OnStoreFailure::EXPECTED),
         ] {
@@ -281,10 +289,11 @@ mod tests {
                 "{line}"
             );
         }
-        let (settings, labels) =
-            read("ipv4_prefix = 32\nipv6_prefix = 1_28\nclient_identity = [\"address\", \"network\"]");
+        let (settings, labels) = read(
+            "ipv4_prefix = 32\nipv6_prefix = 1_28\nclient_identity = [\"address\", \"network\", \"spf\"]",
+        );
         assert_eq!((settings.ipv4_prefix, settings.ipv6_prefix), (Ipv4Prefix(32), Ipv6Prefix(128)));
-        assert_eq!(settings.client_identity.show(), "[\"network\", \"address\"]");
+        assert_eq!(settings.client_identity.show(), "[\"spf\", \"network\", \"address\"]");
         assert_eq!(labels, Vec::<String>::new());
     }
 

@@ -1,0 +1,99 @@
+//! Who a client is to the greylist: the ladder of its identities.
+//!
+//! A pool of mail servers retries from whichever of them is free. What they have in common, and others have not, is what the
+//! client is known by: the MAIL FROM domain whose SPF policy names them, else the registrable domain of their verified names,
+//! else the network. SPF is a key here and never a pass: a spammer's domain has an SPF record, too, and is greylisted under it.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{GreylistSettings, generic};
+use crate::dns::HeloResolution;
+use crate::facts::{Facts, ReversePath, host_name};
+use crate::filter::Known;
+use crate::store::{Identity, IdentityKind};
+
+/// The identities the settings ask for, strongest first, as far as they are known.
+pub(super) fn ladder(
+    address: IpAddr,
+    facts: &Facts,
+    settings: &GreylistSettings,
+    known: &Known,
+) -> Vec<Identity> {
+    let mut identities = Vec::with_capacity(settings.client_identity.kinds().len() + 1);
+    for kind in settings.client_identity.kinds().iter().copied() {
+        let mut add = |key: String| identities.push(Identity { kind, key });
+        match kind {
+            IdentityKind::Spf => {
+                if let Some(domain) = known.spf.got().and_then(|spf| spf.vouching_domain()) {
+                    add(domain.to_owned());
+                }
+            }
+            IdentityKind::Host => {
+                let verified = facts.connection.client_name.as_deref().and_then(|name| owner(name, address));
+                let helo = if is_bounce(facts) { helo_owner(address, facts, known) } else { None };
+                if let Some(verified) = verified {
+                    add(verified.to_owned());
+                }
+                if let Some(helo) = helo.filter(|helo| Some(helo.as_str()) != verified) {
+                    add(helo);
+                }
+            }
+            IdentityKind::Network => add(network(address, settings).to_string()),
+            IdentityKind::Address => add(address.to_string()),
+        }
+    }
+    identities
+}
+
+/// Whether SPF is to be asked before the identities are known. Of a bounce there is no sender's domain to ask.
+pub(super) fn wants_spf(facts: &Facts, settings: &GreylistSettings) -> bool {
+    has(settings, IdentityKind::Spf)
+        && facts
+            .sender
+            .as_ref()
+            .is_some_and(|sender| sender.address().is_some_and(|address| address.domain().is_some()))
+}
+
+/// The HELO name to resolve before the identities of a bounce are known: it has no sender's domain, and its HELO name is the
+/// only one there is (RFC 7208 §2.4).
+pub(super) fn wanted_helo(facts: &Facts, settings: &GreylistSettings) -> Option<String> {
+    if !is_bounce(facts) || !has(settings, IdentityKind::Host) {
+        return None;
+    }
+    let name = host_name(facts.helo.as_deref()?)?;
+    let is_address = name.starts_with('[') || name.parse::<IpAddr>().is_ok();
+    let is_resolvable = !is_address && psl::domain_str(&name).is_some();
+    is_resolvable.then_some(name)
+}
+
+fn is_bounce(facts: &Facts) -> bool {
+    facts.sender == Some(ReversePath::Null)
+}
+
+fn has(settings: &GreylistSettings, kind: IdentityKind) -> bool {
+    settings.client_identity.kinds().contains(&kind)
+}
+
+/// The registrable domain of the HELO name, when it resolves to the client.
+fn helo_owner(address: IpAddr, facts: &Facts, known: &Known) -> Option<String> {
+    let Some(HeloResolution::Addresses(addresses)) = known.helo.got() else { return None };
+    let name = host_name(facts.helo.as_deref()?).filter(|_| addresses.contains(&address))?;
+    owner(&name, address).map(str::to_owned)
+}
+
+/// The registrable domain of a host that has this name by its owner's will.
+fn owner(name: &str, address: IpAddr) -> Option<&str> {
+    if generic::is_generic(name, Some(address)) { None } else { psl::domain_str(name) }
+}
+
+/// The network the settings put the client in.
+pub(super) fn network(address: IpAddr, settings: &GreylistSettings) -> IpNet {
+    let prefix = match address {
+        IpAddr::V4(_) => settings.ipv4_prefix.length(),
+        IpAddr::V6(_) => settings.ipv6_prefix.length(),
+    };
+    // A prefix too long for its family cannot be set; it would stand for the exact address.
+    IpNet::new(address, prefix).unwrap_or_else(|_| address.into()).trunc()
+}
