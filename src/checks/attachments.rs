@@ -64,8 +64,7 @@ crate::settings! {
         scan_timeout: Action = Action::Defer,
         /// The scan failed by a fault of ours.
         scan_fault: Action = Action::Defer,
-        /// The scan of the same content failed by a fault of ours, or took too long, for the second time: another try would
-        /// not help.
+        /// The scan of the same content failed by a fault of ours for the second time: another try would not help.
         on_scan_fault: Action = Action::Quarantine,
         /// Archives and attached messages one inside the other, at most (64 is the most that is ever followed).
         max_depth: NonZeroU32 = at_least_one(8),
@@ -118,13 +117,7 @@ pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> 
     match known.scan(attachments) {
         Slot::NotAsked => Vec::new(),
         Slot::Got(report, _) => findings(report, attachments),
-        Slot::Unknown(fault) => {
-            let reason = match fault {
-                Fault::Timeout => Reason::AttachmentScanTimeout,
-                Fault::Failed(_) => Reason::AttachmentScanFault,
-            };
-            vec![attachments.finding(reason, "", None, fault.to_string())]
-        }
+        Slot::Unknown(fault) => vec![attachments.unknown(fault)],
     }
 }
 
@@ -147,6 +140,16 @@ impl AttachmentSettings {
     fn finding(&self, reason: Reason, path: &str, extension: Option<&str>, detail: String) -> Finding {
         let outcome = Outcome::of(self.action(reason), reply(reason, path, extension.unwrap_or_default()));
         Finding { reason, outcome, detail }
+    }
+
+    /// What follows from a scan that has no result.
+    fn unknown(&self, fault: &Fault) -> Finding {
+        let (reason, action) = match fault {
+            Fault::Timeout => (Reason::AttachmentScanTimeout, self.scan_timeout),
+            Fault::Failed(_) => (Reason::AttachmentScanFault, self.scan_fault),
+            Fault::FailedAgain(_) => (Reason::AttachmentScanFault, self.on_scan_fault),
+        };
+        Finding { reason, outcome: Outcome::of(action, reply(reason, "", "")), detail: fault.to_string() }
     }
 
     /// What is done for a cause; causes of other checks are none of this one's.
@@ -427,6 +430,10 @@ mod tests {
             (
                 Slot::Unknown(Fault::Failed("panic".into())),
                 Some((Reason::AttachmentScanFault, Action::Defer)),
+            ),
+            (
+                Slot::Unknown(Fault::FailedAgain("panic".into())),
+                Some((Reason::AttachmentScanFault, Action::Quarantine)),
             ),
         ] {
             known.scans = vec![(Arc::clone(&settings.attachments), slot)];

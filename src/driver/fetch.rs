@@ -91,8 +91,9 @@ impl Driver {
             return Slot::Unknown(Fault::Failed("there is no message to scan".into()));
         };
         metrics::scanned_bytes(message.len() as u64);
-        let budget = settings.scan_time_limit;
-        timed(Lookup::Scan, Duration::MAX, self.scanner.scan(message, Arc::clone(settings), budget)).await
+        let (client, budget) = (facts.connection.client, settings.scan_time_limit);
+        let scan = self.scanner.scan(client, message, Arc::clone(settings), budget);
+        timed(Lookup::Scan, Duration::MAX, scan).await
     }
 }
 

@@ -19,13 +19,15 @@ pub enum Fault {
     Timeout,
     /// The service could not be reached or failed; the text names peer and cause.
     Failed(String),
+    /// It failed, by a fault of ours, as it had failed before on the same content: trying again does not help.
+    FailedAgain(String),
 }
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Timeout => f.write_str("timeout"),
-            Self::Failed(why) => f.write_str(why),
+            Self::Failed(why) | Self::FailedAgain(why) => f.write_str(why),
         }
     }
 }

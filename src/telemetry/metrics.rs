@@ -159,7 +159,7 @@ impl From<&Fault> for LookupResult {
     fn from(fault: &Fault) -> Self {
         match fault {
             Fault::Timeout => Self::Timeout,
-            Fault::Failed(_) => Self::Failed,
+            Fault::Failed(_) | Fault::FailedAgain(_) => Self::Failed,
         }
     }
 }

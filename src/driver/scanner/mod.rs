@@ -1,0 +1,162 @@
+//! Scans run beside the connections: on threads of their own, a bounded number at once, in fair shares of the clients.
+
+mod faults;
+mod queue;
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::checks::AttachmentSettings;
+use crate::content::{self, Cancel, Report};
+use crate::facts::{Client, Message};
+use crate::filter::Fault;
+use faults::Faults;
+use queue::{FairQueue, Sender, Ticket};
+
+/// A bounded pool for scans. Clones are the same pool.
+#[derive(Clone)]
+pub struct Scanner {
+    pool: Arc<Pool>,
+}
+
+type Scan = dyn Fn(&Message, &AttachmentSettings, &Cancel) -> Report + Send + Sync;
+
+struct Pool {
+    scan: Box<Scan>,
+    threads: usize,
+    waiting: Mutex<Waiting>,
+    faults: Faults,
+}
+
+#[derive(Default)]
+struct Waiting {
+    queue: FairQueue<Job>,
+    running: usize,
+}
+
+struct Job {
+    message: Message,
+    settings: Arc<AttachmentSettings>,
+    cancel: Cancel,
+    answer: oneshot::Sender<Result<Arc<Report>, Fault>>,
+}
+
+impl Scanner {
+    /// A pool that runs at most `threads` scans at once.
+    pub fn new(threads: usize) -> Self {
+        Self::with(threads, content::scan)
+    }
+
+    fn with(
+        threads: usize,
+        scan: impl Fn(&Message, &AttachmentSettings, &Cancel) -> Report + Send + Sync + 'static,
+    ) -> Self {
+        let pool = Pool {
+            scan: Box::new(scan),
+            threads: threads.max(1),
+            waiting: Mutex::default(),
+            faults: Faults::new(),
+        };
+        Self { pool: Arc::new(pool) }
+    }
+
+    /// Scans `message` from `client`, waiting for its turn and for the result within `budget` together.
+    ///
+    /// # Errors
+    /// [`Fault::Timeout`] when the time was up; the scan is cancelled. [`Fault::Failed`] when it failed by a fault of ours, a
+    /// panic included: the mail is deferred, and the process goes on. [`Fault::FailedAgain`] when it did so before.
+    pub async fn scan(
+        &self,
+        client: Client,
+        message: Message,
+        settings: Arc<AttachmentSettings>,
+        budget: Duration,
+    ) -> Result<Arc<Report>, Fault> {
+        let (answer, answered) = oneshot::channel();
+        let (cancel, bytes) = (Cancel::default(), message.len() as u64);
+        let job = Job { message, settings, cancel: cancel.clone(), answer };
+        let ticket = self.pool.lock().queue.push(Sender::of(client), bytes, job);
+        let _asked = Asked { pool: &self.pool, ticket, cancel };
+        self.pool.start();
+        match tokio::time::timeout(budget, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Fault::Failed("the scan was lost".into())),
+            Err(_) => Err(Fault::Timeout),
+        }
+    }
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a thread for what is due, when one is free.
+    fn start(self: &Arc<Self>) {
+        let mut waiting = self.lock();
+        if waiting.running < self.threads
+            && let Some((sender, job)) = waiting.queue.pop()
+        {
+            waiting.running += 1;
+            drop(waiting);
+            let pool = Arc::clone(self);
+            tokio::task::spawn_blocking(move || pool.work(sender, job));
+        }
+    }
+
+    /// Serves one after the other until nothing waits.
+    fn work(&self, mut sender: Sender, mut job: Job) {
+        loop {
+            self.serve(job);
+            let mut waiting = self.lock();
+            waiting.queue.done(sender);
+            let Some(due) = waiting.queue.pop() else {
+                waiting.running -= 1;
+                return;
+            };
+            (sender, job) = due;
+        }
+    }
+
+    fn serve(&self, job: Job) {
+        let Job { message, settings, cancel, answer } = job;
+        // A scan that panics leaves nothing behind: what it works on is its own, or read only.
+        let scan = AssertUnwindSafe(|| (self.scan)(&message, &settings, &cancel));
+        let result = panic::catch_unwind(scan).map(Arc::new).map_err(|_| self.fault(&message));
+        // Nobody may be waiting any more.
+        let _ = answer.send(result);
+    }
+
+    fn fault(&self, message: &Message) -> Fault {
+        let again = self.faults.again(message, Instant::now());
+        tracing::error!(again, bytes = message.len(), "a scan failed by a fault of ours");
+        let why = "the scan failed".to_owned();
+        if again { Fault::FailedAgain(why) } else { Fault::Failed(why) }
+    }
+}
+
+/// Somebody waits for a scan; when they do no more, whatever the reason, it is neither run nor run on.
+struct Asked<'p> {
+    pool: &'p Pool,
+    ticket: Ticket,
+    cancel: Cancel,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        self.pool.lock().queue.remove(self.ticket);
+    }
+}
+
+impl std::fmt::Debug for Scanner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scanner").field("threads", &self.pool.threads).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+use std::sync::mpsc;
+use std::thread;
+
+use super::*;
+use crate::content::{Found, View};
+use crate::reason::Reason;
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn mail(subject: &str, size: usize) -> Message {
+    Message::from_bytes(format!("Subject: {subject}\r\n\r\n{}", "x".repeat(size)).as_bytes())
+}
+
+fn subject(message: &Message) -> String {
+    String::from_utf8_lossy(&message.headers[0].value).into_owned()
+}
+
+fn client(last: u8) -> Client {
+    Client::parse(&format!("192.0.2.{last}"))
+}
+
+fn settings() -> Arc<AttachmentSettings> {
+    Arc::default()
+}
+
+/// A pool of `threads` whose scans say that they began and then wait to be let go.
+fn gated(threads: usize) -> (Scanner, mpsc::Receiver<String>, mpsc::Sender<()>) {
+    let (began, begun) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let scanner = Scanner::with(threads, move |message, _, cancel| {
+        let _ = began.send(subject(message));
+        while !cancel.is_cancelled() && gate.lock().unwrap().try_recv().is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Report::default()
+    });
+    (scanner, begun, go)
+}
+
+#[tokio::test]
+async fn a_scan_finds_what_is_in_the_message() {
+    let message = Message::from_bytes(b"Content-Disposition: attachment; filename=evil.exe\r\n\r\nMZ");
+    let report = Scanner::new(1).scan(client(1), message, settings(), SOON).await.unwrap();
+    let expected = Found {
+        reason: Reason::AttachmentForbiddenExtension,
+        path: "evil.exe".into(),
+        extension: Some("exe".into()),
+        view: View::Tree,
+    };
+    assert!(report.found.contains(&expected), "{report:?}");
+}
+
+#[tokio::test]
+async fn one_client_with_many_large_mails_does_not_starve_another() {
+    let (scanner, begun, go) = gated(1);
+    let send = |last: u8, subject: String, size: usize| {
+        let scanner = scanner.clone();
+        tokio::spawn(async move { scanner.scan(client(last), mail(&subject, size), settings(), SOON).await })
+    };
+    let mut waiting = Vec::new();
+    for number in 0..5 {
+        waiting.push(send(1, format!("large {number}"), 1 << 20));
+        tokio::task::yield_now().await;
+    }
+    waiting.push(send(2, "small".into(), 100));
+    tokio::task::yield_now().await;
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        order.push(begun.recv_timeout(SOON).unwrap());
+        go.send(()).unwrap();
+    }
+    assert_eq!(order, ["large 0", "small", "large 1", "large 2", "large 3", "large 4"]);
+    for scan in waiting {
+        assert!(scan.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn no_more_run_at_once_than_there_are_threads() {
+    let (scanner, begun, go) = gated(2);
+    let scans: Vec<_> = (0..5)
+        .map(|number| {
+            let scanner = scanner.clone();
+            tokio::spawn(async move { scanner.scan(client(number), mail("x", 1), settings(), SOON).await })
+        })
+        .collect();
+    while scanner.pool.lock().running < 2 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..2 {
+        begun.recv_timeout(SOON).unwrap();
+    }
+    assert!(begun.recv_timeout(Duration::from_millis(50)).is_err(), "a third one runs");
+    for _ in 0..5 {
+        go.send(()).unwrap();
+    }
+    for scan in scans {
+        assert!(scan.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn time_is_up_while_scanning_and_while_waiting() {
+    let (scanner, begun, _go) = gated(1);
+    let budget = Duration::from_millis(50);
+    let scan = |subject: &str| scanner.scan(client(1), mail(subject, 1), settings(), budget);
+    let (one, other) = tokio::join!(scan("one"), scan("other"));
+    assert_eq!((one, other), (Err(Fault::Timeout), Err(Fault::Timeout)));
+    assert_eq!(begun.recv_timeout(SOON).unwrap(), "one");
+    // The first is cancelled and the second taken back, so that the thread is free for whoever comes next.
+    let began = Instant::now();
+    while scanner.pool.lock().running > 0 {
+        assert!(began.elapsed() < SOON);
+        tokio::task::yield_now().await;
+    }
+    assert!(begun.try_recv().is_err(), "a scan ran that nobody waited for");
+}
+
+#[tokio::test]
+async fn a_panic_is_a_fault_and_the_same_content_a_repeated_one() {
+    let scanner = Scanner::with(1, |message, settings, cancel| match subject(message).as_str() {
+        "bad" => panic!("injected"),
+        _ => content::scan(message, settings, cancel),
+    });
+    let scan = |subject: &str, last: u8| scanner.scan(client(last), mail(subject, 1), settings(), SOON);
+    assert_eq!(scan("bad", 1).await, Err(Fault::Failed("the scan failed".into())));
+    assert!(scan("good", 1).await.is_ok());
+    assert_eq!(scan("bad", 2).await, Err(Fault::FailedAgain("the scan failed".into())));
+    assert!(scan("good", 1).await.is_ok());
+    assert_eq!(scanner.pool.lock().running, 0);
+}
