@@ -7,13 +7,13 @@ mod support;
 mod documented;
 mod explain;
 mod reload;
+mod scan;
 mod serve;
 
 use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use support::mail;
 use support::process::temp_dir;
 
 /// How a command ended and what it said.
@@ -85,30 +85,6 @@ fn check_tells_good_policies_from_bad_ones() {
     let found = greylag(&["check", "/nonexistent"]);
     assert_eq!(found.code, Some(78), "{}", found.out);
     assert!(found.out.contains("No such file or directory"), "{}", found.out);
-}
-
-#[test]
-fn scan_tells_clean_files_forbidden_ones_and_those_it_cannot_read() {
-    let dir = temp_dir();
-    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    fs::write(path("clean.eml"), mail::plain("clean")).unwrap();
-    fs::write(path("nested.zip"), mail::zip("b.zip", &mail::zip("evil.exe", b"MZ"))).unwrap();
-
-    let found = greylag(&["scan", &path("clean.eml")]);
-    assert_eq!((found.code, found.errors.as_str()), (Some(0), ""), "{}", found.out);
-
-    let found = greylag(&["scan", &path("clean.eml"), &path("nested.zip")]);
-    assert_eq!((found.code, found.errors.as_str()), (Some(1), ""), "{}", found.out);
-    assert!(
-        found.out.contains("\n      evil.exe (file, 2 bytes) attachment.forbidden_extension\n"),
-        "{}",
-        found.out
-    );
-
-    let found = greylag(&["scan", "/nonexistent", &path("nested.zip")]);
-    assert_eq!(found.code, Some(66));
-    assert!(found.errors.starts_with("greylag scan: cannot read /nonexistent: "), "{}", found.errors);
-    assert!(found.out.contains("nested.zip: reject\n"), "the others are scanned: {}", found.out);
 }
 
 #[test]

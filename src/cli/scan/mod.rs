@@ -1,7 +1,10 @@
 //! `greylag scan FILE…`: what the attachment check makes of messages and files, and what is inside them.
 
-use std::ffi::OsStr;
-use std::io::{self, Write};
+mod mbox;
+mod progress;
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -13,6 +16,7 @@ use crate::checks::attachments::findings;
 use crate::content::{self, Cancel, Node, Report};
 use crate::facts::Message;
 use crate::verdict::{Action, Finding, Verdict};
+use progress::Progress;
 
 /// Show what is inside messages and files, and whether the attachment check would refuse them.
 #[derive(Debug, clap::Args)]
@@ -20,16 +24,17 @@ use crate::verdict::{Action, Finding, Verdict};
 Examples:
   greylag scan message.eml
   greylag scan --policies /etc/greylag/policies --json invoice.zip
+  greylag scan /var/mail/alice                     # every message of a mailbox
 
 Exit code 1 when something would be refused or held.")]
 pub(super) struct Args {
-    /// Messages (.eml), or files to be judged as if they were attached to one.
+    /// Messages (.eml), mailboxes (mbox), or files to be judged as if they were attached to a message.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The directory of the policy files; the built-in policies without it.
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
-    /// Write JSON, one object a line for each file.
+    /// Write JSON, one object a line for each file or message of a mailbox.
     #[arg(long)]
     json: bool,
 }
@@ -38,41 +43,92 @@ pub(super) struct Args {
 /// all files. Fails only when `out` or `errors` cannot be written.
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
     let Some(policy) = load_or_report(args.policies.as_deref(), errors)? else { return Ok(Exit::Config) };
-    let settings = &policy.base().attachments;
-    let (mut forbidden, mut unreadable) = (false, false);
+    let progress = Progress::new();
+    let mut run =
+        Run { settings: &policy.base().attachments, json: args.json, progress, out, forbidden: false };
+    let mut unreadable = false;
     for file in &args.files {
-        match std::fs::read(file) {
-            Err(error) => {
-                writeln!(errors, "greylag scan: cannot read {}: {error}", file.display())?;
-                unreadable = true;
-            }
-            Ok(data) => {
-                let report = scan(file, &data, settings);
-                let verdict = verdict(&report, settings);
-                if args.json {
-                    writeln!(out, "{}", as_json(file, &report, &verdict))?;
-                } else {
-                    write_text(out, file, &report, &verdict)?;
-                }
-                forbidden |= verdict.action() >= Action::Quarantine;
-            }
+        if let Err(error) = run.file(file)? {
+            run.progress.hide();
+            writeln!(errors, "greylag scan: cannot read {}: {error}", file.display())?;
+            unreadable = true;
         }
     }
-    Ok(match (unreadable, forbidden) {
+    Ok(match (unreadable, run.forbidden) {
         (true, _) => Exit::NoInput,
         (false, true) => Exit::Findings,
         (false, false) => Exit::Success,
     })
 }
 
-fn scan(file: &Path, data: &[u8], settings: &AttachmentSettings) -> Report {
-    let cancel = Cancel::default();
-    let is_message = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("eml"));
-    if is_message {
-        return content::scan(&Message::from_bytes(data), settings, &cancel);
+struct Run<'a> {
+    settings: &'a AttachmentSettings,
+    json: bool,
+    progress: Progress,
+    out: &'a mut dyn Write,
+    forbidden: bool,
+}
+
+impl Run<'_> {
+    /// Scans a file. The inner result is that of reading it, the outer that of writing.
+    fn file(&mut self, file: &Path) -> io::Result<io::Result<()>> {
+        let shown = file.display().to_string();
+        self.progress.now(&shown);
+        let mut content = match File::open(file) {
+            Ok(content) => BufReader::new(content),
+            Err(error) => return Ok(Err(error)),
+        };
+        let is_mailbox = match content.fill_buf() {
+            Ok(beginning) => mbox::is_mailbox(beginning),
+            Err(error) => return Ok(Err(error)),
+        };
+        if is_mailbox {
+            return self.mailbox(&shown, content);
+        }
+        let mut data = Vec::new();
+        if let Err(error) = content.read_to_end(&mut data) {
+            return Ok(Err(error));
+        }
+        let cancel = Cancel::default();
+        let is_message = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("eml"));
+        let report = if is_message {
+            content::scan(&Message::from_bytes(&data), self.settings, &cancel)
+        } else {
+            let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            content::scan_file(&name, &data, self.settings, &cancel)
+        };
+        self.show(&shown, None, &report).map(Ok)
     }
-    let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    content::scan_file(&name, data, settings, &cancel)
+
+    /// Scans the messages of a mailbox, one after the other.
+    fn mailbox(&mut self, file: &str, content: impl BufRead) -> io::Result<io::Result<()>> {
+        let messages = match mbox::Messages::of(content) {
+            Ok(messages) => messages,
+            Err(error) => return Ok(Err(error)),
+        };
+        for (message, number) in messages.zip(1..) {
+            let text = match message {
+                Ok(text) => text,
+                Err(error) => return Ok(Err(error)),
+            };
+            self.progress.now(&format!("{file}, message {number}"));
+            let report = content::scan(&Message::from_bytes(&text), self.settings, &Cancel::default());
+            self.show(file, Some(number), &report)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Writes what was found in a file, or in the message with this number in it.
+    fn show(&mut self, file: &str, message: Option<u64>, report: &Report) -> io::Result<()> {
+        let verdict = verdict(report, self.settings);
+        self.forbidden |= verdict.action() >= Action::Quarantine;
+        self.progress.hide();
+        if self.json {
+            return writeln!(self.out, "{}", as_json(file, message, report, &verdict));
+        }
+        let title = message.map_or_else(|| file.to_owned(), |number| format!("{file}, message {number}"));
+        write_text(self.out, &title, report, &verdict)
+    }
 }
 
 fn verdict(report: &Report, settings: &AttachmentSettings) -> Verdict {
@@ -81,8 +137,8 @@ fn verdict(report: &Report, settings: &AttachmentSettings) -> Verdict {
     verdict
 }
 
-fn write_text(out: &mut dyn Write, file: &Path, report: &Report, verdict: &Verdict) -> io::Result<()> {
-    writeln!(out, "{}: {}", file.display(), verdict.action().name())?;
+fn write_text(out: &mut dyn Write, title: &str, report: &Report, verdict: &Verdict) -> io::Result<()> {
+    writeln!(out, "{title}: {}", verdict.action().name())?;
     for node in &report.tree {
         write_node(out, node)?;
     }
@@ -105,7 +161,7 @@ fn write_node(out: &mut dyn Write, node: &Node) -> io::Result<()> {
     writeln!(out)
 }
 
-fn as_json(file: &Path, report: &Report, verdict: &Verdict) -> Value {
+fn as_json(file: &str, message: Option<u64>, report: &Report, verdict: &Verdict) -> Value {
     let found = report.found.iter().map(|found| {
         json!({
             "reason": found.reason.code(),
@@ -124,7 +180,8 @@ fn as_json(file: &Path, report: &Report, verdict: &Verdict) -> Value {
         })
     });
     json!({
-        "file": OsStr::to_string_lossy(file.as_os_str()),
+        "file": file,
+        "message": message,
         "action": verdict.action().name(),
         "reply": verdict.reply().map(ToString::to_string),
         "found": found.collect::<Vec<_>>(),
