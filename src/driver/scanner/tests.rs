@@ -3,7 +3,13 @@ use std::thread;
 
 use super::*;
 use crate::content::{Found, View};
+use crate::dns::Zone;
+use crate::driver::{Driver, Protocol};
+use crate::facts::{Facts, Stage};
+use crate::policy::Policy;
 use crate::reason::Reason;
+use crate::store::MemoryStore;
+use crate::verdict::Action;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -36,6 +42,15 @@ fn gated(threads: usize) -> (Scanner, mpsc::Receiver<String>, mpsc::Sender<()>) 
         Report::default()
     });
     (scanner, begun, go)
+}
+
+/// Waits until all threads are free.
+async fn idle(scanner: &Scanner) {
+    let began = Instant::now();
+    while scanner.pool.lock().running > 0 {
+        assert!(began.elapsed() < SOON);
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -109,11 +124,7 @@ async fn time_is_up_while_scanning_and_while_waiting() {
     assert_eq!((one, other), (Err(Fault::Timeout), Err(Fault::Timeout)));
     assert_eq!(begun.recv_timeout(SOON).unwrap(), "one");
     // The first is cancelled and the second taken back, so that the thread is free for whoever comes next.
-    let began = Instant::now();
-    while scanner.pool.lock().running > 0 {
-        assert!(began.elapsed() < SOON);
-        tokio::task::yield_now().await;
-    }
+    idle(&scanner).await;
     assert!(begun.try_recv().is_err(), "a scan ran that nobody waited for");
 }
 
@@ -128,5 +139,27 @@ async fn a_panic_is_a_fault_and_the_same_content_a_repeated_one() {
     assert!(scan("good", 1).await.is_ok());
     assert_eq!(scan("bad", 2).await, Err(Fault::FailedAgain("the scan failed".into())));
     assert!(scan("good", 1).await.is_ok());
-    assert_eq!(scanner.pool.lock().running, 0);
+    idle(&scanner).await;
+}
+
+#[tokio::test]
+async fn mail_that_breaks_the_scan_is_deferred_once_and_then_quarantined() {
+    let scanner = Scanner::with(1, |message, settings, cancel| match subject(message).as_str() {
+        "bad" => panic!("injected"),
+        _ => content::scan(message, settings, cancel),
+    });
+    let store = Arc::new(MemoryStore::new(1_000).unwrap());
+    let driver = Driver::new(Policy::default(), Arc::new(Zone::default()), store, scanner);
+    for (subject, expected) in [
+        ("bad", Action::Defer),
+        ("good", Action::Accept),
+        ("bad", Action::Quarantine),
+        ("bad", Action::Quarantine),
+    ] {
+        let facts = Facts { message: Some(mail(subject, 10)), ..Facts::default() };
+        let verdict = driver.judge(Stage::EndOfMessage, &facts, &mut driver.begin(Protocol::Milter)).await;
+        let scan = verdict.findings.iter().find(|finding| finding.reason == Reason::AttachmentScanFault);
+        let action = scan.map_or(Action::Accept, |finding| finding.outcome.action());
+        assert_eq!(action, expected, "{subject}: {verdict:?}");
+    }
 }
