@@ -36,6 +36,7 @@ pub(super) fn decision(
             finding,
             mode,
             helo_dns: &transaction.known.helo,
+            spf: &transaction.known.spf,
             identities,
             took,
         });

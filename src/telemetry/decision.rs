@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::escape::{write_list, write_value};
 use super::protocol_name;
+use crate::auth::SpfOutcome;
 use crate::dns::HeloResolution;
 use crate::driver::Protocol;
 use crate::facts::{Facts, ReversePath, Stage};
@@ -24,8 +25,8 @@ const MAX_DETAIL: usize = 2048;
 const MAX_ITEMS: usize = 100;
 
 /// What is logged of a decision. `Display` writes logfmt, [`Self::to_json`] JSON; both have the same keys, always all of them, in one
-/// order: `protocol stage queue_id client client_name helo sender recipients action reason reply helo_dns identities login tls micros
-/// mode detail`. What is absent is `-`, in JSON `null`.
+/// order: `protocol stage queue_id client client_name helo sender recipients action reason reply helo_dns spf identities login tls
+/// micros mode detail`. What is absent is `-`, in JSON `null`.
 #[derive(Clone, Copy, Debug)]
 pub struct DecisionLine<'a> {
     /// The protocol that asked.
@@ -40,6 +41,8 @@ pub struct DecisionLine<'a> {
     pub mode: Mode,
     /// What the DNS said of the HELO name.
     pub helo_dns: &'a Slot<HeloResolution>,
+    /// What SPF said of the sender.
+    pub spf: &'a Slot<SpfOutcome>,
     /// Under which identities the greylist was asked.
     pub identities: &'a [Identity],
     /// Time from question to verdict.
@@ -57,8 +60,8 @@ impl<'a> DecisionLine<'a> {
         JsonMembers(self)
     }
 
-    fn fields(&self) -> [(&'static str, Value<'a>); 18] {
-        let Self { protocol, stage, facts, finding, mode, helo_dns, identities, took } = *self;
+    fn fields(&self) -> [(&'static str, Value<'a>); 19] {
+        let Self { protocol, stage, facts, finding, mode, helo_dns, spf, identities, took } = *self;
         let action = finding.map_or(Action::Accept, |finding| finding.outcome.action());
         let reply = finding.and_then(|finding| finding.outcome.reply());
         [
@@ -74,6 +77,7 @@ impl<'a> DecisionLine<'a> {
             ("reason", finding.map_or(Value::Absent, |finding| Value::text(finding.reason.code()))),
             ("reply", reply.map_or(Value::Absent, |reply| Value::Text(reply.to_string().into()))),
             ("helo_dns", resolution(helo_dns)),
+            ("spf", spf_result(spf)),
             ("identities", list(identities.iter().map(|identity| cut(&identity.key, MAX_ADDRESS)))),
             ("login", optional(facts.login.as_deref())),
             ("tls", optional(facts.tls.as_deref())),
@@ -160,6 +164,14 @@ fn resolution(slot: &Slot<HeloResolution>) -> Value<'_> {
     }
 }
 
+fn spf_result(slot: &Slot<SpfOutcome>) -> Value<'_> {
+    match slot {
+        Slot::NotAsked => Value::Absent,
+        Slot::Got(outcome, _) => Value::text(outcome.result.name()),
+        Slot::Unknown(fault) => Value::Text(cut(&fault.to_string(), MAX_DETAIL).into_owned().into()),
+    }
+}
+
 fn detail(finding: &Finding) -> Value<'_> {
     match finding.detail.as_str() {
         "" => Value::Absent,
@@ -196,6 +208,7 @@ fn cut(text: &str, max: usize) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::SpfResult;
     use crate::facts::{Client, Recipient};
     use crate::filter::Fault;
     use crate::reason::Reason;
@@ -203,7 +216,7 @@ mod tests {
     use crate::verdict::{Code, Outcome, Reply};
 
     const KEYS: &str = "protocol stage queue_id client client_name helo sender recipients action reason reply \
-        helo_dns identities login tls micros mode detail";
+        helo_dns spf identities login tls micros mode detail";
 
     fn line<'a>(facts: &'a Facts, helo_dns: &'a Slot<HeloResolution>) -> DecisionLine<'a> {
         DecisionLine {
@@ -213,6 +226,7 @@ mod tests {
             finding: None,
             mode: Mode::Enforce,
             helo_dns,
+            spf: &Slot::NotAsked,
             identities: &[],
             took: Duration::from_micros(1234),
         }
@@ -246,14 +260,14 @@ mod tests {
         assert_eq!(
             line(&facts, &slot).to_string(),
             "decision protocol=milter stage=rcpt queue_id=- client=unknown client_name=- helo=- sender=- \
-             recipients=- action=accept reason=- reply=- helo_dns=- identities=- login=- tls=- micros=1234 \
+             recipients=- action=accept reason=- reply=- helo_dns=- spf=- identities=- login=- tls=- micros=1234 \
              mode=enforce detail=-"
         );
         assert_eq!(
             line(&facts, &slot).to_json(),
             "{\"protocol\":\"milter\",\"stage\":\"rcpt\",\"queue_id\":null,\"client\":\"unknown\",\
              \"client_name\":null,\"helo\":null,\"sender\":null,\"recipients\":null,\"action\":\"accept\",\
-             \"reason\":null,\"reply\":null,\"helo_dns\":null,\"identities\":null,\"login\":null,\"tls\":null,\
+             \"reason\":null,\"reply\":null,\"helo_dns\":null,\"spf\":null,\"identities\":null,\"login\":null,\"tls\":null,\
              \"micros\":1234,\"mode\":\"enforce\",\"detail\":null}"
         );
     }
@@ -276,6 +290,8 @@ mod tests {
         };
         let addresses = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
         let slot = Slot::Got(HeloResolution::Addresses(addresses.into()), Duration::ZERO);
+        let spf = SpfOutcome { result: SpfResult::SoftFail, ..SpfOutcome::none() };
+        let spf = Slot::Got(spf, Duration::ZERO);
         let identity = |kind, key: &str| Identity { kind, key: key.into() };
         let identities =
             [identity(IdentityKind::Network, "192.0.2.0/24"), identity(IdentityKind::Address, "192.0.2.1")];
@@ -283,6 +299,7 @@ mod tests {
             protocol: Protocol::Policy,
             finding: Some(&finding),
             mode: Mode::Monitor,
+            spf: &spf,
             identities: &identities,
             ..line(&facts, &slot)
         };
@@ -291,13 +308,22 @@ mod tests {
             "decision protocol=policy stage=rcpt queue_id=4F2 client=192.0.2.1 client_name=mx.example.test \
              helo=mx.example.test sender=<> recipients=Bob@example.test action=defer \
              reason=greylist.first_seen reply=\"451 4.7.1 Greylisted\" helo_dns=192.0.2.1,2001:db8::1 \
-             identities=192.0.2.0/24,192.0.2.1 login=joe tls=TLSv1.3 micros=1234 mode=monitor \
+             spf=softfail identities=192.0.2.0/24,192.0.2.1 login=joe tls=TLSv1.3 micros=1234 mode=monitor \
              detail=\"wait 120 s\""
         );
         let json: serde_json::Value = serde_json::from_str(&line.to_json()).unwrap();
         assert_eq!(json["identities"], serde_json::json!(["192.0.2.0/24", "192.0.2.1"]));
         assert_eq!(json["reply"], "451 4.7.1 Greylisted");
         assert_eq!(json["recipients"], serde_json::json!(["Bob@example.test"]));
+    }
+
+    #[test]
+    fn the_line_in_the_readme_has_every_key() {
+        let readme = include_str!("../../README.md");
+        let (_, sample) = readme.split_once(" INFO decision ").unwrap();
+        let words = sample.lines().next().unwrap().split(' ');
+        let keys: Vec<&str> = words.filter_map(|word| word.split_once('=')).map(|(key, _)| key).collect();
+        assert_eq!(keys.join(" "), KEYS);
     }
 
     #[test]
@@ -336,7 +362,7 @@ mod tests {
             let json = line(&facts, &slot).to_json();
             assert!(!json.contains(['\n', '\r', '\x1b']), "{json}");
             let json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&json).unwrap();
-            assert_eq!(json.len(), 18);
+            assert_eq!(json.len(), 19);
             assert_eq!(json["helo"], helo);
         }
     }

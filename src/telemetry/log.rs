@@ -263,6 +263,7 @@ mod tests {
             finding: None,
             mode: Mode::Enforce,
             helo_dns: &helo_dns,
+            spf: &Slot::NotAsked,
             identities: &[],
             took: Duration::from_micros(7),
         });
@@ -274,7 +275,7 @@ mod tests {
             logged(Format::Text, LevelFilter::INFO, log_a_decision),
             "2026-11-23T12:00:00.000000Z INFO decision protocol=policy stage=data queue_id=- client=unknown \
              client_name=- helo=\"x\\ny\" sender=- recipients=- action=accept reason=- reply=- helo_dns=- \
-             identities=- login=- tls=- micros=7 mode=enforce detail=-\n"
+             spf=- identities=- login=- tls=- micros=7 mode=enforce detail=-\n"
         );
     }
 
@@ -293,7 +294,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(json["helo"], "x\ny");
         assert_eq!(json["micros"], 7);
-        assert_eq!(json.as_object().unwrap().len(), 4 + 18);
+        assert_eq!(json.as_object().unwrap().len(), 4 + 19);
     }
 
     fn log_an_event() {
