@@ -129,7 +129,9 @@ impl Driver {
         }
         transaction.enter(stage, facts);
         if let Some(verdict) = self.adopted.verdict(stage, facts, transaction.protocol) {
-            return adopt(verdict, facts, transaction, began);
+            let verdict = adopt(verdict, facts, transaction, began);
+            transaction.keep_tags(&verdict);
+            return verdict;
         }
         self.prefetch(stage, facts, transaction);
         let mut verdict = self.ask_until_done(stage, facts, transaction).await;

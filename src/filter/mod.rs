@@ -15,6 +15,7 @@
 mod fold;
 mod group;
 mod known;
+mod tags;
 
 pub use known::{Fault, Known, Needs, Slot};
 
@@ -121,5 +122,6 @@ fn content(facts: &Facts, policy: &Policy, known: &Known) -> Step {
             edits = auth::edits(facts, &settings, known);
         }
     }
+    edits.splice(..0, tags::removals(facts));
     Step::Done(Verdict { edits, ..fold.verdict() })
 }

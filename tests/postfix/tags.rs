@@ -66,3 +66,43 @@ fn the_policy_service_prepends_one_header_a_message() {
     assert_queued(&smtp.send(SENDER, RECIPIENT, &mail::plain("second")));
     assert_eq!(tags(&site.sink.next().data), ["tag; reason=helo.no_address"]);
 }
+
+#[test]
+fn with_both_hooks_there_is_one_header_with_the_reasons_of_both() {
+    let site = Site::start(HookUp::Both, &TAGGING);
+    let program = mail::with_attachment("tagged", "evil.exe", b"MZ not really");
+    let mut smtp = site.connect();
+    smtp.ehlo("no-address.example");
+    smtp.mail(SENDER);
+    for recipient in [RECIPIENT, ODD] {
+        assert_eq!(smtp.rcpt(recipient), "250 2.1.5 Ok");
+    }
+    assert_queued(&smtp.data(&program));
+    assert_eq!(
+        tags(&site.sink.next().data),
+        ["tag; reason=attachment.forbidden_extension; reason=helo.no_address; \
+             reason=address.invalid_local_part"]
+    );
+    // Found by the policy service alone.
+    assert_queued(&smtp.send(SENDER, RECIPIENT, &mail::plain("second")));
+    assert_eq!(tags(&site.sink.next().data), ["tag; reason=helo.no_address"]);
+}
+
+#[test]
+fn a_header_that_pretends_to_be_ours_is_removed() {
+    let site = Site::start(HookUp::Milter, &TAGGING);
+    let forged = |subject| {
+        let header = b"X-Greylag: tag; reason=forged\r\nx-greylag: clean\r\n X-Greylag: folded\r\n";
+        [&header[..], &mail::plain(subject)].concat()
+    };
+    let mut smtp = site.connect();
+    assert_queued(&smtp.send(SENDER, RECIPIENT, &forged("clean")));
+    let delivered = String::from_utf8_lossy(&site.sink.next().data).to_lowercase();
+    assert!(!delivered.contains("x-greylag"), "{delivered}");
+
+    smtp.ehlo("no-address.example");
+    assert_queued(&smtp.send(SENDER, RECIPIENT, &forged("tagged")));
+    let delivered = site.sink.next().data;
+    assert_eq!(tags(&delivered), ["tag; reason=helo.no_address"]);
+    assert_eq!(String::from_utf8_lossy(&delivered).to_lowercase().matches("x-greylag").count(), 1);
+}
