@@ -1,11 +1,12 @@
 //! DKIM and DMARC of whole messages: signed here or by other software, changed on the way, forwarded.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use greylag::auth::{
     self, DkimResult, DkimSignature, DmarcPolicy, DmarcResult, MessageAuth, SpfIdentity, SpfOutcome,
     SpfResult,
@@ -17,35 +18,10 @@ use greylag::filter::{Known, Slot};
 use greylag::policy::Settings;
 use greylag::reason::Reason;
 use greylag::verdict::{Action, Finding, HeaderEdit, HeaderName};
-use mail_auth::crypto::Ed25519Key;
-use mail_auth::dkim::{Canonicalization, DkimSigner};
-use mail_auth::headers::HeaderWriter;
+use mail_auth::dkim::Canonicalization;
+use support::dkim::{published, sign};
 
 const MAIL: &str = "From: Joe <joe@example.org>\nTo: ann@example.test\nSubject: hello\n\nHello Ann\n";
-
-/// A key made for these tests, by `openssl genpkey -algorithm ed25519`.
-const KEY: &str = "MC4CAQAwBQYDK2VwBCIEIDmR/9VA8erWN0/VV5FnTpC6AVWjmFPG3Xv12PQOcWWA";
-
-fn key() -> Ed25519Key {
-    Ed25519Key::from_pkcs8_der(&BASE64.decode(KEY).unwrap()).unwrap()
-}
-
-/// The DNS record that publishes [`KEY`] for `domain`, selector `s`.
-fn published(domain: &str) -> String {
-    format!("s._domainkey.{domain} TXT v=DKIM1; k=ed25519; p={}\n", BASE64.encode(key().public_key()))
-}
-
-/// `mail` (lines ended by LF) with a signature by `domain` on top.
-fn sign(mail: &str, domain: &str, canonicalization: Canonicalization) -> String {
-    let signer = DkimSigner::from_key(key())
-        .domain(domain)
-        .selector("s")
-        .headers(["From", "To", "Subject"])
-        .header_canonicalization(canonicalization)
-        .body_canonicalization(canonicalization);
-    let signature = signer.sign(mail.replace('\n', "\r\n").as_bytes()).unwrap().to_header();
-    signature.replace("\r\n", "\n") + mail
-}
 
 /// The message as an MTA hands it over that leaves the space after the colon.
 fn exact(mail: &str) -> Message {

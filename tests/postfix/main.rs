@@ -5,6 +5,7 @@
 mod support;
 
 mod attachments;
+mod auth;
 mod both_hooks;
 mod delivery;
 mod failures;

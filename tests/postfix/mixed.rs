@@ -93,6 +93,27 @@ fn with_strictest_the_hardest_verdict_counts_for_all() {
 }
 
 #[test]
+fn with_strictest_each_recipient_is_greylisted_by_its_own_rules_and_the_content_judged_by_all() {
+    let site = Site::start(HookUp::Milter, &[GREYLIST_2S, SCOPES, STRICTEST]);
+    let greylisted =
+        |recipient: &str| format!("451 4.7.1 <{recipient}>... Greylisted, try again in 2 seconds");
+    let mut smtp = site.connect();
+    let told = offer(&mut smtp, &[RECIPIENT, OPTED_OUT, OWN]);
+    assert_eq!(told, [greylisted(RECIPIENT), OK.into(), greylisted(OWN)]);
+    assert_eq!(smtp.data(&program()), REFUSED, "the domain that opted out of greylisting alone");
+    smtp.quit();
+    sleep(Duration::from_millis(2100));
+
+    let mut smtp = site.connect();
+    assert_eq!(offer(&mut smtp, &[RECIPIENT, OPTED_OUT, OWN]), [OK, OK, OK]);
+    assert_eq!(smtp.data(&program()), REFUSED, "who would take it is in bad company");
+    assert_eq!(offer(&mut smtp, &[RECIPIENT, OPTED_OUT, OWN]), [OK, OK, OK]);
+    assert_queued(&smtp.data(&mail::plain("to-all")));
+    assert_eq!(site.sink.next().recipients, [RECIPIENT, OPTED_OUT, OWN]);
+    assert_eq!(site.greylag.metrics().sum("greylag_greylist_total", &[("outcome", "first_seen")]), 2.0);
+}
+
+#[test]
 fn after_ten_splits_in_a_session_the_hardest_verdict_counts() {
     let site = Site::start(HookUp::Milter, &[NO_GREYLIST, SCOPES]);
     let mut smtp = site.connect();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::dkim;
 use super::process::{self, Process};
 
 /// A name that resolves, for clients that are to pass the HELO check.
@@ -71,6 +72,7 @@ impl Dns {
         for number in 0..MANY {
             writeln!(zone, "many.example. A 10.0.{}.{}", number / 256, number % 256).unwrap();
         }
+        writeln!(zone, "{}. TXT \"{}\"", dkim::name("sender.example"), dkim::record()).unwrap();
         std::fs::write(dir.path().join("nsd.conf"), config).unwrap();
         std::fs::write(dir.path().join("root.zone"), zone).unwrap();
         std::fs::write(dir.path().join("broken.zone"), BROKEN_ZONE).unwrap();

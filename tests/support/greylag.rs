@@ -1,6 +1,8 @@
 //! The real `greylag serve` with policies and state of its own.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -123,6 +125,15 @@ impl Greylag {
     /// Its control socket, where it is by default.
     pub fn control_socket(&self) -> PathBuf {
         self.dir.path().join("control.sock")
+    }
+
+    /// Has it reload its policies by the control socket, and returns when it has.
+    pub fn reload(&self) {
+        let mut stream = UnixStream::connect(self.control_socket()).unwrap();
+        stream.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("\"outcome\":\"reloaded\""), "{answer}");
     }
 
     /// Sends it SIGHUP.

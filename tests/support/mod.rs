@@ -3,8 +3,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub mod dkim;
 pub mod dns;
 pub mod greylag;
+pub mod load;
 pub mod mail;
 pub mod metrics;
 pub mod milter;
