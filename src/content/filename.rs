@@ -1,19 +1,27 @@
-//! What a file name ends in, under every reading a mail program, archiver or operating system may give it.
+//! What a file name says of the file: its extension under every reading, and whether it misleads who sees it.
 
-use mail_parser::Encoding;
-use mail_parser::decoders::charsets;
-use unicode_normalization::UnicodeNormalization;
-
+use super::readings::{MAX_READINGS, is_invisible, is_plain_name, normalised, readings};
 use crate::policy::Extensions;
 
-/// Readings of one name that are looked at; more come from hostile names only.
-const MAX_READINGS: usize = 64;
 /// Bytes of a name that are looked at from each end.
 pub(super) const MAX_NAME: usize = 1024;
 /// Bytes of a name that are kept for reports.
 const MAX_SHOWN: usize = 255;
-/// Extensions that only say how the file in it is packed.
-const ENCODERS: [&str; 9] = ["gz", "bz2", "xz", "zst", "lzma", "lz4", "br", "z", "lz"];
+/// Extensions that only say how the file in it is packed or encoded.
+const ENCODERS: [&str; 20] = [
+    "gz", "gzip", "bz2", "bzip2", "xz", "zst", "lzma", "lz4", "br", "z", "lz", "zip", "zipx", "7z", "rar",
+    "uu", "uue", "xxe", "b64", "hqx",
+];
+/// Extensions of documents, pictures and archives that a forbidden one hides behind.
+const DECOYS: [&str; 40] = [
+    "pdf", "doc", "docx", "xls", "xlsx", "ppt", "pptx", "rtf", "txt", "csv", "odt", "ods", "odp", "htm",
+    "html", "xml", "jpg", "jpeg", "png", "gif", "bmp", "tif", "tiff", "webp", "svg", "mp3", "mp4", "avi",
+    "mov", "wav", "mpg", "zip", "rar", "7z", "eml", "msg", "ics", "vcf", "log", "jfif",
+];
+/// Spaces in a row that push an extension out of sight.
+const GAP: &str = "     ";
+/// Fewest digits and hyphens of a class identifier; a whole one has 36.
+const MIN_CLASS_ID: usize = 25;
 /// The largest program a DOS `.com` file can hold.
 const MAX_COM: u64 = 65_280;
 /// How the EICAR test file begins: a `.com` program made of printable characters.
@@ -37,18 +45,83 @@ pub(super) struct Forbidden {
     pub(super) extension: String,
 }
 
-/// The first reading of `name` that ends in a forbidden extension.
-pub(super) fn forbidden(name: &str, content: Content<'_>, extensions: &Extensions) -> Option<Forbidden> {
-    if !may_have_extension(name) {
-        return None;
+/// What is to be said against a name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Judged {
+    /// The first reading that ends in a forbidden extension.
+    pub(super) forbidden: Option<Forbidden>,
+    /// The name, where a forbidden extension stands behind that of a document, or a gap.
+    pub(super) decoy: Option<String>,
+    /// The name, where it ends in a class identifier.
+    pub(super) class_id: Option<String>,
+    /// The name, where it turns the direction of writing.
+    pub(super) bidi: Option<String>,
+}
+
+impl Judged {
+    /// This, and of `other` what this does not have.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            forbidden: self.forbidden.or(other.forbidden),
+            decoy: self.decoy.or(other.decoy),
+            class_id: self.class_id.or(other.class_id),
+            bidi: self.bidi.or(other.bidi),
+        }
     }
-    readings(name).into_iter().find_map(|reading| {
-        let extension = endings(&reading).into_iter().find(|ending| {
-            let key = if is_class_id(ending) { "{clsid}" } else { ending };
-            extensions.contains(key) && !(key == "com" && is_web_site(&reading, content))
-        })?;
-        Some(Forbidden { name: shown(&reading), extension })
-    })
+}
+
+/// Judges every reading of `name`.
+pub(super) fn judge(name: &str, content: Content<'_>, extensions: &Extensions) -> Judged {
+    let mut judged = Judged::default();
+    if !may_have_extension(name) {
+        return judged;
+    }
+    for reading in readings(name) {
+        let endings = endings(&reading);
+        if judged.class_id.is_none() && endings.iter().any(|ending| is_class_id(ending)) {
+            judged.class_id = Some(shown(&reading));
+        }
+        if judged.bidi.is_none() && turns_direction(&reading) {
+            judged.bidi = Some(shown(&reading));
+        }
+        let is_forbidden = |ending: &String| {
+            extensions.contains(ending) && !(ending == "com" && is_web_site(&reading, content))
+        };
+        if judged.forbidden.is_none()
+            && let Some(extension) = endings.into_iter().find(is_forbidden)
+        {
+            judged.decoy = is_decoy(&reading, &extension).then(|| shown(&reading));
+            judged.forbidden = Some(Forbidden { name: shown(&reading), extension });
+        }
+    }
+    judged
+}
+
+/// Whether the name has a document's extension, or a gap, before `extension`.
+fn is_decoy(reading: &str, extension: &str) -> bool {
+    let lower = reading.to_lowercase();
+    let Some((stem, _)) = lower.rsplit_once(&format!(".{extension}")).or_else(|| lower.rsplit_once('.'))
+    else {
+        return false;
+    };
+    let before = stem.trim_end().rsplit_once('.').map(|(_, before)| before.trim_end_matches(['_', ' ', '-']));
+    before.is_some_and(|before| DECOYS.contains(&before)) || stem.ends_with(GAP)
+}
+
+/// Whether characters of the name are shown in another order than they stand: overrides do that to any text, and
+/// embeddings from right to left have no place in a name without letters of such a script.
+fn turns_direction(reading: &str) -> bool {
+    if reading.is_ascii() {
+        return false;
+    }
+    let has_rtl_letters = || {
+        reading.chars().any(|c| {
+            matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefe}')
+                && c != '\u{61c}'
+        })
+    };
+    reading.contains(['\u{202d}', '\u{202e}'])
+        || (reading.contains(['\u{202b}', '\u{2067}']) && !has_rtl_letters())
 }
 
 /// Work of judging a name, in bytes: a name of plain characters has one reading, others may have all.
@@ -88,7 +161,7 @@ fn endings(reading: &str) -> Vec<String> {
     let mut endings = Vec::new();
     while let Some((stem, ending)) = rest.rsplit_once('.') {
         endings.push(ending.trim().to_lowercase());
-        if !endings.last().is_some_and(|ending| ENCODERS.contains(&ending.as_str())) {
+        if !endings.last().is_some_and(|ending| is_encoder(ending)) {
             break;
         }
         rest = stem.trim_end_matches(is_ignored_at_end);
@@ -101,190 +174,31 @@ fn is_ignored_at_end(c: char) -> bool {
     c == '.' || c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '\u{2018}'..='\u{201f}')
 }
 
-/// `{` 32 hexadecimal digits in five groups `}`: Windows takes it for the type of the file and hides it.
+/// Whether an extension says how a file is packed, or which piece of it this is (`001`, `r00`, `z01`).
+fn is_encoder(ending: &str) -> bool {
+    let is_number = |digits: &str| digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    ENCODERS.contains(&ending) || ending.strip_prefix(['0', 'r', 'z']).is_some_and(is_number)
+}
+
+/// `{`, hexadecimal digits in groups, `}`: Windows takes it for the type of the file and hides it.
 fn is_class_id(ending: &str) -> bool {
     let inner = ending.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     inner.is_some_and(|inner| {
-        inner.len() == 36 && inner.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+        inner.len() >= MIN_CLASS_ID && inner.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
     })
 }
 
 /// Whether a name in `.com` is that of a web site or an address, or a sentence about one, and the content is no
-/// program.
+/// program. A message or a page is none, whatever it is called after.
 fn is_web_site(reading: &str, content: Content<'_>) -> bool {
     let Content::Known { prefix, size } = content else { return false };
     let is_text = !prefix.iter().any(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31));
     if prefix.starts_with(b"MZ") || prefix.starts_with(EICAR) || (size < MAX_COM && !is_text) {
         return false;
     }
-    reading.contains('@') || reading.trim().contains(' ') || reading.matches('.').count() >= 2
-}
-
-/// The name itself, then every other reading of it, each once.
-fn readings(name: &str) -> Vec<String> {
-    if is_plain_name(name) {
-        return vec![name.to_owned()];
-    }
-    let (head, tail) = ends(name);
-    let mut readings = Vec::new();
-    add(&mut readings, normalised(tail));
-    add(&mut readings, tail.to_owned());
-    add(&mut readings, head.to_owned());
-    let mut next = 0;
-    while next < readings.len() {
-        let reading = readings[next].clone();
-        for other in derived(&reading) {
-            add(&mut readings, other);
-        }
-        next += 1;
-    }
-    readings
-}
-
-/// Whether the name has only one reading.
-fn is_plain_name(name: &str) -> bool {
-    name.len() <= MAX_NAME && name.bytes().all(is_plain)
-}
-
-/// Bytes that mean the same to everyone.
-const fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'.' | b'_' | b'-' | b'/' | b'+' | b',' | b'@')
-}
-
-fn add(readings: &mut Vec<String>, reading: String) {
-    if readings.len() < MAX_READINGS && !reading.is_empty() && !readings.contains(&reading) {
-        readings.push(reading);
-    }
-}
-
-/// What one step of decoding, cleaning or splitting makes of a reading.
-fn derived(reading: &str) -> Vec<String> {
-    let mut out = vec![normalised(reading)];
-    if reading.contains("=?") {
-        out.extend(decoded_words(reading));
-    }
-    if reading.contains('%') {
-        out.push(String::from_utf8_lossy(&percent_decoded(reading)).into_owned());
-    }
-    if reading.contains(['\n', '\t']) {
-        out.push(reading.split_whitespace().collect());
-    }
-    if reading.contains('(') {
-        out.push(without_comments(reading));
-    }
-    // A final NUL, `;` or `:` ends the name for some and is part of it for others.
-    for separator in ['\0', ';', ':'] {
-        let mut pieces = reading.split(separator);
-        if let (Some(first), Some(last)) = (pieces.next(), pieces.next_back()) {
-            out.extend([first.to_owned(), last.to_owned()]);
-            out.extend(pieces.take(4).map(str::to_owned));
-        }
-    }
-    out
-}
-
-/// Compatibility characters folded (NFKC), every kind of full stop a dot, invisible and control characters gone.
-fn normalised(name: &str) -> String {
-    if name.is_ascii() {
-        return name.chars().filter(|c| !c.is_control()).collect();
-    }
-    let dots = |c| if matches!(c, '\u{3002}' | '\u{ff61}') { '.' } else { c };
-    name.chars().filter(|c| !is_invisible(*c)).map(dots).nfkc().filter(|c| !c.is_control()).collect()
-}
-
-/// Characters that take no room or turn the direction of text (Unicode `Default_Ignorable_Code_Point` and the
-/// Braille blank).
-const fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// RFC 2047 words decoded: joined without what stands between them, joined with it, and as bare bytes (a charset
-/// may be a lie).
-fn decoded_words(text: &str) -> [String; 3] {
-    let (mut joined, mut spaced, mut bare) = (String::new(), String::new(), String::new());
-    let mut rest = text;
-    let mut after_word = false;
-    while let Some(at) = rest.find("=?") {
-        let (before, word) = rest.split_at(at);
-        if !(after_word && before.trim_matches(['"', ' ', '\t', '\n']).is_empty()) {
-            joined.push_str(before);
-            bare.push_str(before);
-        }
-        spaced.push_str(before);
-        let (bytes, charset, end) = match encoded_word(word) {
-            Some((charset, bytes, end)) => (bytes, charset, end),
-            None => (b"=?".to_vec(), "", 2),
-        };
-        after_word = end > 2;
-        let decoded = charsets::decode(charset.as_bytes(), &bytes);
-        joined.push_str(&decoded);
-        spaced.push_str(&decoded);
-        bare.push_str(&String::from_utf8_lossy(&bytes));
-        rest = &word[end..];
-    }
-    for reading in [&mut joined, &mut spaced, &mut bare] {
-        reading.push_str(rest);
-    }
-    [joined, spaced, bare]
-}
-
-/// The encoded word `text` begins with: charset, decoded bytes, length of the word.
-fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, usize)> {
-    let (charset, rest) = text.strip_prefix("=?")?.split_once('?')?;
-    let (encoding, rest) = rest.split_once('?')?;
-    let (encoded, after) = rest.split_once("?=")?;
-    let bytes = match encoding {
-        "b" | "B" => Encoding::Base64.decode(encoded.as_bytes()).into_owned(),
-        "q" | "Q" => Encoding::QuotedPrintable.decode(encoded.replace('_', " ").as_bytes()).into_owned(),
-        _ => return None,
-    };
-    let charset = charset.split('*').next().unwrap_or_default();
-    Some((charset, bytes, text.len() - after.len()))
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let digits = text.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|d| d.is_ascii_hexdigit()));
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(decoded) if byte == b'%' => {
-                out.push(decoded);
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    out
-}
-
-/// RFC 5322 comments left out; an unclosed one goes to the end.
-fn without_comments(text: &str) -> String {
-    let mut depth = 0usize;
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '(' => depth += 1,
-            ')' if depth > 0 => depth -= 1,
-            c if depth == 0 => out.push(c),
-            _ => {}
-        }
-    }
-    out
-}
-
-/// The first and the last [`MAX_NAME`] bytes, cut between characters.
-fn ends(name: &str) -> (&str, &str) {
-    let head = &name[..name.floor_char_boundary(MAX_NAME)];
-    let tail = &name[name.ceil_char_boundary(name.len().saturating_sub(MAX_NAME))..];
-    (head, tail)
+    let is_written =
+        prefix.trim_ascii_start().starts_with(b"<") || super::archive::looks_like_message(prefix);
+    is_written || reading.contains('@') || reading.trim().contains(' ') || reading.matches('.').count() >= 2
 }
 
 #[cfg(test)]
@@ -296,7 +210,7 @@ mod tests {
     }
 
     fn found(name: &str) -> Option<String> {
-        forbidden(name, Content::Unknown, &core()).map(|found| found.extension)
+        judge(name, Content::Unknown, &core()).forbidden.map(|found| found.extension)
     }
 
     #[test]
@@ -351,15 +265,16 @@ mod tests {
             "evil.exe.gz",
             "evil.exe.gz.xz",
             "evil.exe .bz2",
+            "evil.exe.zip",
+            "evil.exe.7z",
+            "evil.exe.001",
+            "evil.exe.r00",
+            "evil.exe.uue",
             ".exe",
             "\u{202e}\u{200b}.exe",
         ] {
             assert_eq!(found(name).as_deref(), Some("exe"), "{name:?}");
         }
-        assert_eq!(
-            found("x.txt.{3050F4D8-98B5-11CF-BB82-00AA00BDCE0B}").as_deref(),
-            Some("{3050f4d8-98b5-11cf-bb82-00aa00bdce0b}")
-        );
         assert_eq!(found("a.SettingContent-ms").as_deref(), Some("settingcontent-ms"));
     }
 
@@ -402,19 +317,53 @@ mod tests {
     }
 
     #[test]
+    fn misleading_names_are_told() {
+        let judged = |name| judge(name, Content::Unknown, &core());
+        for name in
+            ["x.txt.{3050F4D8-98B5-11CF-BB82-00AA00BDCE0B}", "x.{00000000-0000-0000-0000-000000000000} "]
+        {
+            assert_eq!(judged(name).class_id.as_deref(), Some(name.trim()), "{name}");
+        }
+        for name in
+            ["{3050F4D8-98B5-11CF-BB82-00AA00BDCE0B}", "a.{1}", "{3050F4D8-98B5-11CF-BB82-00AA00BDCE0B}.png"]
+        {
+            assert_eq!(judged(name).class_id, None, "{name}");
+        }
+        for name in
+            ["annex\u{202e}gpj.exe", "a\u{202d}b.pdf", "\u{202b}fdp.x", "=?utf-8?Q?annex=E2=80=AEgpj.exe?="]
+        {
+            assert!(judged(name).bidi.is_some(), "{name:?}");
+        }
+        for name in [
+            "\u{202a}C:\\Users\\report.pdf",
+            "\u{5d3}\u{5d5}\u{5d7}\u{200f}.pdf",
+            "\u{202b}\u{5d3}\u{5d5}\u{5d7}\u{202c}.pdf",
+            "\u{200e}IMG-2026.jpg",
+        ] {
+            assert_eq!(judged(name).bidi, None, "{name:?}");
+        }
+        for name in ["invoice.pdf.exe", "Scan.JPG .scr", "a.doc__.js", "a        .exe", "photo.png.exe.gz"] {
+            assert!(judged(name).decoy.is_some(), "{name}");
+        }
+        for name in ["setup.exe", "app.v2.exe", "report.2026.pdf", "invoice.exe.pdf", "photo.exe.jpg"] {
+            assert_eq!(judged(name).decoy, None, "{name}");
+        }
+    }
+
+    #[test]
     fn a_web_site_is_no_program_unless_its_content_is() {
         let text = Content::Known { prefix: b"Hello from our site", size: 5000 };
         let program = Content::Known { prefix: b"MZ\x90\0", size: 5_000_000 };
         let small_binary = Content::Known { prefix: &[0xe9, 0, 1, 0xb4], size: 900 };
         let eicar = Content::Known { prefix: b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR", size: 68 };
         for name in ["www.example.com", "bob@example.com", "Your order at example.com"] {
-            assert_eq!(forbidden(name, text, &core()), None, "{name}");
+            assert_eq!(judge(name, text, &core()).forbidden, None, "{name}");
             for content in [program, small_binary, eicar, Content::Unknown] {
-                assert!(forbidden(name, content, &core()).is_some(), "{name}");
+                assert!(judge(name, content, &core()).forbidden.is_some(), "{name}");
             }
         }
-        assert!(forbidden("setup.com", text, &core()).is_some());
-        assert!(forbidden("www.example.exe", text, &core()).is_some());
+        assert!(judge("setup.com", text, &core()).forbidden.is_some());
+        assert!(judge("www.example.exe", text, &core()).forbidden.is_some());
     }
 
     #[test]

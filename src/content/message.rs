@@ -1,11 +1,19 @@
-//! Messages: the MIME tree, then the raw view of the same bytes.
+//! Messages: the MIME tree, other readings of its delimiters, then the salvage and raw views of the same bytes.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::ops::Range;
 
 use mail_parser::{Encoding, Message, MessageParser, MessagePart, PartFlags, PartKind, Source};
 
 use super::budget::Exceeded;
 use super::filename::{self, Content};
+use super::header::Header;
+use super::raw::Seen;
+use super::salvage::decode::{self, Padding};
 use super::scanner::{Part, Place, Scanner};
-use super::{Kind, View, parameters, raw};
+use super::{Kind, View, delimiters, magic, parameters, raw, salvage};
+use crate::reason::Reason;
 
 /// Multiparts around a part, for each message around it, that the parser follows.
 const MULTIPARTS_PER_MESSAGE: usize = 12;
@@ -21,92 +29,298 @@ const REPORTS: [&str; 5] = [
 
 /// Looks into the message `text`, whose attachments are in `place`.
 pub(super) fn scan(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<(), Exceeded> {
+    let parsed = parse(scanner, text)?;
+    let mut tree = Tree::default();
+    if let Some(message) = &parsed {
+        tree.walk(scanner, message, place)?;
+    }
+    let mut is_ambiguous = other_readings(scanner, text, place, &tree)?;
+    lines(scanner, text, place, &tree.decoded)?;
+    for (text, place) in &tree.messages {
+        is_ambiguous |= other_readings(scanner, text, place, &tree)?;
+        lines(scanner, text, place, &tree.decoded)?;
+    }
+    for (text, place) in &tree.texts {
+        lines(scanner, text, place, &[])?;
+    }
+    if is_ambiguous {
+        tree.ambiguous.get_or_insert_with(|| place.path_of(""));
+    }
+    if let Some(path) = tree.ambiguous {
+        scanner.found(Reason::AttachmentAmbiguousMime, path, None, View::Tree);
+    }
+    Ok(())
+}
+
+fn parse<'t>(scanner: &mut Scanner<'_>, text: &'t [u8]) -> Result<Option<Message<'t>>, Exceeded> {
     scanner.budget.work(text.len() as u64)?;
     let levels = scanner.budget.max_depth() as usize + 1;
     let parser = MessageParser::new()
         .max_depth(levels * MULTIPARTS_PER_MESSAGE)
         .max_parts(scanner.budget.parts_left() as usize + 1)
         .max_encoded_nesting(levels);
-    let mut decoded = Vec::new();
-    let parsed = parser.parse(text);
-    if let Some(message) = &parsed {
-        decoded = tree(scanner, message, place)?;
+    Ok(parser.parse(text))
+}
+
+/// Reads `text` once more by each delimiter that the tree did not use, and by bare CRs as line ends. Returns whether
+/// mail programs can disagree on where the parts are.
+fn other_readings(
+    scanner: &mut Scanner<'_>,
+    text: &[u8],
+    place: &Place,
+    tree: &Tree<'_>,
+) -> Result<bool, Exceeded> {
+    let unused = delimiters::unused(text, &tree.boundaries);
+    for delimiter in &unused {
+        again(scanner, &delimiter.as_message(text), place)?;
     }
-    raw_view(scanner, text, place)?;
-    for (text, place) in decoded {
-        raw_view(scanner, text, &place)?;
+    let by_bare_cr = match with_bare_cr_as_line_end(text) {
+        Some(text) => again(scanner, &text, place)?,
+        None => 0,
+    };
+    Ok((tree.is_lost && !unused.is_empty()) || by_bare_cr > tree.parts)
+}
+
+/// Walks another reading of a text. Returns the number of its parts.
+fn again(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<usize, Exceeded> {
+    let mut tree = Tree::default();
+    let Some(message) = &parse(scanner, text)? else { return Ok(0) };
+    tree.walk(scanner, message, place)?;
+    for (text, place) in tree
+        .messages
+        .iter()
+        .map(|(text, place)| (*text, place))
+        .chain(tree.texts.iter().map(|(text, place)| (&**text, place)))
+    {
+        lines(scanner, text, place, &tree.decoded)?;
+    }
+    Ok(tree.parts)
+}
+
+/// The text with every CR that ends no line turned into LF, where it has any.
+fn with_bare_cr_as_line_end(text: &[u8]) -> Option<Vec<u8>> {
+    let is_bare = |at: &usize| text.get(at + 1) != Some(&b'\n');
+    let first = memchr::memchr_iter(b'\r', text).find(is_bare)?;
+    let mut other = text.to_vec();
+    for at in memchr::memchr_iter(b'\r', &text[first..]).map(|at| first + at).filter(is_bare) {
+        other[at] = b'\n';
+    }
+    Some(other)
+}
+
+/// The salvage and raw views of `text`, without what the tree `decoded` without doubt.
+fn lines(
+    scanner: &mut Scanner<'_>,
+    text: &[u8],
+    place: &Place,
+    decoded: &[Range<usize>],
+) -> Result<(), Exceeded> {
+    let start = text.as_ptr().addr();
+    let mut from = 0;
+    let within = decoded.iter().filter(|range| range.start >= start && range.end <= start + text.len());
+    let mut pieces: Vec<&[u8]> = Vec::new();
+    for range in within {
+        let (begin, end) = (range.start - start, range.end - start);
+        if begin >= from {
+            pieces.push(&text[from..begin]);
+            from = end;
+        }
+    }
+    pieces.push(&text[from..]);
+    for piece in pieces {
+        scanner.budget.work(2 * piece.len() as u64)?;
+        salvage::scan(scanner, piece, place)?;
+        raw::seen(piece, |seen| {
+            match seen {
+                Seen::Name(name) => scanner.raw_name(name, place)?,
+                Seen::Partial => scanner.found_by_lines(Reason::AttachmentPartialMessage, place),
+                Seen::External => scanner.found_by_lines(Reason::AttachmentExternalBody, place),
+            }
+            Ok(())
+        })?;
     }
     Ok(())
 }
 
-/// Walks all parts of a message and of those nested in it. Returns the text of nested messages that were
-/// transfer-encoded.
-fn tree<'m>(
-    scanner: &mut Scanner<'_>,
-    message: &'m Message<'_>,
-    place: &Place,
-) -> Result<Vec<(&'m [u8], Place)>, Exceeded> {
-    let cut_short = message.parts().len() > scanner.budget.parts_left() as usize;
-    let mut places = vec![place.clone(); message.messages().len()];
-    let mut decoded = Vec::new();
-    for part in message.parts() {
-        scanner.budget.part()?;
-        let place = places.get(part.message().id() as usize).cloned().unwrap_or_default();
-        let names = names(&part);
-        let is_cut = part.flags().contains(PartFlags::LIMIT_REACHED) && !cut_short;
-        if is_cut && place.depth <= scanner.budget.max_depth() {
-            scanner.too_deep(place.path_of(names.first().map_or("", String::as_str)));
-        }
-        match part.kind() {
-            PartKind::Message(inner) => {
-                let name = names.first().map_or_else(String::new, |name| filename::shown(name));
-                scanner.node(&place, name.clone(), Kind::Message, inner.raw().len() as u64);
-                let prefix = super::archive::prefix(inner.raw());
-                let content = Content::Known { prefix, size: inner.raw().len() as u64 };
-                scanner.names(&names, content, &place, View::Tree)?;
-                let inside = place.child(if name.is_empty() { Kind::Message.name() } else { &name });
-                scanner.enter(&inside);
-                if matches!(inner.source(), Source::Decoded(id) if id == part.id()) {
-                    scanner.budget.work(inner.source_bytes().len() as u64)?;
-                    decoded.push((inner.source_bytes(), inside.clone()));
-                }
-                if let Some(slot) = places.get_mut(inner.id() as usize) {
-                    *slot = inside;
-                }
-            }
-            PartKind::Multipart => {
-                let content = Content::Known { prefix: &[], size: part.raw_body().len() as u64 };
-                scanner.names(&names, content, &place, View::Tree)?;
-            }
-            PartKind::Text | PartKind::Html | PartKind::Binary | PartKind::InlineBinary => {
-                leaf(scanner, &part, &names, &place)?;
-            }
-        }
-    }
-    Ok(decoded)
+/// What the MIME tree of a text leaves for the other views.
+#[derive(Default)]
+struct Tree<'m> {
+    parts: usize,
+    /// Boundaries that were used.
+    boundaries: HashSet<Vec<u8>>,
+    /// Bodies that were decoded without doubt, by their addresses.
+    decoded: Vec<Range<usize>>,
+    /// Attached messages that were transfer-encoded.
+    messages: Vec<(&'m [u8], Place)>,
+    /// Texts that were transfer-encoded.
+    texts: Vec<(Cow<'m, [u8]>, Place)>,
+    /// Whether something that says it has parts has none.
+    is_lost: bool,
+    /// Where mail programs can disagree on a part.
+    ambiguous: Option<String>,
 }
 
-fn leaf(
+impl<'m> Tree<'m> {
+    /// Walks all parts of a message and of those nested in it.
+    fn walk(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        message: &'m Message<'_>,
+        place: &Place,
+    ) -> Result<(), Exceeded> {
+        let cut_short = message.parts().len() > scanner.budget.parts_left() as usize;
+        let mut places = vec![place.clone(); message.messages().len()];
+        for part in message.parts() {
+            scanner.budget.part()?;
+            self.parts += 1;
+            let place = places.get(part.message().id() as usize).cloned().unwrap_or_default();
+            let names = names(&part);
+            let name = names.first().map_or("", String::as_str);
+            let is_cut = part.flags().contains(PartFlags::LIMIT_REACHED) && !cut_short;
+            if is_cut && place.depth <= scanner.budget.max_depth() {
+                scanner.too_deep(place.path_of(name));
+            }
+            let header = Header::of(&part);
+            self.note(scanner, &part, &header, &place.path_of(&filename::shown(name)));
+            match part.kind() {
+                PartKind::Message(inner) => {
+                    let name = filename::shown(name);
+                    scanner.node(&place, name.clone(), Kind::Message, inner.raw().len() as u64);
+                    let prefix = super::archive::prefix(inner.raw());
+                    let content = Content::Known { prefix, size: inner.raw().len() as u64 };
+                    scanner.names(&names, content, &place, View::Tree)?;
+                    let inside = place.child(if name.is_empty() { Kind::Message.name() } else { &name });
+                    scanner.enter(&inside);
+                    if matches!(inner.source(), Source::Decoded(id) if id == part.id()) {
+                        scanner.budget.work(inner.source_bytes().len() as u64)?;
+                        self.decoded_body(&part);
+                        self.messages.push((inner.source_bytes(), inside.clone()));
+                    }
+                    if let Some(slot) = places.get_mut(inner.id() as usize) {
+                        *slot = inside;
+                    }
+                }
+                PartKind::Multipart => {
+                    let content = Content::Known { prefix: &[], size: part.raw_body().len() as u64 };
+                    scanner.names(&names, content, &place, View::Tree)?;
+                }
+                PartKind::Text | PartKind::Html | PartKind::Binary | PartKind::InlineBinary => {
+                    self.leaf(scanner, &part, &header, &names, &place)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of what the header of a part says.
+    fn note(&mut self, scanner: &mut Scanner<'_>, part: &MessagePart<'_>, header: &Header, path: &str) {
+        let is_multipart = matches!(part.kind(), PartKind::Multipart);
+        if is_multipart && let Some(boundary) = part.boundary() {
+            self.boundaries.insert(boundary.as_bytes().to_vec());
+        }
+        let is_loose = part.flags().intersects(PartFlags::FALLBACK_DELIMITER);
+        self.is_lost |= header.is_multipart && (!is_multipart || is_loose || part.children().len() == 0);
+        let is_encoded_multipart = header.is_multipart && part.encoding() != Encoding::None;
+        if header.is_ambiguous || is_encoded_multipart {
+            self.ambiguous.get_or_insert_with(|| path.to_owned());
+        }
+        if header.is_partial {
+            scanner.found(Reason::AttachmentPartialMessage, path.to_owned(), None, View::Tree);
+        }
+        if header.is_external {
+            scanner.found(Reason::AttachmentExternalBody, path.to_owned(), None, View::Tree);
+        }
+    }
+
+    fn leaf(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        part: &MessagePart<'m>,
+        header: &Header,
+        names: &[String],
+        place: &Place,
+    ) -> Result<(), Exceeded> {
+        scanner.budget.work(part.raw_body().len() as u64)?;
+        let (data, problems) = part.decoded_checked();
+        let content_type = part.content_type();
+        let main_type = content_type.map_or("", |content_type| content_type.ctype());
+        // Some mail programs decode a multipart that is transfer-encoded, though RFC 2045 §6.4 forbids to encode it.
+        if main_type == "multipart"
+            && part.encoding() != Encoding::None
+            && let Some(field) = part.headers().get("Content-Type")
+        {
+            let whole = [b"Content-Type:", field.raw_value().trim_ascii_end(), b"\r\n\r\n", &data].concat();
+            self.decoded_body(part);
+            return scanner.part(&Part { names, data: &whole, is_message: true }, place);
+        }
+        let subtype = content_type.and_then(|content_type| content_type.subtype()).unwrap_or_default();
+        let is_message =
+            (main_type == "message" && !REPORTS.contains(&subtype)) || is_of_digest(part, header);
+        let is_message = is_message && !data.trim_ascii().is_empty();
+        scanner.part(&Part { names, data: &data, is_message }, place)?;
+        let is_intact = problems.is_empty() && !is_padded_inside(part);
+        for other in other_decodings(scanner, part, header, &data, is_intact)? {
+            scanner.part(&Part { names, data: &other, is_message: false }, &place.salvaged())?;
+        }
+        let is_file = magic::is_sure(super::archive::prefix(&data));
+        if is_file || (is_intact && part.encoding() == Encoding::Base64) {
+            self.decoded_body(part);
+        }
+        let is_text = matches!(main_type, "text" | "message" | "") || memchr::memchr(0, &data).is_none();
+        if is_text && !is_file && !is_message && part.encoding() != Encoding::None {
+            self.texts.push((data, place.clone()));
+        }
+        Ok(())
+    }
+
+    fn decoded_body(&mut self, part: &MessagePart<'_>) {
+        let body = part.raw_body().as_ptr_range();
+        self.decoded.push(body.start.addr()..body.end.addr());
+    }
+}
+
+/// Whether a part is a message because it is in a digest and says nothing else (RFC 2046 §5.1.5).
+fn is_of_digest(part: &MessagePart<'_>, header: &Header) -> bool {
+    !header.has_type && part.parent().is_some_and(|parent| parent.is_content_type("multipart", "digest"))
+}
+
+/// Whether base64 goes on behind its padding, which ends it for some.
+fn is_padded_inside(part: &MessagePart<'_>) -> bool {
+    let body = part.raw_body();
+    let padding = memchr::memchr(b'=', body).filter(|_| part.encoding() == Encoding::Base64);
+    padding.is_some_and(|at| body[at..].iter().any(|byte| decode::digit(*byte).is_some()))
+}
+
+/// What else the body of a part can be decoded to, where its encoding is damaged or contradicts itself; only what is
+/// a file then.
+fn other_decodings(
     scanner: &mut Scanner<'_>,
     part: &MessagePart<'_>,
-    names: &[String],
-    place: &Place,
-) -> Result<(), Exceeded> {
-    scanner.budget.work(part.raw_body().len() as u64)?;
-    let data = part.decoded();
-    let content_type = part.content_type();
-    let main_type = content_type.map_or("", |content_type| content_type.ctype());
-    // Some mail programs decode a multipart that is transfer-encoded, though RFC 2045 §6.4 forbids to encode it.
-    if main_type == "multipart"
-        && part.encoding() != Encoding::None
-        && let Some(field) = part.headers().get("Content-Type")
-    {
-        let whole = [b"Content-Type:", field.raw_value().trim_ascii_end(), b"\r\n\r\n", &data].concat();
-        return scanner.part(&Part { names, data: &whole, is_message: true }, place);
+    header: &Header,
+    data: &[u8],
+    is_intact: bool,
+) -> Result<Vec<Vec<u8>>, Exceeded> {
+    let body = part.raw_body();
+    let is_due =
+        |encoding| header.encodings.contains(&encoding) && (part.encoding() != encoding || !is_intact);
+    let mut others = Vec::new();
+    if is_due(Encoding::Base64) {
+        scanner.budget.work(3 * body.len() as u64)?;
+        let paddings = [Padding::EndsGroup, Padding::EndsAll, Padding::Ignored];
+        others.extend(paddings.map(|padding| decode::base64(body, padding, usize::MAX)));
     }
-    let subtype = content_type.and_then(|content_type| content_type.subtype()).unwrap_or_default();
-    let is_message = main_type == "message" && !REPORTS.contains(&subtype) && !data.trim_ascii().is_empty();
-    scanner.part(&Part { names, data: &data, is_message }, place)
+    if is_due(Encoding::QuotedPrintable) {
+        scanner.budget.work(body.len() as u64)?;
+        others.push(decode::quoted_printable(body, usize::MAX));
+    }
+    if part.encoding() != Encoding::None && header.encodings.contains(&Encoding::None) {
+        others.push(body.to_vec());
+    }
+    others.retain(|other| {
+        other != data && (magic::is_sure(super::archive::prefix(other)) || magic::file_type(other).is_some())
+    });
+    others.dedup();
+    Ok(others)
 }
 
 /// Every name a part can have: first as mail-parser decodes it, then as written in any instance of any
@@ -119,12 +333,8 @@ fn names(part: &MessagePart<'_>) -> Vec<String> {
             names.extend(named.map(|(_, value)| value.to_owned()));
         }
         names.extend(parameters::names(header.raw_value()));
+        names.extend(raw::name_of_field(header.raw_name().as_bytes(), header.raw_value()));
     }
     names.extend(part.content_description().filter(|text| !text.contains(' ')).map(str::to_owned));
     names
-}
-
-fn raw_view(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<(), Exceeded> {
-    scanner.budget.work(text.len() as u64)?;
-    raw::names(text, |name| scanner.raw_name(name, place))
 }

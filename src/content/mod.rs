@@ -2,18 +2,37 @@
 //! cannot be looked into.
 //!
 //! No single reading of a message is enough, as mail programs and archivers disagree on damaged and ambiguous
-//! ones. So several views are united: the MIME tree (`message`), the raw header lines (`raw`), and of an archive
-//! every header in which a name may stand (`archive`). All of it is paid from one budget (`budget`), and what claims to be a container but cannot be read is a finding, never clean.
+//! ones. So several views are united, and what any of them finds counts:
+//!
+//! ```text
+//! bytes of a message
+//!   ├─ message     the MIME tree: parts, decoded, with every name their fields can give (header, parameters)
+//!   ├─ delimiters  the tree once more, by each delimiter that it did not use
+//!   ├─ salvage     what decodes to a file wherever it stands, but for what the tree decoded without doubt
+//!   └─ raw         the lines that look like fields of MIME, wherever they stand
+//! each part ── scanner
+//!   ├─ filename    its names, under every reading (readings)
+//!   ├─ magic       its type by content
+//!   └─ archive     what is in it by every header in which a name may stand, which goes through the scanner again; an attached message, through message
+//! ```
+//!
+//! Where the views can disagree on the structure, that is a cause of its own (`ambiguous_mime`). All of it is paid
+//! from one budget (`budget`), and what claims to be a container but cannot be read is a finding, never clean.
 //!
 //! A scan may call into decoders of foreign crates; whoever runs it should be ready to turn a panic into a fault
 //! of the scan.
 
 mod archive;
 mod budget;
+mod delimiters;
 mod filename;
+mod header;
+mod magic;
 mod message;
 mod parameters;
 mod raw;
+mod readings;
+mod salvage;
 mod scanner;
 
 use crate::checks::AttachmentSettings;
@@ -77,6 +96,8 @@ pub enum View {
     Tree,
     /// Lines that look like MIME header fields, or open a uuencoded or yEnc file, wherever they stand.
     Raw,
+    /// Bytes that decode to a file wherever they stand, or under another reading of their encoding.
+    Salvage,
     /// The central directory of a zip.
     CentralDirectory,
     /// A local header of a zip that its central directory does not list, or under another name.
@@ -93,6 +114,7 @@ impl View {
         match self {
             Self::Tree => "tree",
             Self::Raw => "raw",
+            Self::Salvage => "salvage",
             Self::CentralDirectory => "central_directory",
             Self::LocalHeader => "local_header",
             Self::UnicodePath => "unicode_path",

@@ -11,49 +11,127 @@ use std::collections::BTreeMap;
 const MAX_KEY: usize = 80;
 /// How far behind a closing quote a value may go on, in bytes.
 const MAX_TAIL: usize = 160;
+/// Boundaries of one field that are looked at.
+const MAX_BOUNDARIES: usize = 16;
 
 /// Every name in the field `value` (bytes after the colon, folded or not), each as written.
 pub(super) fn names(value: &[u8]) -> Vec<String> {
-    let value: Vec<u8> = value.iter().copied().filter(|byte| *byte != b'\r').collect();
-    let mut names = Vec::new();
+    let values = values(value, is_name);
+    values.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+/// Every value the parameter `boundary` can have in the field `value`: as written, without a charset (RFC 2231 §4),
+/// and each only once.
+pub(super) fn boundaries(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    for value in values(value, |key| key.split(|byte| *byte == b'*').next() == Some(b"boundary")) {
+        let bare = value.splitn(3, |byte| *byte == b'\'').nth(2).map(<[u8]>::to_vec);
+        for value in bare.into_iter().chain([value]) {
+            if !value.is_empty() && !found.contains(&value) && found.len() < MAX_BOUNDARIES {
+                found.push(value);
+            }
+        }
+    }
+    found
+}
+
+/// Whether a field gives its boundary twice, in parts that contradict each other, or as an encoded word.
+pub(super) fn is_ambiguous_boundary(value: &[u8]) -> bool {
+    let mut plain: Vec<Vec<u8>> = Vec::new();
+    let mut sections: Vec<Option<u32>> = Vec::new();
+    each(value, |key, readings| {
+        if key.split(|byte| *byte == b'*').next() != Some(b"boundary") || sections.len() > MAX_BOUNDARIES {
+            return;
+        }
+        sections.push(section(key).map(|(_, number)| number));
+        plain.extend(readings.first().cloned());
+    });
+    let numbered = sections.iter().flatten().count();
+    let mut numbers: Vec<u32> = sections.iter().copied().flatten().collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let is_plain = numbered == 0;
+    let differ = plain.iter().any(|value| Some(value) != plain.first());
+    (is_plain && differ)
+        || (!is_plain && (numbers.len() < numbered || numbered < sections.len()))
+        || plain.iter().any(|value| value.starts_with(b"=?"))
+}
+
+/// Every value of the parameters that `wanted` names: under each reading, and joined from numbered sections.
+fn values(value: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    let mut values = Vec::new();
     let mut sections: BTreeMap<Vec<u8>, Vec<(u32, Vec<u8>)>> = BTreeMap::new();
+    each(value, |key, readings| {
+        if !wanted(key) {
+            return;
+        }
+        if let Some(first) = readings.first()
+            && let Some((base, index)) = section(key)
+        {
+            sections.entry(base.to_vec()).or_default().push((index, first.clone()));
+        }
+        values.extend(readings);
+    });
+    for mut parts in sections.into_values().filter(|parts| parts.len() > 1) {
+        values.push(joined(&parts));
+        if !parts.is_sorted_by_key(|(index, _)| *index) {
+            parts.sort_by_key(|(index, _)| *index);
+            values.push(joined(&parts));
+        }
+        // Where a number comes twice, some take the first of them.
+        if parts.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            let mut last = parts.clone();
+            parts.dedup_by_key(|(index, _)| *index);
+            values.push(joined(&parts));
+            last.reverse();
+            last.dedup_by_key(|(index, _)| *index);
+            last.reverse();
+            values.push(joined(&last));
+        }
+    }
+    values
+}
+
+/// Calls `found` with the name of each parameter, in lower case, and the readings of its value.
+fn each(value: &[u8], mut found: impl FnMut(&[u8], Vec<Vec<u8>>)) {
+    let value: Vec<u8> = value.iter().copied().filter(|byte| *byte != b'\r').collect();
     let mut at = 0;
     while let Some(equals) = value[at..].iter().position(|byte| *byte == b'=') {
         let key = key_at_end(&value[at..at + equals]);
         at += equals + 1;
-        if !is_name(&key) {
+        if !(is_name(&key) || key.starts_with(b"boundary")) {
             continue;
         }
         let (readings, end) = readings(&value[at..]);
         at += end;
-        if let Some(first) = readings.first()
-            && let Some((base, index)) = section(&key)
-        {
-            sections.entry(base.to_vec()).or_default().push((index, first.clone()));
-        }
-        names.extend(readings);
+        found(&key, readings);
     }
-    for mut parts in sections.into_values().filter(|parts| parts.len() > 1) {
-        names.push(joined(&parts));
-        if !parts.is_sorted_by_key(|(index, _)| *index) {
-            parts.sort_by_key(|(index, _)| *index);
-            names.push(joined(&parts));
-        }
-    }
-    names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
 /// The parameter name before an equals sign, in lower case, without a comment behind it.
 fn key_at_end(before: &[u8]) -> Vec<u8> {
     let mut before = before[before.len().saturating_sub(MAX_KEY)..].trim_ascii_end();
     while before.ends_with(b")")
-        && let Some(open) = before.iter().rposition(|byte| *byte == b'(')
+        && let Some(open) = last_comment(before)
     {
         before = before[..open].trim_ascii_end();
     }
     let ends_key = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b';' | b',' | b'"' | b')');
     let start = before.iter().rposition(ends_key).map_or(0, |at| at + 1);
     before[start..].to_ascii_lowercase()
+}
+
+/// Where the comment begins that `text` ends with.
+fn last_comment(text: &[u8]) -> Option<usize> {
+    let mut depth = 0usize;
+    text.iter().rposition(|byte| {
+        match byte {
+            b')' => depth += 1,
+            b'(' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    })
 }
 
 /// Whether a parameter of this name may name a file: `name`, `filename`, `filename*0*`, `x-name`, `file`.
@@ -176,6 +254,26 @@ mod tests {
             ("", vec![]),
         ] {
             assert_eq!(names(value.as_bytes()), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn every_boundary_is_given_and_contradictions_are_told() {
+        for (value, expected, is_ambiguous) in [
+            ("multipart/mixed; boundary=a", vec!["a"], false),
+            ("multipart/mixed; boundary=\"a b\"; boundary=\"a b\"", vec!["a b"], false),
+            ("multipart/mixed; boundary=a; boundary=b", vec!["a", "b"], true),
+            ("multipart/mixed; boundary=a; boundary*=us-ascii''b", vec!["a", "b", "us-ascii''b"], true),
+            ("multipart/mixed; boundary*0=a; boundary*1=b", vec!["a", "b", "ab"], false),
+            ("multipart/mixed; boundary*0=z; boundary*0=b", vec!["z", "b", "zb"], true),
+            ("multipart/mixed; boundary((c))=b; boundary=z", vec!["b", "z"], true),
+            ("multipart/mixed; boundary=\"=?us-ascii?q?b?=\"", vec!["=?us-ascii?q?b?="], true),
+            ("multipart/mixed; charset=x", vec![], false),
+        ] {
+            let found = boundaries(value.as_bytes());
+            let found: Vec<_> = found.iter().map(|found| String::from_utf8_lossy(found)).collect();
+            assert_eq!(found, expected, "{value}");
+            assert_eq!(is_ambiguous_boundary(value.as_bytes()), is_ambiguous, "{value}");
         }
     }
 

@@ -9,14 +9,25 @@ use super::parameters;
 /// Longest field name that is looked at, in bytes.
 const MAX_FIELD_NAME: usize = 80;
 
-/// Calls `found` for each name in `text`, in order, until it fails.
-pub(super) fn names<E>(text: &[u8], mut found: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-    let mut lines = Lines { rest: text };
+/// What a line can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen<'n> {
+    /// A name of a file.
+    Name(&'n str),
+    /// The type of a fragment of a message.
+    Partial,
+    /// The type of a part whose content is elsewhere.
+    External,
+}
+
+/// Calls `found` for what each line in `text` tells, in order, until it fails.
+pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(), E>) -> Result<(), E> {
+    let mut lines = Lines::new(text);
     let mut next = lines.next();
     while let Some(line) = next {
         next = lines.next();
-        let Some(value) = content_field_value(line) else {
-            encoded_file(line).map_or(Ok(()), |name| found(&String::from_utf8_lossy(name)))?;
+        let Some((name, value)) = content_field(line) else {
+            encoded_file(line).map_or(Ok(()), |name| found(Seen::Name(&String::from_utf8_lossy(name))))?;
             continue;
         };
         let mut field = value.to_vec();
@@ -25,9 +36,42 @@ pub(super) fn names<E>(text: &[u8], mut found: impl FnMut(&str) -> Result<(), E>
             field.extend_from_slice(folded);
             next = lines.next();
         }
-        parameters::names(&field).iter().try_for_each(|name| found(name))?;
+        if let Some(kind) = kind_of_message(&field) {
+            found(kind)?;
+        }
+        parameters::names(&field).iter().try_for_each(|name| found(Seen::Name(name)))?;
+        if let Some(name) = name_of_field(name, &field) {
+            found(Seen::Name(&name))?;
+        }
     }
     Ok(())
+}
+
+/// The name that a field without parameters gives: `Content-Description` and `Content-Location`, where it can be that of
+/// a file and is no address on the web.
+pub(super) fn name_of_field(name: &[u8], value: &[u8]) -> Option<String> {
+    let name = name.trim_ascii();
+    if !name.eq_ignore_ascii_case(b"content-description") && !name.eq_ignore_ascii_case(b"content-location") {
+        return None;
+    }
+    let value = String::from_utf8_lossy(value);
+    let value = value.trim();
+    let is_name = !value.contains([' ', '\t']) && !value.contains("://") && !value.is_empty();
+    is_name.then(|| value.to_owned())
+}
+
+/// A type that is forbidden whatever is in the part. Outside the structure only a field that means it is believed.
+fn kind_of_message(value: &[u8]) -> Option<Seen<'static>> {
+    let value = value.trim_ascii_start();
+    let begins = |kind: &[u8]| value.get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind));
+    let says = |word: &[u8]| value.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
+    if begins(b"message/partial") && says(b"number") && says(b"id") {
+        Some(Seen::Partial)
+    } else if begins(b"message/external-body") && says(b"access-type") {
+        Some(Seen::External)
+    } else {
+        None
+    }
 }
 
 /// Whether a field name is one of MIME's, whatever spaces, comments or control characters stand in it.
@@ -44,16 +88,14 @@ pub(super) fn is_content_field(name: &[u8]) -> bool {
     bare.map(u8::to_ascii_lowercase).take(8).eq(*b"content-")
 }
 
-fn content_field_value(line: &[u8]) -> Option<&[u8]> {
-    if !line
-        .iter()
-        .find(|byte| byte.is_ascii_graphic())
-        .is_some_and(|byte| matches!(byte, b'c' | b'C' | b'('))
-    {
+/// Name and value of the field that begins in a line.
+fn content_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let begins = line.iter().find(|byte| byte.is_ascii_graphic());
+    if !begins.is_some_and(|byte| matches!(byte, b'c' | b'C' | b'(')) {
         return None;
     }
     let colon = line.iter().take(MAX_FIELD_NAME).position(|byte| *byte == b':')?;
-    is_content_field(&line[..colon]).then(|| &line[colon + 1..])
+    is_content_field(&line[..colon]).then(|| (&line[..colon], &line[colon + 1..]))
 }
 
 fn is_folded(line: &[u8]) -> bool {
@@ -61,7 +103,7 @@ fn is_folded(line: &[u8]) -> bool {
 }
 
 /// The name in the first line of a uuencoded (`begin 644 name`) or yEnc (`=ybegin ... name=`) file.
-fn encoded_file(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn encoded_file(line: &[u8]) -> Option<&[u8]> {
     if let Some(rest) = line.strip_prefix(b"begin ").or_else(|| line.strip_prefix(b"begin-base64 ")) {
         let rest = rest.trim_ascii_start();
         let mode = rest.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
@@ -75,8 +117,21 @@ fn encoded_file(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Lines ended by CRLF, LF or a bare CR, which some mail programs take for one.
-struct Lines<'t> {
+pub(super) struct Lines<'t> {
     rest: &'t [u8],
+    length: usize,
+}
+
+impl<'t> Lines<'t> {
+    /// The lines of `text`.
+    pub(super) const fn new(text: &'t [u8]) -> Self {
+        Self { rest: text, length: text.len() }
+    }
+
+    /// Where the next line begins.
+    pub(super) const fn offset(&self) -> usize {
+        self.length - self.rest.len()
+    }
 }
 
 impl<'t> Iterator for Lines<'t> {
@@ -100,8 +155,11 @@ mod tests {
 
     fn all(text: &str) -> Vec<String> {
         let mut found = Vec::new();
-        let result: Result<(), ()> = names(text.as_bytes(), |name| {
-            found.push(name.to_owned());
+        let result: Result<(), ()> = seen(text.as_bytes(), |seen| {
+            found.push(match seen {
+                Seen::Name(name) => name.to_owned(),
+                kind => format!("{kind:?}"),
+            });
             Ok(())
         });
         result.unwrap();
@@ -119,6 +177,8 @@ mod tests {
             "Con\0tent-Type: x; name=a.exe",
             "Content-Type: x/y\r\n\r\nbegin 644 a.exe\r\nM...",
             "=ybegin line=128 size=5 name=a.exe\r\n",
+            "Content-Description: a.exe",
+            "content-location:a.exe\r\n",
         ] {
             assert_eq!(all(text), ["a.exe"], "{text:?}");
         }
@@ -134,19 +194,28 @@ mod tests {
             "beginning 644 a.exe",
             "Subject: name=a.exe",
             "Contents: name=a.exe",
+            "Content-Description: how to open a.exe",
+            "Content-Location: http://example.com/a.js",
+            "Content-Type: message/partial is a type",
         ] {
             assert_eq!(all(text), [""; 0], "{text:?}");
         }
     }
 
     #[test]
+    fn types_of_messages_are_told() {
+        assert_eq!(all("Content-Type: message/partial; number=1; total=2;\r\n id=\"x\""), ["Partial"]);
+        assert_eq!(all("Content-Type: Message/External-Body; access-type=URL"), ["External"]);
+    }
+
+    #[test]
     fn the_first_failure_ends_it() {
         let text = "Content-Type: x; name=a.exe\r\n".repeat(3);
-        let mut seen = 0;
-        let result = names(text.as_bytes(), |_| {
-            seen += 1;
+        let mut calls = 0;
+        let result = seen(text.as_bytes(), |_| {
+            calls += 1;
             Err(())
         });
-        assert_eq!((result, seen), (Err(()), 1));
+        assert_eq!((result, calls), (Err(()), 1));
     }
 }

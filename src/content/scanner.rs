@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::archive;
 use super::budget::{Budget, Cancel, Exceeded};
-use super::filename::{self, Content};
-use super::{Found, Kind, MAX_FOUND, Node, Report, View, message};
+use super::filename::{self, Content, Judged};
+use super::{Found, Kind, MAX_FOUND, Node, Report, View, magic, message};
 use crate::checks::AttachmentSettings;
 use crate::policy::Extensions;
 use crate::reason::Reason;
@@ -20,12 +20,24 @@ pub(super) struct Place {
     path: String,
     /// Containers around its content.
     pub(super) depth: u32,
+    /// Whether only the salvage view sees it.
+    is_salvaged: bool,
 }
 
 impl Place {
     /// The container `name` in this one.
     pub(super) fn child(&self, name: &str) -> Self {
-        Self { path: self.path_of(name), depth: self.depth + 1 }
+        Self { path: self.path_of(name), depth: self.depth + 1, is_salvaged: self.is_salvaged }
+    }
+
+    /// The same place, for what the salvage view finds in it.
+    pub(super) fn salvaged(&self) -> Self {
+        Self { is_salvaged: true, ..self.clone() }
+    }
+
+    /// The view that sees what stands in this place.
+    const fn view(&self) -> View {
+        if self.is_salvaged { View::Salvage } else { View::Tree }
     }
 
     /// The path of `name` in this container.
@@ -54,6 +66,8 @@ pub(super) struct Scanner<'s> {
     pub(super) budget: Budget<'s>,
     extensions: &'s Extensions,
     report: Report,
+    /// Whether nothing says that what is looked into is a file at all, so that one which cannot be read is none.
+    is_salvaging: bool,
     /// Names that were judged with their content, so that the raw view need not judge them without it.
     judged: HashSet<String>,
 }
@@ -65,6 +79,7 @@ impl<'s> Scanner<'s> {
             budget: Budget::new(size, settings, cancel),
             extensions: &settings.forbidden_extensions,
             report: Report::default(),
+            is_salvaging: false,
             judged: HashSet::new(),
         }
     }
@@ -86,8 +101,15 @@ impl<'s> Scanner<'s> {
         let kind = archive::kind(part.names, part.data, part.is_message);
         self.node(place, filename::shown(name), kind, size);
         let content = Content::Known { prefix: archive::prefix(part.data), size };
-        self.names(part.names, content, place, View::Tree)?;
-        self.open(kind, name, part.data, place)
+        let is_forbidden = self.is_forbidden(part.names, content, place, place.view())?;
+        if !is_forbidden && part.data.len() > archive::PREFIX {
+            self.file_type(name, part.data, place, place.view());
+        }
+        let before = self.is_salvaging;
+        self.is_salvaging |= place.is_salvaged;
+        let result = self.open(kind, name, part.data, place);
+        self.is_salvaging = before;
+        result
     }
 
     /// Looks into a container under its own depth; a plain file holds nothing.
@@ -132,7 +154,7 @@ impl<'s> Scanner<'s> {
         self.report.tree.push(Node { depth: place.depth, name, kind, size, reasons: Vec::new() });
     }
 
-    /// Judges the names of one thing; one finding is enough.
+    /// Judges the names of one thing, and its content as far as it is known.
     pub(super) fn names(
         &mut self,
         names: &[String],
@@ -140,19 +162,57 @@ impl<'s> Scanner<'s> {
         place: &Place,
         view: View,
     ) -> Result<(), Exceeded> {
-        let mut forbidden = None;
+        self.is_forbidden(names, content, place, view).map(|_| ())
+    }
+
+    /// Judges names and content; one finding of each cause is enough. Returns whether they are forbidden.
+    fn is_forbidden(
+        &mut self,
+        names: &[String],
+        content: Content<'_>,
+        place: &Place,
+        view: View,
+    ) -> Result<bool, Exceeded> {
+        let mut judged = Judged::default();
         for name in names.iter().filter(|name| filename::may_have_extension(name)) {
-            if view == View::Tree {
+            if matches!(view, View::Tree | View::Salvage) {
                 self.judged.insert(name.clone());
             }
             self.budget.work(filename::work(name))?;
-            forbidden = forbidden.or_else(|| filename::forbidden(name, content, self.extensions));
+            judged = judged.or(filename::judge(name, content, self.extensions));
         }
-        if let Some(found) = forbidden {
-            let path = place.path_of(&found.name);
-            self.found(Reason::AttachmentForbiddenExtension, path, Some(found.extension), view);
+        let misleading = [
+            (judged.class_id, Reason::AttachmentClsidName),
+            (judged.bidi, Reason::AttachmentBidiName),
+            (judged.decoy, Reason::AttachmentDoubleExtension),
+        ];
+        let is_forbidden = match (judged.forbidden, content) {
+            (Some(found), _) => {
+                let path = place.path_of(&found.name);
+                self.found(Reason::AttachmentForbiddenExtension, path, Some(found.extension), view);
+                true
+            }
+            (None, Content::Known { prefix, .. }) => {
+                self.file_type(names.first().map_or("", String::as_str), prefix, place, view)
+            }
+            (None, Content::Unknown) => false,
+        };
+        for (name, reason) in misleading {
+            if let Some(name) = name {
+                self.found(reason, place.path_of(&name), None, view);
+            }
         }
-        Ok(())
+        Ok(is_forbidden)
+    }
+
+    /// Judges what a file is by its content. Returns whether that is forbidden.
+    fn file_type(&mut self, name: &str, data: &[u8], place: &Place, view: View) -> bool {
+        let found = magic::file_type(data).filter(|found| self.extensions.contains(found.listed_as));
+        if let Some(found) = found {
+            let path = place.path_of(&filename::shown(name));
+            self.found(Reason::AttachmentForbiddenType, path, Some(found.name.to_owned()), view);
+        }
+        found.is_some()
     }
 
     /// Judges a name of the raw view, unless it was judged before with the content it belongs to.
@@ -163,9 +223,18 @@ impl<'s> Scanner<'s> {
         self.names(&[name.to_owned()], Content::Unknown, place, View::Raw)
     }
 
+    /// A cause that lines tell wherever they stand, unless the tree told it before.
+    pub(super) fn found_by_lines(&mut self, reason: Reason, place: &Place) {
+        if !self.report.found.iter().any(|found| found.reason == reason) {
+            self.found(reason, place.path_of(""), None, View::Raw);
+        }
+    }
+
     /// A container that claims to be one and cannot be read.
     pub(super) fn unreadable(&mut self, path: String, view: View) {
-        self.found(Reason::AttachmentUnreadableContainer, path, None, view);
+        if !self.is_salvaging {
+            self.found(Reason::AttachmentUnreadableContainer, path, None, view);
+        }
     }
 
     /// Something found.

@@ -6,4 +6,5 @@ mod build;
 mod hostile;
 mod names;
 mod ordinary;
+mod views;
 mod zips;

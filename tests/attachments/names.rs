@@ -8,10 +8,46 @@ use crate::build::{attachment, base64, forwarded, found, found_in, mail, part, s
 #[test]
 fn a_program_is_found_by_its_name() {
     for name in
-        ["evil.exe", "EVIL.EXE", "evil.scr", "x.pif", "run.bat", "a.js", "a.hta", "a.lnk", "invoice.pdf.exe"]
+        ["evil.exe", "EVIL.EXE", "evil.scr", "x.pif", "run.bat", "a.js", "a.hta", "a.lnk", "app.v2.exe"]
     {
         assert_eq!(found_in(name, b"x"), [(Reason::AttachmentForbiddenExtension, name.to_owned())]);
     }
+}
+
+#[test]
+fn misleading_names_are_causes_of_their_own() {
+    let extension = Reason::AttachmentForbiddenExtension;
+    for (name, expected) in [
+        ("invoice.pdf.exe", vec![extension, Reason::AttachmentDoubleExtension]),
+        ("annex\u{202e}gpj.exe", vec![extension, Reason::AttachmentBidiName]),
+        ("annex\u{202e}fdp.txt", vec![Reason::AttachmentBidiName]),
+        ("x.txt.{3050F4D8-98B5-11CF-BB82-00AA00BDCE0B}", vec![Reason::AttachmentClsidName]),
+    ] {
+        for found in [found_in(name, b"x"), found_in("a.zip", &zip(&[(name, b"x")]))] {
+            let causes: Vec<Reason> = found.into_iter().map(|(reason, _)| reason).collect();
+            assert_eq!(causes, expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_program_is_found_by_its_content() {
+    let program = b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0";
+    let mut image = vec![0; 0x9000];
+    image[0x8001..0x8006].copy_from_slice(b"CD001");
+    for (data, extension) in [
+        (&program[..], "exe"),
+        (b"\x7fELF\x02\x01\x01", "elf"),
+        (b"L\0\0\0\x01\x14\x02\0", "lnk"),
+        (&image, "iso"),
+    ] {
+        let report = scan(&mail(&[attachment("photo.jpg", data)]));
+        assert_eq!(found(&report), [(Reason::AttachmentForbiddenType, "photo.jpg")]);
+        assert_eq!(report.found[0].extension.as_deref(), Some(extension));
+    }
+    let packed = zip(&[("photo.jpg", program)]);
+    assert_eq!(found_in("a.zip", &packed), [(Reason::AttachmentForbiddenType, "a.zip/photo.jpg".to_owned())]);
+    assert_eq!(found_in("photo.jpg", b"MZ is a beginning of text, too"), []);
 }
 
 #[test]
@@ -85,7 +121,8 @@ fn no_boundary_hides_a_name() {
         hidden.to_owned(),
     ] {
         let report = scan(mail.as_bytes());
-        assert_eq!(report.found.len(), 1, "{mail:?}");
+        let forbidden = report.found.iter().filter(|found| found.reason != Reason::AttachmentAmbiguousMime);
+        assert_eq!(forbidden.count(), 1, "{mail:?}");
         assert_eq!(report.found[0].extension.as_deref(), Some("exe"), "{mail:?}");
     }
 }
@@ -98,7 +135,9 @@ fn an_encoded_multipart_is_decoded_and_read() {
         "Content-Type: multipart/mixed; boundary=\"=_bound\"\r\nContent-Transfer-Encoding: base64\r\n\r\n{}\r\n",
         base64(body.as_bytes())
     );
-    assert_eq!(found(&scan(mail.as_bytes())), [(Reason::AttachmentForbiddenExtension, "message/evil.exe")]);
+    let expected =
+        [(Reason::AttachmentForbiddenExtension, "message/evil.exe"), (Reason::AttachmentAmbiguousMime, "")];
+    assert_eq!(found(&scan(mail.as_bytes())), expected);
 }
 
 #[test]
@@ -108,7 +147,7 @@ fn names_of_encoded_text_files_are_read() {
     {
         let report = scan(format!("Subject: x\r\n\r\nHello\r\n{body}").as_bytes());
         assert_eq!(found(&report), [(Reason::AttachmentForbiddenExtension, "evil.exe")]);
-        assert_eq!(report.found[0].view, View::Raw);
+        assert_eq!(report.found[0].view, View::Salvage);
     }
 }
 

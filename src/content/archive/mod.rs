@@ -129,7 +129,7 @@ fn is_archive(extension: &str) -> bool {
 }
 
 /// Whether a file begins with header fields, MIME's among them.
-fn looks_like_message(begins: &[u8]) -> bool {
+pub(super) fn looks_like_message(begins: &[u8]) -> bool {
     let mut lines = begins.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
     let is_field = |line: &[u8]| {
         let name = line.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();

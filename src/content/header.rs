@@ -1,0 +1,155 @@
+//! What the header of a part says under every reading: which boundaries, encodings and types, and whether mail
+//! programs can disagree on it.
+
+use mail_parser::{Encoding, MessagePart};
+
+use super::parameters;
+
+/// The fields of one part that tell how it is read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Every boundary that any Content-Type gives.
+    pub(super) boundaries: Vec<Vec<u8>>,
+    /// Every transfer encoding that any field gives, however damaged.
+    pub(super) encodings: Vec<Encoding>,
+    /// Whether mail programs can disagree.
+    pub(super) is_ambiguous: bool,
+    /// Whether some Content-Type says that the part is a fragment of a message.
+    pub(super) is_partial: bool,
+    /// Whether some Content-Type says that the content is elsewhere.
+    pub(super) is_external: bool,
+    /// Whether some Content-Type says that there are parts.
+    pub(super) is_multipart: bool,
+    /// Whether there is a Content-Type at all.
+    pub(super) has_type: bool,
+}
+
+impl Header {
+    /// Reads the header of `part`.
+    pub(super) fn of(part: &MessagePart<'_>) -> Self {
+        let mut header = Self::default();
+        let (mut types, mut encodings): (Vec<Vec<u8>>, Vec<Vec<u8>>) = Default::default();
+        for field in part.headers().iter() {
+            let (name, value) = (field.raw_name().as_bytes(), field.raw_value());
+            let bare = bare_name(name);
+            let is_type = bare == b"content-type";
+            if !is_type && bare != b"content-transfer-encoding" {
+                continue;
+            }
+            header.is_ambiguous |= !name.eq_ignore_ascii_case(&bare) || has_odd_controls(value);
+            if is_type {
+                header.content_type(value);
+                types.push(squeezed(value));
+            } else {
+                header.transfer_encoding(value);
+                encodings.push(squeezed(value));
+            }
+        }
+        header.is_ambiguous |= differ(&types) || differ(&encodings);
+        header
+    }
+
+    fn content_type(&mut self, value: &[u8]) {
+        self.has_type = true;
+        let full = squeezed(value);
+        self.is_partial |= full.starts_with(b"message/partial");
+        self.is_external |= full.starts_with(b"message/external-body");
+        // Also behind a stray semicolon, where some look for it.
+        self.is_multipart |= memchr::memmem::find(&full[..full.len().min(80)], b"multipart/").is_some();
+        self.is_ambiguous |= parameters::is_ambiguous_boundary(value);
+        self.boundaries.extend(parameters::boundaries(value));
+    }
+
+    fn transfer_encoding(&mut self, value: &[u8]) {
+        let text = squeezed(value);
+        let text = &text[..text.len().min(80)];
+        let says = |word: &[u8]| memchr::memmem::find(text, word).is_some();
+        let (encoding, is_exact) = if says(b"base64") {
+            (Encoding::Base64, text == b"base64")
+        } else if says(b"quoted") {
+            (Encoding::QuotedPrintable, text == b"quoted-printable")
+        } else {
+            (Encoding::None, true)
+        };
+        self.is_ambiguous |= !is_exact;
+        if !self.encodings.contains(&encoding) {
+            self.encodings.push(encoding);
+        }
+    }
+}
+
+/// A field name without what does not belong there: spaces, comments, control characters.
+fn bare_name(name: &[u8]) -> Vec<u8> {
+    let mut depth = 0usize;
+    let keep = |byte: &&u8| {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            _ => return depth == 0 && byte.is_ascii_graphic(),
+        }
+        false
+    };
+    name.iter().filter(keep).map(u8::to_ascii_lowercase).collect()
+}
+
+/// A value in lower case, without spaces and comments.
+fn squeezed(value: &[u8]) -> Vec<u8> {
+    bare_name(value)
+}
+
+/// NUL, or a CR that ends no line: a line break for some and nothing for others.
+fn has_odd_controls(value: &[u8]) -> bool {
+    let bare_cr = |at: usize| !matches!(value.get(at + 1), Some(b'\n'));
+    value.contains(&0) || memchr::memchr_iter(b'\r', value).any(bare_cr)
+}
+
+fn differ(values: &[Vec<u8>]) -> bool {
+    values.iter().any(|value| Some(value) != values.first())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail_parser::MessageParser;
+
+    fn read(fields: &str) -> Header {
+        let text = format!("{fields}\r\n\r\nx");
+        Header::of(&MessageParser::new().parse(text.as_bytes()).unwrap().root().root_part())
+    }
+
+    #[test]
+    fn contradictions_are_told() {
+        for fields in [
+            "Content-Type: text/plain\r\nContent-Type: multipart/mixed; boundary=b",
+            "Content-Type: multipart/mixed; boundary=a; boundary=b",
+            "Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64",
+            "Content-Transfer-Encoding: x-base64",
+            "Content-Transfer-Encoding: base64; x=y",
+            "Content-Transfer-Encoding: \"base64\"",
+            "Content-Type: text/\0plain",
+            "Content-Type(x): text/plain",
+        ] {
+            assert!(read(fields).is_ambiguous, "{fields:?}");
+        }
+        for fields in [
+            "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: Base64",
+            "content-type: multipart/mixed;\r\n\tboundary=\"a b\"",
+            "Content-Transfer-Encoding: 8BIT (as is)",
+            "Content-Type: text/plain\r\nContent-Type: Text/Plain",
+            "Subject: Content-Type",
+        ] {
+            assert!(!read(fields).is_ambiguous, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn every_type_and_encoding_counts() {
+        let header = read(
+            "Content-Type: message/partial; id=x; number=1\r\nContent-Type: ;multipart/mixed; boundary=b\r\n\
+             Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: x-BASE64",
+        );
+        assert!(header.is_partial && header.is_multipart && header.has_type && !header.is_external);
+        assert_eq!(header.boundaries, [b"b"]);
+        assert_eq!(header.encodings, [Encoding::None, Encoding::Base64]);
+    }
+}

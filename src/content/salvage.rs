@@ -1,0 +1,282 @@
+//! The salvage view of a message: files encoded somewhere in its bytes, whatever its structure says.
+//!
+//! MIME parsers disagree on where parts begin and how they are encoded. This view knows nothing of either: it
+//! decodes what looks like base64, quoted-printable, uuencode, yEnc or BinHex, and looks at what surely begins as a
+//! container or program ([`magic::is_sure`]). What the MIME tree decoded without doubt is left out, so that it
+//! costs ordinary mail one look at each line that is left.
+
+pub(super) mod decode;
+
+use memchr::memmem;
+
+use self::decode::Padding;
+use super::archive::looks_like_message;
+use super::budget::Exceeded;
+use super::magic;
+use super::raw::{Lines, encoded_file};
+use super::scanner::{Part, Place, Scanner};
+
+/// Files that one run of base64 may begin, for each of the four ways in which its digits can be grouped.
+const STARTS_PER_GROUPING: usize = 2;
+/// Bytes at the start of a line that are decoded to see whether a file begins there.
+const GLANCE: usize = 48;
+/// Files of quoted-printable or of bare bytes in one text, at most: each goes on to its end.
+const MAX_OPEN_ENDED: usize = 8;
+
+/// Looks for encoded files in `text`, a message or a piece of one, which is in `place`.
+pub(super) fn scan(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<(), Exceeded> {
+    let place = place.salvaged();
+    let mut salvage = Salvage { scanner, text, place: &place, open_ended: 0 };
+    salvage.data_urls()?;
+    let mut at = 0;
+    while at < text.len() {
+        at = salvage.line(at)?;
+    }
+    Ok(())
+}
+
+struct Salvage<'v, 's, 't> {
+    scanner: &'v mut Scanner<'s>,
+    text: &'t [u8],
+    place: &'v Place,
+    open_ended: usize,
+}
+
+impl Salvage<'_, '_, '_> {
+    /// Looks at what begins in the line at `at`. Returns where to go on.
+    fn line(&mut self, at: usize) -> Result<usize, Exceeded> {
+        let rest = &self.text[at..];
+        let mut lines = Lines::new(rest);
+        let line = lines.next().unwrap_or_default();
+        let next = at + lines.offset();
+        match line.first() {
+            Some(b'b') if line.starts_with(b"begin ") => self.uuencoded(line, next),
+            Some(b'=') if line.starts_with(b"=ybegin ") => self.yenc(line, next),
+            Some(b'(') if line.starts_with(b"(This file must be converted with BinHex") => self.binhex(next),
+            None => Ok(next),
+            _ => {
+                self.open_ended(line, at)?;
+                if is_base64(line) { self.base64(at) } else { Ok(next) }
+            }
+        }
+    }
+
+    /// A run of lines of base64. Returns its end.
+    fn base64(&mut self, start: usize) -> Result<usize, Exceeded> {
+        let mut starts: Vec<(usize, usize)> = Vec::new();
+        let (mut digits, mut end) = (0, start);
+        let mut lines = Lines::new(&self.text[start..]);
+        loop {
+            let at = start + lines.offset();
+            let Some(line) = lines.next() else { break };
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            if !is_base64(line) || (at > start && self.quoted_printable(line, at)) {
+                break;
+            }
+            end = start + lines.offset();
+            // A message needs more of its beginning to be told, so that is looked at only where a run begins.
+            let glance = if at == start { magic::SURE } else { GLANCE };
+            let from = &self.text[at..];
+            let begins = decode::base64(&from[..from.len().min(glance * 2)], Padding::EndsGroup, glance);
+            let grouping = digits % 4;
+            let same = starts.iter().filter(|(_, other)| *other == grouping).count();
+            if same < STARTS_PER_GROUPING && (magic::is_sure(&begins) || begins_with_delimiter(&begins)) {
+                starts.push((at, grouping));
+            }
+            digits += line.iter().filter(|byte| decode::digit(**byte).is_some()).count();
+        }
+        for (at, _) in starts {
+            let data = decode::base64(&self.text[at..end], Padding::EndsGroup, usize::MAX);
+            self.file(&[], &data)?;
+        }
+        Ok(end.max(start + 1))
+    }
+
+    /// Files in `data:` URLs (RFC 2397), as pages that save a file by script carry them.
+    fn data_urls(&mut self) -> Result<(), Exceeded> {
+        for at in memmem::find_iter(self.text, b";base64,") {
+            let from = &self.text[at + 8..];
+            let begins = decode::base64(&from[..from.len().min(2 * GLANCE)], Padding::EndsAll, GLANCE);
+            if !magic::is_sure(&begins) {
+                continue;
+            }
+            let belongs = |byte: &&u8| {
+                decode::digit(**byte).is_some() || matches!(byte, b'=' | b'\r' | b'\n' | b'\t' | b' ')
+            };
+            let length = from.iter().take_while(belongs).count();
+            let data = decode::base64(&from[..length], Padding::EndsAll, usize::MAX);
+            self.file(&[], &data)?;
+        }
+        Ok(())
+    }
+
+    /// A file in quoted-printable or bare bytes that begins at a line and has no end that could be told.
+    fn open_ended(&mut self, line: &[u8], at: usize) -> Result<(), Exceeded> {
+        if self.open_ended >= MAX_OPEN_ENDED {
+            return Ok(());
+        }
+        let from = &self.text[at..];
+        if self.quoted_printable(line, at) {
+            self.open_ended += 1;
+            let data = decode::quoted_printable(from, usize::MAX);
+            return self.file(&[], &data);
+        }
+        // Text that begins like a message is all around here; the raw view reads its fields.
+        let begins = &from[..from.len().min(magic::SURE)];
+        if at > 0
+            && line.first().is_some_and(|byte| may_begin_file(*byte))
+            && !looks_like_message(begins)
+            && magic::is_sure(begins)
+        {
+            self.open_ended += 1;
+            return self.file(&[], from);
+        }
+        Ok(())
+    }
+
+    /// Whether a file in quoted-printable begins in the `line` at `at`.
+    fn quoted_printable(&self, line: &[u8], at: usize) -> bool {
+        if !line.iter().take(24).any(|byte| *byte == b'=') {
+            return false;
+        }
+        let from = &self.text[at..];
+        let begins = decode::quoted_printable(&from[..from.len().min(3 * GLANCE)], GLANCE);
+        magic::is_sure(&begins) && !looks_like_message(&begins)
+    }
+
+    fn uuencoded(&mut self, line: &[u8], start: usize) -> Result<usize, Exceeded> {
+        let Some(name) = encoded_file(line) else { return Ok(start) };
+        let mut data = Vec::new();
+        let mut lines = Lines::new(&self.text[start..]);
+        let mut end = start;
+        while let Some(line) = lines.next()
+            && decode::uuencoded_line(line, &mut data)
+        {
+            end = start + lines.offset();
+        }
+        if !data.is_empty() {
+            self.file(&[String::from_utf8_lossy(name).into_owned()], &data)?;
+        }
+        Ok(end)
+    }
+
+    fn yenc(&mut self, line: &[u8], start: usize) -> Result<usize, Exceeded> {
+        let Some(name) = encoded_file(line) else { return Ok(start) };
+        let mut lines = Lines::new(&self.text[start..]);
+        let is_numbered = lines.next().is_some_and(|line| line.starts_with(b"=ypart "));
+        let begin = start + if is_numbered { lines.offset() } else { 0 };
+        let rest = &self.text[begin..];
+        let length = memmem::find(rest, b"\n=yend").unwrap_or(rest.len());
+        let data = decode::yenc(&rest[..length]);
+        self.file(&[String::from_utf8_lossy(name).into_owned()], &data)?;
+        Ok(begin + length)
+    }
+
+    fn binhex(&mut self, start: usize) -> Result<usize, Exceeded> {
+        let rest = &self.text[start..];
+        let Some(colon) = memchr::memchr(b':', &rest[..rest.len().min(GLANCE)]) else { return Ok(start) };
+        let from = &rest[colon + 1..];
+        let length = memchr::memchr(b':', from).unwrap_or(from.len());
+        self.scanner.budget.work(length as u64)?;
+        if let Some(file) = decode::binhex(&from[..length], 4 * length) {
+            self.file(&[String::from_utf8_lossy(&file.name).into_owned()], &file.data)?;
+        }
+        Ok(start + colon + 1 + length)
+    }
+
+    /// A file that was found.
+    fn file(&mut self, names: &[String], data: &[u8]) -> Result<(), Exceeded> {
+        self.scanner.budget.part()?;
+        self.scanner.part(&Part { names, data, is_message: begins_with_delimiter(data) }, self.place)
+    }
+}
+
+/// Whether this is the inside of a multipart: a delimiter and a field of its first part.
+fn begins_with_delimiter(data: &[u8]) -> bool {
+    data.starts_with(b"--") && memmem::find(&data[..data.len().min(magic::SURE)], b"\nContent-").is_some()
+}
+
+/// Whether a line has base64 digits and nothing else but padding and space around.
+fn is_base64(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    !line.is_empty() && line.iter().all(|byte| decode::digit(*byte).is_some() || *byte == b'=')
+}
+
+/// First bytes of what [`magic::is_sure`] knows; a quick look, as most lines are text.
+const fn may_begin_file(byte: u8) -> bool {
+    matches!(byte, b'P' | b'R' | b'7' | b'M' | b'I' | b'L' | b'B' | b'`' | b'x' | b'(' | b'E')
+        || byte < 0x20
+        || byte >= 0x7f
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::checks::AttachmentSettings;
+    use crate::content::{Cancel, scan};
+    use crate::facts::Message;
+
+    fn causes(body: &[u8]) -> Vec<String> {
+        let text = [b"Subject: x\r\n\r\nHello\r\n", body].concat();
+        let report = scan(&Message::from_bytes(&text), &AttachmentSettings::default(), &Cancel::default());
+        report
+            .found
+            .iter()
+            .map(|found| format!("{} {} {}", found.reason, found.path, found.view.name()))
+            .collect()
+    }
+
+    const PROGRAM: &[u8] =
+        b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0\xb8\0\0\0\0\0\0\0\x40\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+        \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x80\0\0\0";
+
+    fn base64(data: &[u8], columns: usize) -> Vec<u8> {
+        use base64::Engine;
+        let text = base64::engine::general_purpose::STANDARD.encode(data);
+        text.as_bytes().chunks(columns).flat_map(|line| [line, b"\r\n"].concat()).collect()
+    }
+
+    #[test]
+    fn programs_are_found_in_every_encoding() {
+        let quoted: String = PROGRAM.iter().map(|byte| format!("={byte:02X}")).collect();
+        let yenc: Vec<u8> = PROGRAM
+            .iter()
+            .flat_map(|byte| match byte.wrapping_add(42) {
+                byte @ (0 | b'\n' | b'\r' | b'=') => vec![b'=', byte.wrapping_add(64)],
+                byte => vec![byte],
+            })
+            .collect();
+        for body in [
+            base64(PROGRAM, 76),
+            base64(PROGRAM, 4),
+            base64(PROGRAM, 75),
+            [b"attachment\r\n".as_slice(), &base64(PROGRAM, 76)].concat(),
+            [base64(b"PK is no zip at all, and not at the start of one", 76), base64(PROGRAM, 76)].concat(),
+            [b"<a href=\"data:application/x;base64,".as_slice(), &base64(PROGRAM, 4000), b"\">"].concat(),
+            quoted.into_bytes(),
+            [b"=ybegin line=128 size=64 name=a.bin\r\n".as_slice(), &yenc, b"\r\n=yend size=64\r\n"].concat(),
+            PROGRAM.to_vec(),
+        ] {
+            let found = causes(&body);
+            assert_eq!(found.len(), 1, "{found:?} {}", body.escape_ascii());
+            assert!(found[0].starts_with("attachment.forbidden_type "), "{found:?}");
+            assert!(found[0].ends_with(" salvage"), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn text_is_no_file() {
+        for body in [
+            &b"begin 644 words, and then\r\nwe went on\r\n"[..],
+            b"PK\r\nMZ\r\nRar\r\n7z\r\n",
+            b"one\r\nword\r\na\r\nline\r\n",
+            b"-----BEGIN PGP MESSAGE-----\r\n\r\nhQEMA0eVtVZyzBfbAQf/Xtb2\r\n=abcd\r\n-----END PGP MESSAGE-----\r\n",
+            b"<img src=\"data:image/png;base64,iVBORw0KGgo=\">\r\n",
+            b"",
+        ] {
+            assert_eq!(causes(body), [""; 0], "{}", body.escape_ascii());
+        }
+        assert_eq!(causes(&base64(&[b'x'; 500], 76)), [""; 0]);
+    }
+}

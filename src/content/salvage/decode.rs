@@ -1,0 +1,260 @@
+//! Decoders that never give up: what damaged text decodes to, as lenient mail programs read it.
+//!
+//! None of these inflates: what comes out is never longer than what goes in, but for BinHex runs, which are paid for.
+
+/// What `=` means inside base64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::content) enum Padding {
+    /// It ends a group; another may follow.
+    EndsGroup,
+    /// It ends everything.
+    EndsAll,
+    /// Nothing, like any other character that does not belong there.
+    Ignored,
+}
+
+/// Value of a base64 digit, in the usual alphabet or that for URLs (RFC 4648 §5).
+pub(in crate::content) const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
+}
+
+/// Base64 without regard for anything that is no digit; at most `limit` bytes.
+pub(in crate::content) fn base64(text: &[u8], padding: Padding, limit: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(limit.min(text.len() / 4 * 3 + 3));
+    let (mut bits, mut count) = (0u32, 0u32);
+    for &byte in text {
+        if out.len() >= limit {
+            break;
+        }
+        if let Some(value) = digit(byte) {
+            bits = (bits << 6) | u32::from(value);
+            count += 6;
+            if count >= 8 {
+                count -= 8;
+                out.push((bits >> count) as u8);
+            }
+        } else if byte == b'=' {
+            match padding {
+                Padding::EndsGroup => count = 0,
+                Padding::EndsAll => break,
+                Padding::Ignored => {}
+            }
+        }
+    }
+    out
+}
+
+/// Quoted-printable (RFC 2045 §6.7) as the most lenient read it: digits of either case, `=` and spaces at the end of
+/// a line join it with the next, a second `=` before that is dropped; at most `limit` bytes.
+pub(in crate::content) fn quoted_printable(text: &[u8], limit: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(limit.min(text.len()));
+    let mut at = 0;
+    while let Some(&byte) = text.get(at)
+        && out.len() < limit
+    {
+        at += 1;
+        if byte != b'=' {
+            out.push(byte);
+            continue;
+        }
+        let high = text.get(at).copied().and_then(hex);
+        if let (Some(high), Some(low)) = (high, text.get(at + 1).copied().and_then(hex)) {
+            out.push(high << 4 | low);
+            at += 2;
+            continue;
+        }
+        let skipped = text[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'=')).count();
+        match &text[at + skipped..] {
+            [b'\r', b'\n', ..] => at += skipped + 2,
+            [b'\n' | b'\r', ..] => at += skipped + 1,
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+const fn hex(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// One line of uuencode, appended to `out`. False where it is none, or the last.
+pub(super) fn uuencoded_line(line: &[u8], out: &mut Vec<u8>) -> bool {
+    let Some((&first, digits)) = line.split_first() else { return true };
+    let length = usize::from(first.wrapping_sub(b' ') & 63);
+    if !(b' '..=b'`').contains(&first) || length == 0 {
+        return false;
+    }
+    let start = out.len();
+    for group in digits.chunks(4) {
+        let value = |at: usize| u32::from(group.get(at).map_or(0, |byte| byte.wrapping_sub(b' ') & 63));
+        let bits = value(0) << 18 | value(1) << 12 | value(2) << 6 | value(3);
+        out.extend([(bits >> 16) as u8, (bits >> 8) as u8, bits as u8]);
+    }
+    out.truncate(start + length.min(out.len() - start));
+    true
+}
+
+/// The lines of a yEnc part (yEnc draft 1.3), line ends left out.
+pub(super) fn yenc(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut is_escaped = false;
+    for &byte in text {
+        match byte {
+            b'\r' | b'\n' => {}
+            b'=' if !is_escaped => is_escaped = true,
+            byte => {
+                out.push(byte.wrapping_sub(if is_escaped { 42 + 64 } else { 42 }));
+                is_escaped = false;
+            }
+        }
+    }
+    out
+}
+
+/// A file in BinHex 4.0 (RFC 1741).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BinHex {
+    pub(super) name: Vec<u8>,
+    pub(super) data: Vec<u8>,
+}
+
+/// The file that `text`, what stands behind the first colon, holds; at most `limit` bytes of it.
+pub(super) fn binhex(text: &[u8], limit: usize) -> Option<BinHex> {
+    let file = runs(&six_bits(text), limit);
+    let (&length, rest) = file.split_first()?;
+    let name = rest.get(..usize::from(length))?.to_vec();
+    // A NUL, type, creator, flags, then the lengths of both forks and a checksum.
+    let header = rest.get(usize::from(length)..)?;
+    let size = u32::from_be_bytes(header.get(11..15)?.try_into().ok()?);
+    let data = header.get(21..)?;
+    let data = data[..data.len().min(usize::try_from(size).unwrap_or(usize::MAX))].to_vec();
+    Some(BinHex { name, data })
+}
+
+fn six_bits(text: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr";
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0u32, 0u32);
+    for byte in text {
+        let Some(value) = DIGITS.iter().position(|digit| digit == byte) else {
+            if byte.is_ascii_whitespace() {
+                continue;
+            }
+            break;
+        };
+        bits = (bits << 6) | value as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+        }
+    }
+    out
+}
+
+/// Run lengths expanded: 0x90 and a count repeat the byte before; 0x90 and 0 are 0x90 itself.
+fn runs(packed: &[u8], limit: usize) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::with_capacity(packed.len());
+    let mut bytes = packed.iter();
+    while let Some(&byte) = bytes.next()
+        && out.len() < limit
+    {
+        match (byte, out.last().copied()) {
+            (0x90, last) => match (bytes.next(), last) {
+                (Some(0), _) | (None, _) => out.push(0x90),
+                (Some(count), Some(last)) => {
+                    out.extend(std::iter::repeat_n(last, usize::from(*count).saturating_sub(1)));
+                }
+                (Some(_), None) => {}
+            },
+            (byte, _) => out.push(byte),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_base64_is_decoded() {
+        for (text, padding, expected) in [
+            ("ZXZpbA==", Padding::EndsGroup, "evil"),
+            ("ZXZp\r\nbA", Padding::EndsGroup, "evil"),
+            ("ZX!Zp*bA==", Padding::EndsGroup, "evil"),
+            ("ZXZpbA==ZXZpbA==", Padding::EndsGroup, "evilevil"),
+            ("ZXZpbA==ZXZpbA==", Padding::EndsAll, "evil"),
+            ("ZX=Zp=bA", Padding::Ignored, "evil"),
+            ("====", Padding::EndsGroup, ""),
+        ] {
+            assert_eq!(base64(text.as_bytes(), padding, 99), expected.as_bytes(), "{text}");
+        }
+        assert_eq!(base64(b"_-8=", Padding::EndsGroup, 99), base64(b"/+8=", Padding::EndsGroup, 99));
+        assert_eq!(base64(b"ZXZpbA==", Padding::EndsGroup, 2), b"ev");
+    }
+
+    #[test]
+    fn damaged_quoted_printable_is_decoded() {
+        for (text, expected) in [
+            ("PK=03=04", "PK\x03\x04"),
+            ("a=4a=4Ab", "aJJb"),
+            ("a=\r\nb", "ab"),
+            ("a= \t\nb", "ab"),
+            ("a==\r\nb", "ab"),
+            ("a=\rb", "ab"),
+            ("a=zz", "a=zz"),
+            ("a=", "a="),
+        ] {
+            assert_eq!(quoted_printable(text.as_bytes(), 99), expected.as_bytes(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn uuencode_and_yenc_are_decoded() {
+        let mut out = Vec::new();
+        assert!(uuencoded_line(b"#86)C", &mut out));
+        assert_eq!(out, b"abc");
+        assert!(!uuencoded_line(b"`", &mut out));
+        assert!(!uuencoded_line(b"end", &mut out));
+        assert_eq!(yenc(b"\x8b\x8c\r\n\x8d=n"), b"abc\x04");
+    }
+
+    #[test]
+    fn binhex_is_decoded() {
+        let mut file = vec![8];
+        file.extend_from_slice(b"evil.exe\0APPLXXXX\0\0");
+        file.extend_from_slice(&3u32.to_be_bytes());
+        file.extend_from_slice(&[0; 6]);
+        file.extend_from_slice(b"MZ\x90\0");
+        const DIGITS: &[u8; 64] = b"!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr";
+        let mut packed = Vec::new();
+        for byte in file {
+            packed.extend(if byte == 0x90 { vec![0x90, 0] } else { vec![byte] });
+        }
+        packed.resize(packed.len().next_multiple_of(3), 0);
+        let text: Vec<u8> = packed
+            .chunks(3)
+            .flat_map(|group| {
+                let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
+                [18, 12, 6, 0].map(|shift| DIGITS[(bits >> shift & 63) as usize])
+            })
+            .collect();
+        let expected = BinHex { name: b"evil.exe".to_vec(), data: b"MZ\x90".to_vec() };
+        assert_eq!(binhex(&text, 1000), Some(expected));
+        assert_eq!(binhex(b"!!!", 1000), None);
+        assert_eq!(runs(b"a\x90\x04b\x90\0", 99), b"aaaab\x90");
+    }
+}
