@@ -20,6 +20,8 @@ pub(crate) const DEPTH_CAP: u32 = 64;
 /// The largest dictionary, window or model a decoder may ask for, in bytes: what xz -9 and 7-Zip's "ultra" use.
 /// Decoders touch it only as far as they write output, which is paid for.
 pub(super) const MAX_DICTIONARY: u64 = 64 << 20;
+/// Work of decoding a byte that nobody looks at, on the way to the next file of a solid archive.
+const SKIPPED: u64 = 8;
 
 /// Tells a running scan to stop. Clones share the flag.
 #[derive(Clone, Debug, Default)]
@@ -126,6 +128,19 @@ impl<'c> Budget<'c> {
     /// The reader that every decompressor is read through.
     pub(super) const fn inflating<R: Read>(&mut self, decoder: R) -> Budgeted<'_, 'c, R> {
         Budgeted { decoder: Some(decoder), budget: self }
+    }
+
+    /// Reads a decoder to its end for what stands behind it. The bytes are paid for as work, not as inflated: none are
+    /// kept. Returns whether it came without an error.
+    pub(super) fn skip(&mut self, decoder: &mut dyn Read) -> Result<bool, Exceeded> {
+        let mut scratch = [0; 8192];
+        loop {
+            match contained(|| decoder.read(&mut scratch)) {
+                Some(Ok(0)) => return Ok(true),
+                Some(Ok(read)) => self.work(read as u64 * SKIPPED)?,
+                Some(Err(_)) | None => return Ok(false),
+            }
+        }
     }
 
     fn inflate(&mut self, bytes: u64) -> Result<(), Exceeded> {
@@ -253,6 +268,7 @@ mod tests {
         let mut budget = Budget::new(0, &settings(), &cancel);
         let inflated = budget.inflating(Panicking).up_to(u64::MAX).unwrap();
         assert_eq!((inflated.bytes.len(), inflated.intact), (0, false));
+        assert_eq!(budget.skip(&mut Panicking), Ok(false));
     }
 
     #[test]
@@ -266,6 +282,15 @@ mod tests {
         let cancel = Cancel::default();
         let inflated = Budget::new(0, &settings(), &cancel).inflating(Greedy).up_to(u64::MAX);
         assert_eq!(inflated.err(), Some(Exceeded::Bytes));
+    }
+
+    #[test]
+    fn skipped_bytes_are_work() {
+        let cancel = Cancel::default();
+        let mut budget = Budget::new(0, &settings(), &cancel);
+        assert_eq!(budget.skip(&mut io::repeat(0).take(1000)), Ok(true));
+        assert_eq!(budget.work_done(), 8000);
+        assert_eq!(budget.skip(&mut io::repeat(0)), Err(Exceeded::Bytes));
     }
 
     #[test]

@@ -149,8 +149,18 @@ pub enum Kind {
     Zip,
     /// A tar archive.
     Tar,
+    /// A 7z archive.
+    SevenZ,
+    /// A RAR archive, or a file that has one in it.
+    Rar,
+    /// A cabinet.
+    Cab,
     /// An ARJ archive.
     Arj,
+    /// An LHA archive.
+    Lzh,
+    /// A signed or encrypted message of S/MIME.
+    Cms,
     /// A file in AppleSingle or AppleDouble format.
     Apple,
     /// One file, compressed by gzip.
@@ -177,7 +187,12 @@ impl Kind {
             Self::Message => "message",
             Self::Zip => "zip",
             Self::Tar => "tar",
+            Self::SevenZ => "7z",
+            Self::Rar => "rar",
+            Self::Cab => "cab",
             Self::Arj => "arj",
+            Self::Lzh => "lzh",
+            Self::Cms => "smime",
             Self::Apple => "applefile",
             Self::Gzip => "gzip",
             Self::Bzip2 => "bzip2",

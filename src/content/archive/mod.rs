@@ -2,10 +2,15 @@
 
 mod apple;
 mod arj;
+mod cab;
+mod cms;
 mod compressed;
 mod entry;
+mod lzh;
 mod lzw;
 mod names;
+mod rar;
+mod sevenz;
 mod tar;
 mod zip;
 
@@ -36,6 +41,7 @@ pub(super) fn kind(names: &[String], data: &[u8], is_message: bool) -> Kind {
     match kind_of_entry(names, prefix(data)) {
         Kind::File if is_message => Kind::Message,
         Kind::File if zip::is_embedded(data) => Kind::Zip,
+        Kind::File if rar::is_embedded(data) => Kind::Rar,
         kind => kind,
     }
 }
@@ -50,27 +56,33 @@ fn kind_of_entry(names: &[String], begins: &[u8]) -> Kind {
 }
 
 fn kind_of_content(begins: &[u8]) -> Option<Kind> {
-    if zip::begins(begins) {
-        return Some(Kind::Zip);
-    }
-    if tar::begins(begins) {
-        return Some(Kind::Tar);
-    }
-    if arj::begins(begins) {
-        return Some(Kind::Arj);
-    }
-    if apple::begins(begins) {
-        return Some(Kind::Apple);
-    }
-    compressed::kind_of_content(begins)
+    type Begins = fn(&[u8]) -> bool;
+    const KINDS: [(Kind, Begins); 9] = [
+        (Kind::Zip, zip::begins),
+        (Kind::SevenZ, sevenz::begins),
+        (Kind::Rar, rar::begins),
+        (Kind::Cab, cab::begins),
+        (Kind::Arj, arj::begins),
+        (Kind::Lzh, lzh::begins),
+        (Kind::Apple, apple::begins),
+        (Kind::Cms, cms::begins),
+        (Kind::Tar, tar::begins),
+    ];
+    let kind = KINDS.into_iter().find(|(_, is_its)| is_its(begins)).map(|(kind, _)| kind);
+    kind.or_else(|| compressed::kind_of_content(begins))
 }
 
 fn kind_of_name(name: &str) -> Option<Kind> {
     let extension = filename::extension(name);
     match extension.as_str() {
         "zip" | "zipx" => Some(Kind::Zip),
-        "tar" => Some(Kind::Tar),
+        "7z" => Some(Kind::SevenZ),
+        "rar" => Some(Kind::Rar),
+        "cab" => Some(Kind::Cab),
         "arj" => Some(Kind::Arj),
+        "lzh" | "lha" => Some(Kind::Lzh),
+        "p7m" => Some(Kind::Cms),
+        "tar" => Some(Kind::Tar),
         extension if MESSAGES.contains(&extension) => Some(Kind::Message),
         extension => compressed::kind_of_extension(extension),
     }
@@ -80,7 +92,12 @@ fn kind_of_name(name: &str) -> Option<Kind> {
 /// program opens the one, another the other.
 fn second_kind(kind: Kind, name: &str, data: &[u8]) -> Option<Kind> {
     let claimed = kind_of_name(name).filter(|claimed| *claimed != kind)?;
-    (claimed == Kind::Zip && zip::is_embedded(data)).then_some(claimed)
+    let is_embedded = match claimed {
+        Kind::Zip => zip::is_embedded(data),
+        Kind::Rar => rar::is_embedded(data),
+        _ => false,
+    };
+    is_embedded.then_some(claimed)
 }
 
 /// Looks into a container of this `kind`, whose entries are in `place`.
@@ -110,7 +127,12 @@ fn read(
         Kind::File | Kind::Message => Ok(()),
         Kind::Zip => zip::scan(scanner, name, data, place),
         Kind::Tar => tar::scan(scanner, data, place),
+        Kind::SevenZ => sevenz::scan(scanner, data, place),
+        Kind::Rar => rar::scan(scanner, data, place),
+        Kind::Cab => cab::scan(scanner, data, place),
         Kind::Arj => arj::scan(scanner, data, place),
+        Kind::Lzh => lzh::scan(scanner, data, place),
+        Kind::Cms => cms::scan(scanner, name, data, place),
         Kind::Apple => apple::scan(scanner, name, data, place),
         Kind::Gzip | Kind::Bzip2 | Kind::Xz | Kind::Lzma | Kind::Lzip | Kind::Zstd | Kind::Compress => {
             compressed::scan(scanner, kind, name, data, place)

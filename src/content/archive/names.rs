@@ -15,6 +15,12 @@ pub(super) fn readings(name: &[u8]) -> Vec<String> {
     vec![String::from_utf8_lossy(name).into_owned(), cp437(name), windows]
 }
 
+/// Text of two bytes a character, the lower first; half characters are replaced.
+pub(in crate::content) fn utf16(bytes: &[u8]) -> String {
+    let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+}
+
 fn cp437(name: &[u8]) -> String {
     let upper = |byte: u8| CP437.chars().nth(usize::from(byte) - 0x80).unwrap_or(char::REPLACEMENT_CHARACTER);
     name.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { upper(*byte) }).collect()
@@ -38,6 +44,7 @@ mod tests {
             ["\u{fffd}.exe\u{fffd}", "\u{e9}.exe\u{a0}", "\u{201a}.exe\u{ff}"]
         );
         assert_eq!(CP437.chars().count(), 128);
+        assert_eq!(utf16(b"a\0.\0\x20\x20x"), "a.\u{2020}");
         assert_eq!((until_nul(b"a\0b"), until_nul(b"ab")), (&b"a"[..], &b"ab"[..]));
     }
 }
