@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::policies::load_or_report;
 use super::{Exit, printable};
+use crate::checks::greylist::{self, Exemption};
 use crate::config::dns_server;
 use crate::dns;
 use crate::driver::{Driver, Protocol, Scanner, Transaction};
@@ -103,6 +104,8 @@ struct Explained {
     subject: String,
     checks: Vec<(Check, Mode)>,
     settings: Arc<Settings>,
+    /// Why the recipient is not greylisted.
+    exempt: Option<Exemption>,
     known: Known,
     verdict: Verdict,
 }
@@ -178,7 +181,8 @@ impl Explained {
                 (Check::Greylist, settings.greylist.mode),
             ],
         };
-        Self { subject, checks, settings, known: transaction.known.clone(), verdict }
+        let exempt = greylist::exemption(facts, &settings);
+        Self { subject, checks, settings, exempt, known: transaction.known.clone(), verdict }
     }
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -237,6 +241,7 @@ impl Explained {
         match check {
             Check::Helo if !self.known.helo.is_not_asked() => format!("DNS: {}", self.helo_dns()),
             Check::Greylist if self.verdict.action().refuses() => "not asked: refused before it".into(),
+            Check::Greylist => self.exempt.map_or("nothing to say", Exemption::summary).into(),
             Check::Attachments if self.known.scan(&self.settings.attachments).got().is_some() => {
                 "nothing forbidden inside".into()
             }

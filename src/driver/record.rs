@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Transaction;
+use crate::checks::greylist;
 use crate::facts::{Facts, Stage};
 use crate::policy::Mode;
 use crate::telemetry::{DecisionLine, log, metrics};
@@ -27,6 +28,10 @@ pub(super) fn decision(
         return;
     }
     metrics::decision(transaction.protocol, verdict);
+    if stage == Stage::Rcpt && transaction.known.greylist.is_not_asked() && !verdict.action().refuses() {
+        let settings = transaction.policy.settings(facts);
+        greylist::exemption(facts, &settings).into_iter().for_each(metrics::greylist_exempt);
+    }
     let identities = transaction.attempt.as_ref().map_or(&[][..], |attempt| &attempt.identities);
     let line = |finding, mode| {
         log::decision_line(&DecisionLine {

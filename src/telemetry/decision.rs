@@ -43,7 +43,7 @@ pub struct DecisionLine<'a> {
     pub helo_dns: &'a Slot<HeloResolution>,
     /// What SPF said of the sender.
     pub spf: &'a Slot<SpfOutcome>,
-    /// Under which identities the greylist was asked.
+    /// Under which identities the greylist was asked; shown with their kinds.
     pub identities: &'a [Identity],
     /// Time from question to verdict.
     pub took: Duration,
@@ -78,7 +78,7 @@ impl<'a> DecisionLine<'a> {
             ("reply", reply.map_or(Value::Absent, |reply| Value::Text(reply.to_string().into()))),
             ("helo_dns", resolution(helo_dns)),
             ("spf", spf_result(spf)),
-            ("identities", list(identities.iter().map(|identity| cut(&identity.key, MAX_ADDRESS)))),
+            ("identities", list(identities.iter().map(identity))),
             ("login", optional(facts.login.as_deref())),
             ("tls", optional(facts.tls.as_deref())),
             ("micros", Value::Number(took.as_micros())),
@@ -149,6 +149,11 @@ fn recipients(facts: &Facts) -> Value<'_> {
         None => &facts.accepted,
     };
     list(judged.iter().map(|recipient| cut(recipient.raw(), MAX_ADDRESS)))
+}
+
+/// The kind and the key, such as `network:192.0.2.0/24`.
+fn identity(identity: &Identity) -> Cow<'_, str> {
+    format!("{}:{}", identity.kind.name(), cut(&identity.key, MAX_ADDRESS)).into()
 }
 
 fn resolution(slot: &Slot<HeloResolution>) -> Value<'_> {
@@ -308,11 +313,11 @@ mod tests {
             "decision protocol=policy stage=rcpt queue_id=4F2 client=192.0.2.1 client_name=mx.example.test \
              helo=mx.example.test sender=<> recipients=Bob@example.test action=defer \
              reason=greylist.first_seen reply=\"451 4.7.1 Greylisted\" helo_dns=192.0.2.1,2001:db8::1 \
-             spf=softfail identities=192.0.2.0/24,192.0.2.1 login=joe tls=TLSv1.3 micros=1234 mode=monitor \
+             spf=softfail identities=network:192.0.2.0/24,address:192.0.2.1 login=joe tls=TLSv1.3 micros=1234 mode=monitor \
              detail=\"wait 120 s\""
         );
         let json: serde_json::Value = serde_json::from_str(&line.to_json()).unwrap();
-        assert_eq!(json["identities"], serde_json::json!(["192.0.2.0/24", "192.0.2.1"]));
+        assert_eq!(json["identities"], serde_json::json!(["network:192.0.2.0/24", "address:192.0.2.1"]));
         assert_eq!(json["reply"], "451 4.7.1 Greylisted");
         assert_eq!(json["recipients"], serde_json::json!(["Bob@example.test"]));
     }

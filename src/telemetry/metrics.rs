@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tokio_util::sync::CancellationToken;
 
 use super::protocol_name;
+use crate::checks::greylist::Exemption;
 use crate::dns::{self, DnsFault, RecordType};
 use crate::driver::Protocol;
 use crate::facts::Stage;
@@ -28,6 +29,7 @@ const DECISION_DURATION: &str = "greylag_decision_duration_seconds";
 const LOOKUP_DURATION: &str = "greylag_lookup_duration_seconds";
 const GREYLIST: &str = "greylag_greylist_total";
 const GREYLIST_WAIT: &str = "greylag_greylist_wait_seconds";
+const GREYLIST_EXEMPT: &str = "greylag_greylist_exempt_total";
 const CONNECTIONS: &str = "greylag_connections";
 const CONNECTIONS_TOTAL: &str = "greylag_connections_total";
 const PROTOCOL_ERRORS: &str = "greylag_protocol_errors_total";
@@ -59,6 +61,7 @@ fn describe() {
     describe_histogram!(LOOKUP_DURATION, Unit::Seconds, "Time a look-up took until its answer or failure.");
     describe_counter!(GREYLIST, Unit::Count, "Delivery attempts, by what the greylist knew of them.");
     describe_histogram!(GREYLIST_WAIT, Unit::Seconds, "Time from first attempt to the retry that passed.");
+    describe_counter!(GREYLIST_EXEMPT, Unit::Count, "Recipients that were not greylisted, by why.");
     describe_gauge!(CONNECTIONS, Unit::Count, "Connections that are open.");
     describe_counter!(CONNECTIONS_TOTAL, Unit::Count, "Connections accepted.");
     describe_counter!(PROTOCOL_ERRORS, Unit::Count, "Connections closed for a violation of the protocol.");
@@ -180,6 +183,13 @@ pub fn greylist(answer: &Answer) {
             handles.greylist_wait.record(waited.as_secs_f64());
         }
         Answer::Known { .. } => handles.greylist_known.increment(1),
+    }
+}
+
+/// Counts a recipient that was not greylisted.
+pub fn greylist_exempt(exemption: Exemption) {
+    if let Some(exempt) = HANDLES.get().and_then(|handles| handles.greylist_exempt.get(exemption)) {
+        exempt.increment(1);
     }
 }
 
@@ -323,6 +333,7 @@ struct Handles {
     greylist_matured: Counter,
     greylist_known: Counter,
     greylist_wait: Histogram,
+    greylist_exempt: Labelled<Exemption, Counter>,
     connections: Labelled<Protocol, Gauge>,
     connections_total: Labelled<Protocol, Counter>,
     protocol_errors: Labelled<Protocol, Counter>,
@@ -385,6 +396,10 @@ impl Handles {
             greylist_matured: counter!(GREYLIST, "outcome" => "matured"),
             greylist_known: counter!(GREYLIST, "outcome" => "known"),
             greylist_wait: histogram!(GREYLIST_WAIT),
+            greylist_exempt: Labelled::new(
+                Exemption::ALL,
+                |it| counter!(GREYLIST_EXEMPT, "reason" => it.name()),
+            ),
             connections: Labelled::new(PROTOCOLS, |it| gauge!(CONNECTIONS, "protocol" => protocol_name(it))),
             connections_total: Labelled::new(
                 PROTOCOLS,

@@ -12,6 +12,7 @@ mod failures;
 mod greylisting;
 mod helo;
 mod hostile_input;
+mod identities;
 mod mixed;
 mod monitor;
 mod recipients;

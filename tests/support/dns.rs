@@ -24,6 +24,13 @@ sender.example.      TXT  \"v=spf1 ip4:127.0.0.1 ip4:198.51.100.10 -all\"
 no-address.example.  TXT  \"exists, but has no address\"
 mx-only.example.     MX   10 Mail.Sender.example.
 no-mail.example.     MX   0 .
+pool.example.        TXT  \"v=spf1 ip4:192.0.2.21 ip4:198.51.100.22 ip4:203.0.113.23 include:_spf.pool.example -all\"
+_spf.pool.example.   TXT  \"v=spf1 ip4:198.18.1.24 ip4:198.18.2.25 -all\"
+open.example.        TXT  \"v=spf1 +all\"
+halves.example.      TXT  \"v=spf1 ip4:0.0.0.0/1 ip4:128.0.0.0/1 -all\"
+no-spf.example.      A    198.51.100.15
+mx1.bouncer.example. A    198.51.100.41
+mx2.bouncer.example. A    203.0.113.42
 texts.example.       TXT  \"v=spf1 a\" \" -all\"
 bounce+joe=a@b.example. A  198.51.100.14
 10.100.51.198.in-addr.arpa. PTR Mail.Sender.example.
