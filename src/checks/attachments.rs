@@ -3,10 +3,14 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::auth;
+use crate::auth::{DkimResult, SpfIdentity, SpfOutcome, SpfResult};
 use crate::content::{DEPTH_CAP, Found, Report};
-use crate::facts::Facts;
+use crate::facts::{Facts, ReversePath};
 use crate::filter::{Fault, Known, Needs, Slot};
-use crate::policy::{ByteSize, Conflict, Extensions, Mode, Settings, Severity};
+use crate::policy::{
+    AddressPatterns, ByteSize, Conflict, Extensions, FileNames, Mode, Settings, Severity, Sha256Sums,
+};
 use crate::reason::Reason;
 use crate::verdict::{Action, Code, Finding, Outcome, Reply};
 
@@ -17,7 +21,16 @@ crate::settings! {
         /// is not run ("off").
         mode: Mode = Mode::Enforce,
         /// Extensions no attachment may end in, wherever it is: in archives, in attached messages, under any encoding of its name.
+        /// Beside the core list there are "file:lists/attachments-macros.txt" (documents with macros) and
+        /// "file:lists/attachments-strict.txt" (web pages, scripts of programmers, older archives).
         forbidden_extensions: Extensions = ["file:lists/attachments-core.txt"].into_iter().collect(),
+        /// Names of files that are accepted though their extension is forbidden or their content of a forbidden type.
+        allowed_names: FileNames = FileNames::default(),
+        /// SHA-256 of decoded attachments that are accepted whatever they are, and not looked into.
+        allowed_sha256: Sha256Sums = Sha256Sums::default(),
+        /// Senders (MAIL FROM) whose mail is not searched for attachments where SPF passes for them, or a valid DKIM signature
+        /// is of their domain. Without such proof they are nobody.
+        allowed_senders: AddressPatterns = AddressPatterns::default(),
         /// An attachment's name ends in a forbidden extension.
         forbidden_extension: Action = Action::Reject,
         /// The content of an attachment is a program or another forbidden type, whatever its name says.
@@ -103,8 +116,15 @@ const MAX_EXTENSION: usize = 20;
 /// Asks for a scan once there is a message.
 pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
     let attachments = &settings.attachments;
-    let is_due = attachments.mode != Mode::Off && facts.message.is_some();
-    let scan = (is_due && known.scan(attachments).is_not_asked()).then(|| attachments.clone());
+    if attachments.mode == Mode::Off || facts.message.is_none() {
+        return Needs::default();
+    }
+    match proof(facts, attachments, known) {
+        Proof::Asked(needs) => return *needs,
+        Proof::Given => return Needs::default(),
+        Proof::None => {}
+    }
+    let scan = known.scan(attachments).is_not_asked().then(|| attachments.clone());
     Needs { scan, ..Needs::default() }
 }
 
@@ -114,11 +134,47 @@ pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> 
     if attachments.mode == Mode::Off || facts.message.is_none() {
         return Vec::new();
     }
+    if matches!(proof(facts, attachments, known), Proof::Given) {
+        return Vec::new();
+    }
     match known.scan(attachments) {
         Slot::NotAsked => Vec::new(),
         Slot::Got(report, _) => findings(report, attachments),
         Slot::Unknown(fault) => vec![attachments.unknown(fault)],
     }
+}
+
+/// Whether the sender is one that is allowed, and proven to be it.
+enum Proof {
+    /// This is to be known first.
+    Asked(Box<Needs>),
+    Given,
+    None,
+}
+
+fn proof(facts: &Facts, settings: &AttachmentSettings, known: &Known) -> Proof {
+    let Some(ReversePath::Address(sender)) = &facts.sender else { return Proof::None };
+    if settings.allowed_senders.is_empty() || !settings.allowed_senders.contains(Some(sender)) {
+        return Proof::None;
+    }
+    if known.spf.is_not_asked()
+        && let Some(query) = auth::spf_query(facts)
+    {
+        return Proof::Asked(Box::new(Needs { spf: Some(Box::new(query)), ..Needs::default() }));
+    }
+    let spf = known.spf.got();
+    if spf.is_some_and(|spf| spf.result == SpfResult::Pass && spf.identity == SpfIdentity::MailFrom) {
+        return Proof::Given;
+    }
+    if known.message_auth.is_not_asked() {
+        let spf = spf.cloned().unwrap_or_else(SpfOutcome::none);
+        return Proof::Asked(Box::new(Needs { message_auth: Some(spf), ..Needs::default() }));
+    }
+    let signatures = known.message_auth.got().map(|message| &message.signatures);
+    let is_signed = signatures.into_iter().flatten().any(|signature| {
+        signature.result == DkimResult::Pass && sender.domain() == Some(signature.domain.as_str())
+    });
+    if is_signed { Proof::Given } else { Proof::None }
 }
 
 /// The findings a report leads to under `settings`.
@@ -278,8 +334,9 @@ fn detail(found: &[&Found]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{DkimSignature, MessageAuth};
     use crate::content::View;
-    use crate::facts::Message;
+    use crate::facts::{Client, Message};
     use crate::reason::Check;
     use std::sync::Arc;
 
@@ -445,8 +502,54 @@ mod tests {
             assert!(replies.iter().all(|reply| !reply.contains("panic")), "{replies:?}");
         }
 
+        facts.sender = Some(ReversePath::parse("<joe@example.org>"));
         let off = AttachmentSettings { mode: Mode::Off, ..AttachmentSettings::default() };
         let settings = Settings { attachments: Arc::new(off), ..Settings::default() };
         assert!(needs(&facts, &settings, &Known::default()).is_empty());
+    }
+
+    #[test]
+    fn an_allowed_sender_is_not_scanned_once_proven() {
+        let allowed = AttachmentSettings {
+            allowed_senders: ["joe@example.org"].into_iter().collect(),
+            ..AttachmentSettings::default()
+        };
+        let settings = Settings { attachments: Arc::new(allowed), ..Settings::default() };
+        let mut facts = Facts { message: Some(Message::default()), ..Facts::default() };
+        facts.connection.client = Client::parse("192.0.2.1");
+        let spf = |result| {
+            let identity = SpfIdentity::MailFrom;
+            let outcome = SpfOutcome { result, identity, domain: "example.org".into(), passes_anyone: false };
+            Slot::Got(outcome, Duration::ZERO)
+        };
+        let signed = |result, domain: &str| {
+            let signature =
+                DkimSignature { domain: domain.into(), selector: "s".into(), result, aligned: true };
+            let message = MessageAuth { signatures: vec![signature], ..MessageAuth::default() };
+            Slot::Got(Arc::new(message), Duration::ZERO)
+        };
+        let asked = |facts: &Facts, known: &Known| {
+            let needs = needs(facts, &settings, known);
+            (needs.spf.is_some(), needs.message_auth.is_some(), needs.scan.is_some())
+        };
+
+        facts.sender = Some(ReversePath::parse("<ann@example.org>"));
+        assert_eq!(asked(&facts, &Known::default()), (false, false, true));
+        facts.sender = Some(ReversePath::parse("<joe@example.org>"));
+        let mut known = Known::default();
+        assert_eq!(asked(&facts, &known), (true, false, false));
+        known.spf = spf(SpfResult::Pass);
+        assert_eq!(asked(&facts, &known), (false, false, false));
+        known.spf = spf(SpfResult::SoftFail);
+        assert_eq!(asked(&facts, &known), (false, true, false));
+        for (slot, is_scanned) in [
+            (signed(DkimResult::Pass, "example.org"), false),
+            (signed(DkimResult::Fail, "example.org"), true),
+            (signed(DkimResult::Pass, "example.com"), true),
+            (Slot::Unknown(Fault::Timeout), true),
+        ] {
+            known.message_auth = slot;
+            assert_eq!(asked(&facts, &known), (false, false, is_scanned));
+        }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
+use sha2::{Digest, Sha256};
+
 use super::archive;
 use super::budget::{Budget, Cancel, Exceeded};
 use super::filename::{self, Content, Judged};
 use super::{Found, Kind, MAX_FOUND, Node, Report, View, magic, message};
 use crate::checks::AttachmentSettings;
-use crate::policy::Extensions;
+use crate::policy::matches_file_name;
 use crate::reason::Reason;
 
 /// Longest path in bytes; a longer one loses its outermost containers.
@@ -64,7 +66,7 @@ pub(super) struct Part<'p> {
 /// One scan.
 pub(super) struct Scanner<'s> {
     pub(super) budget: Budget<'s>,
-    extensions: &'s Extensions,
+    settings: &'s AttachmentSettings,
     report: Report,
     /// Whether nothing says that what is looked into is a file at all, so that one which cannot be read is none.
     is_salvaging: bool,
@@ -77,7 +79,7 @@ impl<'s> Scanner<'s> {
     pub(super) fn new(size: usize, settings: &'s AttachmentSettings, cancel: &'s Cancel) -> Self {
         Self {
             budget: Budget::new(size, settings, cancel),
-            extensions: &settings.forbidden_extensions,
+            settings,
             report: Report::default(),
             is_salvaging: false,
             judged: HashSet::new(),
@@ -101,6 +103,10 @@ impl<'s> Scanner<'s> {
         let kind = archive::kind(part.names, part.data, part.is_message);
         self.node(place, filename::shown(name), kind, size);
         let content = Content::Known { prefix: archive::prefix(part.data), size };
+        if self.is_allowed_content(part.data) {
+            self.judged.extend(part.names.iter().cloned());
+            return Ok(());
+        }
         let is_forbidden = self.is_forbidden(part.names, content, place, place.view())?;
         if !is_forbidden && part.data.len() > archive::PREFIX {
             self.file_type(name, part.data, place, place.view());
@@ -179,7 +185,11 @@ impl<'s> Scanner<'s> {
                 self.judged.insert(name.clone());
             }
             self.budget.work(filename::work(name))?;
-            judged = judged.or(filename::judge(name, content, self.extensions));
+            judged = judged.or(filename::judge(name, content, &self.settings.forbidden_extensions));
+        }
+        let is_allowed = |name: &str| self.is_allowed_name(name);
+        if judged.forbidden.as_ref().is_some_and(|found| is_allowed(&found.name)) {
+            return Ok(false);
         }
         let misleading = [
             (judged.class_id, Reason::AttachmentClsidName),
@@ -205,9 +215,28 @@ impl<'s> Scanner<'s> {
         Ok(is_forbidden)
     }
 
+    /// Whether the administrator allows files of this name, wherever they are.
+    fn is_allowed_name(&self, name: &str) -> bool {
+        let patterns = &self.settings.allowed_names;
+        let file = name.rsplit(['/', '\\']).next().unwrap_or_default();
+        !patterns.is_empty() && matches_file_name(patterns, &filename::shown(file).to_lowercase())
+    }
+
+    /// Whether the administrator allows this very content.
+    fn is_allowed_content(&self, data: &[u8]) -> bool {
+        let sums = &self.settings.allowed_sha256;
+        if sums.is_empty() {
+            return false;
+        }
+        let hex: String = Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect();
+        sums.contains(&hex)
+    }
+
     /// Judges what a file is by its content. Returns whether that is forbidden.
     fn file_type(&mut self, name: &str, data: &[u8], place: &Place, view: View) -> bool {
-        let found = magic::file_type(data).filter(|found| self.extensions.contains(found.listed_as));
+        let extensions = &self.settings.forbidden_extensions;
+        let found = magic::file_type(data)
+            .filter(|found| extensions.contains(found.listed_as) && !self.is_allowed_name(name));
         if let Some(found) = found {
             let path = place.path_of(&filename::shown(name));
             self.found(Reason::AttachmentForbiddenType, path, Some(found.name.to_owned()), view);

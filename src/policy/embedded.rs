@@ -10,6 +10,8 @@ pub const FILES: &[(&str, &str)] = &[
     ("greylist.toml", include_str!("../../policies/greylist.toml")),
     ("helo.toml", include_str!("../../policies/helo.toml")),
     ("lists/attachments-core.txt", include_str!("../../policies/lists/attachments-core.txt")),
+    ("lists/attachments-macros.txt", include_str!("../../policies/lists/attachments-macros.txt")),
+    ("lists/attachments-strict.txt", include_str!("../../policies/lists/attachments-strict.txt")),
     ("recipients.toml", include_str!("../../policies/recipients.toml")),
     ("scopes.toml", include_str!("../../policies/scopes.toml")),
 ];

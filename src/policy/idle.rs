@@ -95,7 +95,7 @@ fn lists_named_by(value: &DeValue<'_>, named: &mut HashSet<String>) {
     }
 }
 
-/// Warns of list files that no setting names, unless one names a file that is not there: it may have meant one of these.
+/// Warns of list files that no setting names, but for shipped ones as they were shipped, unless one names a file that is not there: it may have meant one of these.
 pub(super) fn unnamed_lists(
     files: &BTreeMap<String, String>,
     named: &HashSet<String>,
@@ -107,7 +107,11 @@ pub(super) fn unnamed_lists(
     }
     let defaults: Vec<String> =
         Check::ALL.into_iter().flat_map(|check| base.entries(check)).map(|(_, value)| value).collect();
-    for path in files.keys().filter(|path| is_list(path) && !named.contains(*path)) {
+    let is_shipped = |path: &str, text: &str| embedded::text(path) == Some(text);
+    let unnamed = files
+        .iter()
+        .filter(|(path, text)| is_list(path) && !named.contains(*path) && !is_shipped(path, text));
+    for (path, _) in unnamed {
         let written = format!("\"file:{path}\"");
         if defaults.iter().any(|value| value.contains(&written)) {
             continue;

@@ -24,7 +24,9 @@ pub use changes::Change;
 pub use diagnose::{Diagnostic, diagnostics, render};
 pub use effective::Settings;
 pub(crate) use lists::host_name_checked;
-pub use lists::{AddressPatterns, Clients, Extensions, HostPatterns, Networks};
+pub use lists::{
+    AddressPatterns, Clients, Extensions, FileNames, HostPatterns, Networks, Sha256Sums, matches_file_name,
+};
 pub(crate) use problem::sort as sort_problems;
 pub use problem::{Problem, Severity};
 pub use reading::Reading;

@@ -4,6 +4,7 @@
 mod addresses;
 mod clients;
 mod extensions;
+mod files;
 mod gather;
 mod hosts;
 mod names;
@@ -20,6 +21,7 @@ use toml::de::DeValue;
 pub use addresses::{AddressMap, AddressPattern};
 pub use clients::{ClientPattern, ClientSet};
 pub use extensions::Extension;
+pub use files::{FileNamePattern, Sha256Hex, matches_file_name};
 pub use hosts::{HostPattern, HostSet};
 pub use names::{NameMap, NameSet};
 pub use networks::NetworkSet;
@@ -43,6 +45,12 @@ pub type Clients = List<ClientPattern>;
 
 /// File name extensions, looked up with [`NameSet::contains`].
 pub type Extensions = List<Extension>;
+
+/// File names and patterns of them, looked up with [`matches_file_name`].
+pub type FileNames = List<FileNamePattern>;
+
+/// SHA-256 sums in lower-case hexadecimal, looked up with [`NameSet::contains`].
+pub type Sha256Sums = List<Sha256Hex>;
 
 /// What a list may be made of.
 pub trait Entry: Clone + Eq + Hash {

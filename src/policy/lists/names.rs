@@ -101,6 +101,11 @@ impl NameSet {
     pub fn contains(&self, name: &str) -> bool {
         self.0.get(name).is_some()
     }
+
+    /// The names in the order in which they came.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.names()
+    }
 }
 
 impl<E: AsRef<str> + From<String>> Set<E> for NameSet {
