@@ -132,6 +132,10 @@ reasons! {
     GreylistKnown = Greylist 4 "greylist.known",
     /// The store did not answer in time or at all, and `on_store_failure` decided.
     GreylistStoreFailure = Greylist 5 "greylist.store_failure",
+    /// Somebody released the mail by a rule.
+    GreylistReleased = Greylist 6 "greylist.released",
+    /// The client's network has as many first attempts under way as it may, and is judged as a whole.
+    GreylistCapped = Greylist 7 "greylist.capped",
 
     /// An attachment's name ends in a forbidden extension.
     AttachmentForbiddenExtension = Attachments 1 "attachment.forbidden_extension",

@@ -10,7 +10,7 @@ use greylag::dns::RecordType;
 use greylag::driver::Protocol;
 use greylag::facts::Stage;
 use greylag::reason::Reason;
-use greylag::store::{Answer, KnownBy};
+use greylag::store::{Answer, IdentityKind, KnownBy};
 use greylag::telemetry::metrics::{self, DnsCache, DnsResult, Lookup, LookupResult};
 use greylag::verdict::{Code, Finding, Outcome, Reply, Verdict};
 
@@ -87,8 +87,8 @@ fn record_one_of_each() {
     let wait = Duration::from_secs(60);
     metrics::greylist(&Answer::FirstSeen { wait });
     metrics::greylist(&Answer::TooEarly { wait });
-    metrics::greylist(&Answer::Matured { waited: Duration::from_secs(200) });
-    metrics::greylist(&Answer::Known { by: KnownBy::Pair });
+    metrics::greylist(&Answer::Matured { waited: Duration::from_secs(200), identity: IdentityKind::Network });
+    metrics::greylist(&Answer::Known { by: KnownBy::Pair, identity: IdentityKind::Spf });
 
     // One connection that ended, one that never does.
     drop(metrics::connection(Protocol::Policy));

@@ -125,13 +125,16 @@ fn attempt(facts: &Facts, settings: &GreylistSettings, known: &Known) -> Option<
     let address = facts.connection.client.ip()?;
     Some(Attempt {
         identities: identity::ladder(address, facts, settings, known),
+        client: address,
         sender: sender_key(sender, recipient, known),
         recipient: normalise::recipient(recipient),
+        never_promote: false,
         rules: Rules {
             min_delay: settings.min_delay,
             retry_window: settings.retry_window,
             pass_ttl: settings.pass_ttl,
             promote_pairs: settings.promote_pairs,
+            ..Rules::DEFAULT
         },
     })
 }
@@ -139,6 +142,19 @@ fn attempt(facts: &Facts, settings: &GreylistSettings, known: &Known) -> Option<
 fn sender_key(sender: &ReversePath, recipient: &Address, known: &Known) -> String {
     let Some(address) = sender.address() else { return String::new() };
     known.greylist_sender.get_or_init(|| Sender::new(address)).key(recipient).into_owned()
+}
+
+/// The name the store has for a sender as an administrator writes it, `<>` for the null sender; for mail to a recipient, whose own
+/// address may be a part of the sender's.
+pub fn typed_sender(sender: &str, recipient: Option<&str>) -> String {
+    let sender = ReversePath::parse(sender);
+    let Some(address) = sender.address() else { return String::new() };
+    Sender::new(address).key(&Address::parse(recipient.unwrap_or_default())).into_owned()
+}
+
+/// The name the store has for a recipient as an administrator writes it.
+pub fn typed_recipient(recipient: &str) -> String {
+    normalise::recipient(&Address::parse(recipient))
 }
 
 fn client_text(facts: &Facts, settings: &GreylistSettings, known: &Known) -> String {
@@ -155,16 +171,28 @@ fn judge_answer(answer: Answer, client: &str) -> Finding {
         Answer::TooEarly { wait } => {
             (Reason::GreylistTooEarly, come_again(wait), format!("{client} came again too early"))
         }
-        Answer::Matured { waited } => {
+        Answer::Matured { waited, .. } => {
             let detail = format!("{client} came again after {} s", waited.as_secs());
             (Reason::GreylistMatured, Outcome::Accept, detail)
         }
-        Answer::Known { by } => {
+        Answer::Known { by: KnownBy::Promotion, identity } => {
+            let detail = format!("{client} is known by its {} as a whole", identity.name());
+            (Reason::GreylistKnown, Outcome::Accept, detail)
+        }
+        Answer::Known { by, .. } => {
             let by = match by {
                 KnownBy::Triplet => "this sender and recipient",
-                KnownBy::Pair => "this sender",
+                KnownBy::Pair | KnownBy::Promotion => "this sender",
             };
             (Reason::GreylistKnown, Outcome::Accept, format!("{client} is known with {by}"))
+        }
+        Answer::Released => {
+            (Reason::GreylistReleased, Outcome::Accept, format!("a rule releases this mail of {client}"))
+        }
+        Answer::Capped { wait } => {
+            let detail =
+                format!("the network of {client} has too many first attempts, and is judged as a whole");
+            (Reason::GreylistCapped, wait.map_or(Outcome::Accept, come_again), detail)
         }
     };
     Finding { reason, outcome, detail }

@@ -1,11 +1,13 @@
 //! Keys of records: keyed hashes, so that a store shows no address and nobody can aim at a collision.
 
 use std::fmt;
+use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::attempt::{Attempt, IdentityKind};
+use super::attempt::{Attempt, Identity, IdentityKind, Query, Release, ReleaseOf, cap_network};
 use super::fault::StoreFault;
 
 /// Most identities an attempt is recorded under; further ones, which are weaker, are left out.
@@ -13,10 +15,30 @@ pub const MAX_IDENTITIES: usize = 4;
 
 /// Version of the rules that make identities, senders and recipients into keys. Raised when they change: old records are then
 /// not found any more, instead of being mistaken for others.
-const NORMALISER_VERSION: u8 = 1;
+const NORMALISER_VERSION: u8 = 2;
 
-/// The key of one record: a 128-bit hash. Its first byte is the same for all triplets of one sender and recipient, whatever
-/// the identity: who holds the lock of that shard sees and changes all unproven records of an attempt at once.
+const SENDER: std::ops::Range<usize> = 0..5;
+const RECIPIENT: std::ops::Range<usize> = 5..10;
+const IDENTITY: std::ops::Range<usize> = 10..16;
+
+/// What a hash is of; goes first into it. Stored inside keys: never change a number.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Field {
+    Spf = 1,
+    Host = 2,
+    Network = 3,
+    Address = 4,
+    Sender = 16,
+    Recipient = 17,
+    CapNetwork = 18,
+    RecipientDomain = 19,
+    Capped = 20,
+}
+
+/// The key of one record: the hashes of sender (5 bytes), recipient (5 bytes) and identity (6 bytes). A part that does not matter
+/// is zero: the recipient of a pair, the sender or the identity of a release. So what is held about a sender, a recipient or an
+/// identity can be looked up, and two records are only ever mistaken if all three hashes agree, 128 bits of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key([u8; 16]);
 
@@ -31,16 +53,40 @@ impl Key {
         &self.0
     }
 
-    /// The shard the record belongs to.
+    /// The shard the record belongs to: one for all records of a sender.
     pub const fn shard(&self) -> u8 {
         self.0[0]
+    }
+
+    /// Whether it is of a pair: for every recipient.
+    pub fn is_pair(&self) -> bool {
+        self.0[RECIPIENT] == [0; 5]
+    }
+
+    /// Whether the parts `query` has are those of this key.
+    pub fn matches(&self, query: &QueryKeys) -> bool {
+        let agrees = |part: Option<Hashed>, range: std::ops::Range<usize>| {
+            part.is_none_or(|hash| self.0[range.clone()] == hash.0[range])
+        };
+        agrees(query.sender, SENDER) && agrees(query.recipient, RECIPIENT) && agrees(query.identity, IDENTITY)
+    }
+
+    fn of(sender: Option<Hashed>, recipient: Option<Hashed>, identity: Option<Hashed>) -> Self {
+        let mut key = [0; 16];
+        for (part, range) in [(sender, SENDER), (recipient, RECIPIENT), (identity, IDENTITY)] {
+            if let Some(Hashed(hash)) = part {
+                key[range.clone()].copy_from_slice(&hash[range]);
+            }
+        }
+        Self(key)
     }
 }
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let [.., a, b, c, d, e, f, g, h] = self.0;
-        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        // Each half has parts that the other lacks.
+        let [a, b] = [0, 8].map(|at| self.0[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
+        state.write_u64(a ^ b.rotate_left(29));
     }
 }
 
@@ -49,6 +95,61 @@ impl fmt::Debug for Key {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
+
+/// The key of an identity as a whole: a 128-bit hash of its kind and text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdentityKey([u8; 16]);
+
+impl IdentityKey {
+    /// The key with these bytes, as a store wrote them.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to write.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl IdentityKey {
+    /// The same bytes, for a table that is made for keys.
+    pub(super) const fn as_key(self) -> Key {
+        Key(self.0)
+    }
+}
+
+impl Hash for IdentityKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Key(self.0).hash(state);
+    }
+}
+
+impl fmt::Debug for IdentityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Key(self.0).fmt(f)
+    }
+}
+
+/// The key of a network that clocks are capped by; never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkKey(u64);
+
+impl NetworkKey {
+    /// The key with this number, as a store wrote it; `None` for zero, which stands for no network.
+    pub const fn from_number(number: u64) -> Option<Self> {
+        if number == 0 { None } else { Some(Self(number)) }
+    }
+
+    /// The number to write.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// A 128-bit hash whose parts go into keys, each at its own place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Hashed([u8; 16]);
 
 /// The secret of a store; created with it and kept in it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,35 +176,88 @@ impl HashKey {
     /// The keys of all records that `attempt` is about.
     pub fn keys(&self, attempt: &Attempt) -> AttemptKeys {
         let Attempt { identities, sender, recipient, .. } = attempt;
+        let (sender, recipient_hash) =
+            (self.hash(Field::Sender, sender), self.hash(Field::Recipient, recipient));
+        let nothing = IdentityKeys { kind: IdentityKind::Address, identity: Hashed([0; 16]) };
         let mut keys = AttemptKeys {
-            shard: self.shard(sender, recipient),
-            identities: [IdentityKeys { pair: Key([0; 16]), triplet: Key([0; 16]) }; MAX_IDENTITIES],
+            sender,
+            recipient: recipient_hash,
+            identities: [nothing; MAX_IDENTITIES],
             len: identities.len().min(MAX_IDENTITIES),
         };
         for (slot, identity) in keys.identities.iter_mut().zip(identities) {
-            let mut hasher = self.hasher();
-            hasher.write(&[kind_byte(identity.kind)]);
-            write_field(&mut hasher, &identity.key);
-            write_field(&mut hasher, sender);
-            slot.pair = finish(&hasher);
-            write_field(&mut hasher, recipient);
-            slot.triplet = finish(&hasher);
-            slot.triplet.0[0] = keys.shard;
+            *slot = IdentityKeys { kind: identity.kind, identity: self.identity(identity) };
         }
         keys
     }
 
-    fn shard(&self, sender: &str, recipient: &str) -> u8 {
-        let mut hasher = self.hasher();
-        write_field(&mut hasher, sender);
-        write_field(&mut hasher, recipient);
-        finish(&hasher).shard()
+    /// The key of the client's exact address as an identity.
+    pub fn address(&self, client: IpAddr) -> IdentityKey {
+        let mut text = Text { bytes: [0; 48], len: 0 };
+        // The longest address fits.
+        let _ = write!(text, "{}", client.to_canonical());
+        IdentityKey(self.hash_bytes(Field::Address, text.as_bytes()).0)
     }
 
-    fn hasher(&self) -> SipHasher13 {
+    /// The key of the network that the client's clocks are capped by.
+    pub fn cap_network(&self, client: IpAddr) -> NetworkKey {
+        let Hashed(hash) = self.hash_bytes(Field::CapNetwork, &cap_network(client));
+        NetworkKey(hash.first_chunk().map_or(0, |half| u64::from_le_bytes(*half)).max(1))
+    }
+
+    /// The key of the clock by which attempts of a network over its cap are judged.
+    pub fn capped(&self, attempt: &Attempt) -> Key {
+        Key::of(
+            Some(self.hash_bytes(Field::Capped, &[])),
+            Some(self.hash(Field::RecipientDomain, attempt.recipient_domain())),
+            Some(self.hash_bytes(Field::CapNetwork, &cap_network(attempt.client))),
+        )
+    }
+
+    /// The key of a rule of release.
+    pub fn release(&self, release: &Release) -> Key {
+        let recipient = Some(self.hash(Field::Recipient, &release.recipient));
+        match &release.of {
+            ReleaseOf::Sender(sender) => Key::of(Some(self.hash(Field::Sender, sender)), recipient, None),
+            ReleaseOf::Identity(identity) => Key::of(None, recipient, Some(self.identity(identity))),
+        }
+    }
+
+    /// What to look for.
+    pub fn query(&self, query: &Query) -> QueryKeys {
+        QueryKeys {
+            sender: query.sender.as_deref().map(|sender| self.hash(Field::Sender, sender)),
+            recipient: query.recipient.as_deref().map(|recipient| self.hash(Field::Recipient, recipient)),
+            identity: query.identity.as_ref().map(|identity| self.identity(identity)),
+        }
+    }
+
+    fn identity(&self, identity: &Identity) -> Hashed {
+        let field = match identity.kind {
+            IdentityKind::Spf => Field::Spf,
+            IdentityKind::Host => Field::Host,
+            IdentityKind::Network => Field::Network,
+            IdentityKind::Address => Field::Address,
+        };
+        self.hash(field, &identity.key)
+    }
+
+    fn hash(&self, field: Field, text: &str) -> Hashed {
+        self.hash_bytes(field, text.as_bytes())
+    }
+
+    fn hash_bytes(&self, field: Field, bytes: &[u8]) -> Hashed {
         let mut hasher = SipHasher13::new_with_key(&self.0);
-        hasher.write(&[NORMALISER_VERSION]);
-        hasher
+        hasher.write(&[NORMALISER_VERSION, field as u8]);
+        hasher.write(bytes);
+        let mut hash = hasher.finish128().as_bytes();
+        // Zero stands for a part that does not matter.
+        for part in [SENDER, RECIPIENT, IDENTITY] {
+            if hash[part.clone()].iter().all(|byte| *byte == 0) {
+                hash[part.start] = 1;
+            }
+        }
+        Hashed(hash)
     }
 }
 
@@ -114,71 +268,141 @@ impl fmt::Debug for HashKey {
 }
 
 /// The keys of one attempt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct AttemptKeys {
-    /// The shard of all unproven records of the attempt.
-    pub shard: u8,
+    sender: Hashed,
+    recipient: Hashed,
     identities: [IdentityKeys; MAX_IDENTITIES],
     len: usize,
 }
 
 impl AttemptKeys {
     /// The keys under each identity, strongest first.
-    pub fn identities(&self) -> &[IdentityKeys] {
-        &self.identities[..self.len]
+    pub fn identities(&self) -> impl ExactSizeIterator<Item = KeysUnder> + '_ {
+        self.identities.iter().take(self.len).map(|of| KeysUnder {
+            kind: of.kind,
+            identity: IdentityKey(of.identity.0),
+            pair: Key::of(Some(self.sender), None, Some(of.identity)),
+            triplet: Key::of(Some(self.sender), Some(self.recipient), Some(of.identity)),
+            release: Key::of(None, Some(self.recipient), Some(of.identity)),
+        })
     }
+
+    /// The key of a release of this recipient and sender.
+    pub fn release(&self) -> Key {
+        Key::of(Some(self.sender), Some(self.recipient), None)
+    }
+
+    /// The hash of the sender, and nothing else: in Redis, what all records of a decision share a slot by.
+    pub fn sender(&self) -> &[u8; 16] {
+        &self.sender.0
+    }
+
+    /// The hash of the recipient.
+    pub fn recipient(&self) -> &[u8; 16] {
+        &self.recipient.0
+    }
+}
+
+impl fmt::Debug for AttemptKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.identities()).finish()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct IdentityKeys {
+    kind: IdentityKind,
+    identity: Hashed,
 }
 
 /// The keys of one attempt under one identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdentityKeys {
+pub struct KeysUnder {
+    /// What kind of identity it is.
+    pub kind: IdentityKind,
+    /// Of the identity as a whole.
+    pub identity: IdentityKey,
     /// Of (identity, sender).
     pub pair: Key,
     /// Of (identity, sender, recipient).
     pub triplet: Key,
+    /// Of a release of (identity, recipient).
+    pub release: Key,
 }
 
-/// Stored inside keys: never change a number.
-const fn kind_byte(kind: IdentityKind) -> u8 {
-    match kind {
-        IdentityKind::Spf => 1,
-        IdentityKind::Host => 2,
-        IdentityKind::Network => 3,
-        IdentityKind::Address => 4,
+/// What to look for: the hashes of what a [`Query`] has.
+#[derive(Clone, Copy)]
+pub struct QueryKeys {
+    sender: Option<Hashed>,
+    recipient: Option<Hashed>,
+    identity: Option<Hashed>,
+}
+
+impl QueryKeys {
+    /// The identity as a whole, if it alone is asked for: its standing is of no sender and no recipient.
+    pub fn standing(&self) -> Option<IdentityKey> {
+        match self {
+            Self { sender: None, recipient: None, identity: Some(identity) } => Some(IdentityKey(identity.0)),
+            _ => None,
+        }
+    }
+
+    /// The keys of all records of the sender stand between these two, where a sender is asked for.
+    pub fn bounds(&self) -> (Key, Key) {
+        let (mut first, mut last) = ([0; 16], [0xff; 16]);
+        if let Some(Hashed(sender)) = self.sender {
+            first[SENDER].copy_from_slice(&sender[SENDER]);
+            last[SENDER].copy_from_slice(&sender[SENDER]);
+        }
+        (Key(first), Key(last))
     }
 }
 
-/// The length goes first, so that no two lists of fields make the same bytes.
-fn write_field(hasher: &mut SipHasher13, field: &str) {
-    hasher.write(&(field.len() as u64).to_le_bytes());
-    hasher.write(field.as_bytes());
+/// A short text without allocation; what does not fit is an error.
+struct Text {
+    bytes: [u8; 48],
+    len: usize,
 }
 
-fn finish(hasher: &SipHasher13) -> Key {
-    Key(hasher.finish128().as_bytes())
+impl Text {
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Identity, Rules};
+    use crate::store::Rules;
     use std::collections::HashMap;
-    use std::time::Duration;
 
     const HASH_KEY: HashKey = HashKey::from_bytes([7; 16]);
 
     fn attempt(kind: IdentityKind, identity: &str, sender: &str, recipient: &str) -> Attempt {
         Attempt {
             identities: vec![Identity { kind, key: identity.into() }],
+            client: [192, 0, 2, 1].into(),
             sender: sender.into(),
             recipient: recipient.into(),
-            rules: Rules {
-                min_delay: Duration::ZERO,
-                retry_window: Duration::ZERO,
-                pass_ttl: Duration::ZERO,
-                promote_pairs: true,
-            },
+            never_promote: false,
+            rules: Rules::DEFAULT,
         }
+    }
+
+    fn only(keys: &AttemptKeys) -> KeysUnder {
+        let mut under = keys.identities();
+        assert_eq!(under.len(), 1);
+        under.next().unwrap()
     }
 
     #[test]
@@ -189,46 +413,93 @@ mod tests {
             for identity in texts {
                 for sender in texts {
                     for recipient in texts {
-                        let keys = HASH_KEY.keys(&attempt(kind, identity, sender, recipient));
-                        let [IdentityKeys { pair, triplet }] = *keys.identities() else {
-                            panic!("one identity")
-                        };
-                        let triplet_of = format!("{kind:?} {identity:?} {sender:?} {recipient:?}");
-                        assert_eq!(seen.insert(triplet, triplet_of), None);
-                        let pair_of = format!("{kind:?} {identity:?} {sender:?}");
-                        if let Some(before) = seen.insert(pair, pair_of.clone()) {
-                            assert_eq!(before, pair_of);
+                        let keys = only(&HASH_KEY.keys(&attempt(kind, identity, sender, recipient)));
+                        for (key, of) in [
+                            (keys.triplet, format!("{kind:?} {identity:?} {sender:?} {recipient:?}")),
+                            (keys.pair, format!("{kind:?} {identity:?} {sender:?}")),
+                            (keys.release, format!("{kind:?} {identity:?} to {recipient:?}")),
+                        ] {
+                            if let Some(before) = seen.insert(key, of.clone()) {
+                                assert_eq!(before, of);
+                            }
                         }
                     }
                 }
             }
         }
-        assert_eq!(seen.len(), 4 * 8 * 8 * 9);
+        assert_eq!(seen.len(), 4 * 8 * (8 * 8 + 8 + 8));
     }
 
     #[test]
     fn keys_stay_the_same_from_version_to_version() {
-        let keys = HASH_KEY.keys(&attempt(IdentityKind::Network, "192.0.2.0/24", "a@b.test", "c@d.test"));
-        assert_eq!(format!("{:?}", keys.identities()[0].pair), "5da05283ae7b1817ccfac46927f43cef");
-        assert_eq!(format!("{:?}", keys.identities()[0].triplet), "c2a691b447593875c4494099a63e49f8");
+        let attempt = attempt(IdentityKind::Network, "192.0.2.0/24", "a@b.test", "c@d.test");
+        let keys = only(&HASH_KEY.keys(&attempt));
+        let (pair, triplet) = (format!("{:?}", keys.pair), format!("{:?}", keys.triplet));
+        let address = format!("{:?}", HASH_KEY.address(attempt.client));
+        let capped = format!("{:?}", HASH_KEY.capped(&attempt));
+        assert_eq!([&*pair, &*triplet, &*address, &*capped], ["PAIR", "TRIPLET", "ADDRESS", "CAPPED"]);
+        assert_eq!(HASH_KEY.cap_network(attempt.client).number(), 1);
     }
 
     #[test]
     fn another_secret_makes_other_keys() {
         let attempt = attempt(IdentityKind::Address, "192.0.2.1", "a@b.test", "c@d.test");
         let other = HashKey::from_bytes([8; 16]);
-        assert_ne!(HASH_KEY.keys(&attempt).identities(), other.keys(&attempt).identities());
+        assert_ne!(only(&HASH_KEY.keys(&attempt)), only(&other.keys(&attempt)));
         assert_ne!(HashKey::random().unwrap(), HashKey::random().unwrap());
         assert_eq!(format!("{other:?}"), "HashKey(secret)");
     }
 
     #[test]
-    fn attempts_of_one_sender_and_recipient_share_a_shard() {
-        let one = HASH_KEY.keys(&attempt(IdentityKind::Address, "192.0.2.1", "a@b.test", "c@d.test"));
-        let two = HASH_KEY.keys(&attempt(IdentityKind::Network, "10.0.0.0/8", "a@b.test", "c@d.test"));
-        assert_eq!(one.shard, two.shard);
-        assert_eq!(one.identities()[0].triplet.shard(), one.shard);
-        assert_eq!(two.identities()[0].triplet.shard(), one.shard);
+    fn the_clients_address_is_the_identity_of_its_text() {
+        for (client, text) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("2001:db8:1111:2222:3333:4444:5555:6666", "2001:db8:1111:2222:3333:4444:5555:6666"),
+        ] {
+            let keys = only(&HASH_KEY.keys(&attempt(IdentityKind::Address, text, "a", "b")));
+            assert_eq!(HASH_KEY.address(client.parse().unwrap()), keys.identity, "{client}");
+        }
+    }
+
+    #[test]
+    fn clocks_are_capped_by_the_24_and_the_48() {
+        let network = |client: &str| HASH_KEY.cap_network(client.parse().unwrap());
+        assert_eq!(network("192.0.2.1"), network("192.0.2.255"));
+        assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.2"));
+        assert_ne!(network("192.0.2.1"), network("192.0.3.1"));
+        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:ffff::2"));
+        assert_ne!(network("2001:db8:1::1"), network("2001:db8:2::1"));
+    }
+
+    #[test]
+    fn a_query_finds_what_has_all_its_parts() {
+        let attempt = attempt(IdentityKind::Spf, "b.test", "a@b.test", "c@d.test");
+        let keys = only(&HASH_KEY.keys(&attempt));
+        let identity = || Some(attempt.identities[0].clone());
+        let (sender, recipient) = (|| Some("a@b.test".to_owned()), || Some("c@d.test".to_owned()));
+        for (query, pair, triplet) in [
+            (Query { sender: sender(), ..Query::default() }, true, true),
+            (Query { recipient: recipient(), ..Query::default() }, false, true),
+            (Query { identity: identity(), ..Query::default() }, true, true),
+            (Query { sender: sender(), recipient: recipient(), identity: identity() }, false, true),
+            (Query { sender: recipient(), ..Query::default() }, false, false),
+        ] {
+            let wanted = HASH_KEY.query(&query);
+            assert_eq!(
+                (keys.pair.matches(&wanted), keys.triplet.matches(&wanted)),
+                (pair, triplet),
+                "{query:?}"
+            );
+            let (first, last) = wanted.bounds();
+            assert!(!pair || (first..=last).contains(&keys.pair));
+        }
+        assert_eq!(
+            HASH_KEY.query(&Query { identity: identity(), ..Query::default() }).standing(),
+            Some(keys.identity)
+        );
+        assert!(keys.pair.is_pair() && !keys.triplet.is_pair());
     }
 
     #[test]
@@ -237,6 +508,6 @@ mod tests {
         attempt.identities = vec![attempt.identities[0].clone(); MAX_IDENTITIES + 3];
         assert_eq!(HASH_KEY.keys(&attempt).identities().len(), MAX_IDENTITIES);
         attempt.identities.clear();
-        assert_eq!(HASH_KEY.keys(&attempt).identities(), &[]);
+        assert_eq!(HASH_KEY.keys(&attempt).identities().len(), 0);
     }
 }

@@ -4,6 +4,7 @@
 //! Records carry their own expiry, and the time is an argument: no store reads a clock.
 
 mod attempt;
+mod clocks;
 mod embedded;
 mod fault;
 mod key;
@@ -16,10 +17,13 @@ mod url;
 use std::fmt::Debug;
 use std::pin::Pin;
 
-pub use attempt::{Answer, Attempt, Identity, IdentityKind, KnownBy, Rules};
+pub use attempt::{
+    Answer, Attempt, Held, Identity, IdentityError, IdentityKind, KnownBy, Promotion, Query, Release,
+    ReleaseOf, Rules, cap_network,
+};
 pub use embedded::EmbeddedStore;
 pub use fault::StoreFault;
-pub use key::{AttemptKeys, HashKey, IdentityKeys, Key, MAX_IDENTITIES};
+pub use key::{AttemptKeys, HashKey, IdentityKey, Key, KeysUnder, MAX_IDENTITIES, NetworkKey, QueryKeys};
 pub use memory::MemoryStore;
 pub use timestamp::Timestamp;
 pub use url::{StoreUrl, StoreUrlError};
@@ -39,6 +43,20 @@ pub trait Store: Send + Sync + Debug {
     /// What [`Self::attempt`] would answer; records nothing.
     fn peek<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer>;
 
+    /// Records that an attempt made at `made` has further identities, those of `attempt`, whose look-up came too late: their clocks
+    /// run from then on. Earlier ones stay.
+    fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()>;
+
+    /// Lets mail pass by a rule. Every Greylag on the store knows of it within 5 s.
+    fn release<'a>(&'a self, release: &'a Release, now: Timestamp) -> StoreFuture<'a, ()>;
+
+    /// What is held about all that `query` has, expired or not, in no particular order. The standing of an identity is shown
+    /// when it alone is asked for. May look at every record.
+    fn show<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, Vec<Held>>;
+
+    /// Forgets what [`Self::show`] would show, and says how many records that were.
+    fn forget<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, u64>;
+
     /// How much is held.
     fn stats(&self) -> StoreFuture<'_, Stats>;
 
@@ -53,4 +71,8 @@ pub struct Stats {
     pub unproven: u64,
     /// Records of proven pairs and triplets; on disk, those renewed within the last second count twice.
     pub proven: u64,
+    /// Identities that are promoted, or on their way.
+    pub standings: u64,
+    /// Rules of release.
+    pub releases: u64,
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::key::Key;
-use super::model::{Proven, Unproven};
+use super::model::{Proven, Standing};
 use super::timestamp::Timestamp;
 
 /// Parts of a table: many more than there are threads, so that they seldom meet; a divisor of 256.
@@ -26,7 +26,7 @@ pub(super) trait Expiring: Copy {
     fn expires(self) -> Timestamp;
 }
 
-impl Expiring for Unproven {
+impl Expiring for Standing {
     fn expires(self) -> Timestamp {
         self.expires
     }
@@ -79,8 +79,12 @@ pub(super) struct Table<R> {
 impl<R: Expiring> Table<R> {
     /// Shards of tables that hold at most `capacity` records together.
     pub(super) fn sharded(capacity: usize) -> Shards<Self> {
-        let capacity = capacity.div_ceil(SHARDS).max(1);
-        Shards::new(|| Self { records: HashMap::default(), queue: VecDeque::new(), capacity })
+        Shards::new(|| Self::new(capacity.div_ceil(SHARDS)))
+    }
+
+    /// A table that holds at most `capacity` records.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { records: HashMap::default(), queue: VecDeque::new(), capacity: capacity.max(1) }
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<R> {
@@ -91,12 +95,16 @@ impl<R: Expiring> Table<R> {
         self.records.len()
     }
 
-    /// Records that may not be forgotten at `now`.
-    pub(super) fn kept(&self, now: Timestamp) -> impl Iterator<Item = (Key, R)> {
-        self.records
-            .iter()
-            .map(|(key, record)| (*key, *record))
-            .filter(move |(_, record)| !is_forgettable(record.expires(), now))
+    /// All records.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, R)> {
+        self.records.iter().map(|(key, record)| (*key, *record))
+    }
+
+    /// Removes a record, which takes a look at all: somebody asked for it by hand.
+    pub(super) fn remove(&mut self, key: &Key) {
+        if self.records.remove(key).is_some() {
+            self.queue.retain(|(_, queued)| queued != key);
+        }
     }
 
     /// Writes over whatever `key` has now. Sweeps a little, and makes room by letting the oldest record go.
@@ -170,7 +178,7 @@ mod tests {
     use super::*;
 
     fn table(capacity: usize) -> Table<Proven> {
-        Table { records: HashMap::default(), queue: VecDeque::new(), capacity }
+        Table::new(capacity)
     }
 
     fn key(n: u8) -> Key {
@@ -220,7 +228,9 @@ mod tests {
         assert_eq!(keys(&table), (1..=15).map(key).collect::<Vec<_>>());
         (16..=20).for_each(|n| table.insert(key(n), until(1_000), Timestamp::from_millis(101 + slack)));
         assert_eq!(keys(&table), [vec![key(1)], (11..=20).map(key).collect()].concat());
-        assert_eq!(table.kept(Timestamp::from_millis(901 + slack)).count(), 10);
+        table.remove(&key(1));
+        assert_eq!(keys(&table), (11..=20).map(key).collect::<Vec<_>>());
+        assert_eq!(table.iter().count(), 10);
     }
 
     #[test]

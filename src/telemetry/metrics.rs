@@ -178,11 +178,13 @@ pub fn greylist(answer: &Answer) {
     match answer {
         Answer::FirstSeen { .. } => handles.greylist_first_seen.increment(1),
         Answer::TooEarly { .. } => handles.greylist_too_early.increment(1),
-        Answer::Matured { waited } => {
+        Answer::Matured { waited, .. } => {
             handles.greylist_matured.increment(1);
             handles.greylist_wait.record(waited.as_secs_f64());
         }
         Answer::Known { .. } => handles.greylist_known.increment(1),
+        Answer::Released => handles.greylist_released.increment(1),
+        Answer::Capped { .. } => handles.greylist_capped.increment(1),
     }
 }
 
@@ -332,6 +334,8 @@ struct Handles {
     greylist_too_early: Counter,
     greylist_matured: Counter,
     greylist_known: Counter,
+    greylist_released: Counter,
+    greylist_capped: Counter,
     greylist_wait: Histogram,
     greylist_exempt: Labelled<Exemption, Counter>,
     connections: Labelled<Protocol, Gauge>,
@@ -395,6 +399,8 @@ impl Handles {
             greylist_too_early: counter!(GREYLIST, "outcome" => "too_early"),
             greylist_matured: counter!(GREYLIST, "outcome" => "matured"),
             greylist_known: counter!(GREYLIST, "outcome" => "known"),
+            greylist_released: counter!(GREYLIST, "outcome" => "released"),
+            greylist_capped: counter!(GREYLIST, "outcome" => "capped"),
             greylist_wait: histogram!(GREYLIST_WAIT),
             greylist_exempt: Labelled::new(
                 Exemption::ALL,

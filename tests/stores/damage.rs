@@ -8,18 +8,24 @@ use greylag::store::{Answer, Attempt, EmbeddedStore, Store, StoreFault};
 use super::{CAPACITY, KNOWN_PAIR, at, attempt, first_seen, peek, record, too_early, wait_for};
 
 const HEADER: usize = 32;
-const RECORD: usize = 37;
+
+/// What `proven@sender.test` writes: a clock that begins; a proof, the end of the clock, and the standing of its address.
+const BEFORE: usize = CLOCK + 29 + 21 + 118;
+/// A clock that begins.
+const CLOCK: usize = 41;
 const ATTEMPTS: usize = 6;
 
 fn triplet(n: usize) -> Attempt {
-    attempt("192.0.2.0/24", &format!("{n}@sender.test"), "r@example.test")
+    let attempt = attempt("192.0.2.0/24", &format!("{n}@sender.test"), "r@example.test");
+    // An address without a standing.
+    Attempt { client: [192, 0, 2, 2].into(), ..attempt }
 }
 
 fn open(directory: &Path) -> Result<EmbeddedStore, StoreFault> {
     EmbeddedStore::open(directory, CAPACITY, at(1_000))
 }
 
-/// A store in which `proven@sender.test` is proven and [`ATTEMPTS`] triplets wait, one journal record each after three others.
+/// A store in which `proven@sender.test` is proven and [`ATTEMPTS`] triplets wait, one journal entry each after [`BEFORE`].
 fn prepared() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).unwrap();
@@ -30,7 +36,7 @@ fn prepared() -> (tempfile::TempDir, PathBuf) {
     wait_for(store.close()).unwrap();
     drop(store);
     let [journal] = &named(directory.path(), "journal-")[..] else { panic!("one journal") };
-    assert_eq!(fs::metadata(journal).unwrap().len() as usize, HEADER + (3 + ATTEMPTS) * RECORD);
+    assert_eq!(fs::metadata(journal).unwrap().len() as usize, HEADER + BEFORE + ATTEMPTS * CLOCK);
     let journal = journal.clone();
     (directory, journal)
 }
@@ -68,7 +74,7 @@ fn remembered(store: &EmbeddedStore) -> Vec<bool> {
 #[test]
 fn of_a_damaged_journal_all_records_before_the_damage_are_kept() {
     let (original, journal) = prepared();
-    let len = HEADER + (3 + ATTEMPTS) * RECORD;
+    let len = HEADER + BEFORE + ATTEMPTS * CLOCK;
     for place in (0..len).step_by(11) {
         for truncate in [false, true] {
             let directory = copy(original.path());
@@ -81,9 +87,12 @@ fn of_a_damaged_journal_all_records_before_the_damage_are_kept() {
             }
             fs::write(&journal, &bytes).unwrap();
 
-            let kept = (place.saturating_sub(HEADER) / RECORD).saturating_sub(3);
+            let kept = place.saturating_sub(HEADER + BEFORE) / CLOCK;
             let expected: Vec<bool> = (0..ATTEMPTS).map(|n| n < kept).collect();
-            let is_whole = truncate && place >= HEADER && (place - HEADER).is_multiple_of(RECORD);
+            let ends = [0, CLOCK, CLOCK + 29, CLOCK + 29 + 21].map(|end| HEADER + end);
+            let is_whole = truncate
+                && (ends.contains(&place)
+                    || (place >= HEADER + BEFORE && (place - HEADER - BEFORE).is_multiple_of(CLOCK)));
             for _ in 0..2 {
                 let store = open(directory.path()).unwrap();
                 assert_eq!(remembered(&store), expected, "byte {place}, truncated: {truncate}");
@@ -99,7 +108,7 @@ fn of_a_damaged_journal_all_records_before_the_damage_are_kept() {
 #[test]
 fn a_damaged_database_is_set_aside_and_the_journal_still_counts() {
     let (original, _) = prepared();
-    let len = fs::metadata(original.path().join("proven.redb")).unwrap().len() as usize;
+    let len = fs::metadata(original.path().join("greylist.redb")).unwrap().len() as usize;
     let mut set_aside = 0;
     for (place, truncate) in (0..len)
         .step_by(len / 150)
@@ -108,7 +117,7 @@ fn a_damaged_database_is_set_aside_and_the_journal_still_counts() {
         .chain((1..len).step_by(len / 20).map(|place| (place, true)))
     {
         let directory = copy(original.path());
-        let database = directory.path().join("proven.redb");
+        let database = directory.path().join("greylist.redb");
         let mut bytes = fs::read(&database).unwrap();
         if truncate {
             bytes.truncate(place);
@@ -119,7 +128,7 @@ fn a_damaged_database_is_set_aside_and_the_journal_still_counts() {
         let store = open(directory.path()).unwrap();
         assert_eq!(remembered(&store), [true; ATTEMPTS], "byte {place}, truncated: {truncate}");
         assert_eq!(proven(&store), KNOWN_PAIR, "byte {place}: the journal has it, too");
-        set_aside += named(directory.path(), "proven.redb.damaged-").len();
+        set_aside += named(directory.path(), "greylist.redb.damaged-").len();
     }
     assert!(set_aside > 20, "{set_aside} were set aside");
 }
@@ -127,14 +136,14 @@ fn a_damaged_database_is_set_aside_and_the_journal_still_counts() {
 #[test]
 fn what_is_no_database_at_all_is_set_aside() {
     let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("proven.redb"), "not a database\n".repeat(1_000)).unwrap();
+    fs::write(directory.path().join("greylist.redb"), "not a database\n".repeat(1_000)).unwrap();
     fs::write(directory.path().join("journal-00000007"), "nor a journal").unwrap();
     fs::write(directory.path().join("journal-00000008.tmp"), "half a jour").unwrap();
     let store = open(directory.path()).unwrap();
     assert_eq!(remembered(&store), [false; ATTEMPTS]);
     let aside: Vec<_> =
         named(directory.path(), ".damaged-").iter().map(|path| fs::read(path).unwrap().len()).collect();
-    assert_eq!(aside, [13, 15_000]);
+    assert_eq!(aside, [15_000, 13]);
     assert_eq!(named(directory.path(), ".tmp"), Vec::<PathBuf>::new());
 }
 
@@ -153,14 +162,14 @@ fn a_journal_of_another_store_is_set_aside() {
 fn a_newer_journal_is_refused_and_left_alone() {
     let (directory, journal) = prepared();
     let mut bytes = fs::read(&journal).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32fast::hash(&bytes[..HEADER - 4]);
     bytes[HEADER - 4..HEADER].copy_from_slice(&crc.to_le_bytes());
     fs::write(&journal, &bytes).unwrap();
     let before = named(directory.path(), "");
     let fault = open(directory.path()).unwrap_err();
     let expected = format!(
-        "{} has format 2, and this version of Greylag knows formats up to 1: run a later version, or use another directory",
+        "{} has format 3, and this version of Greylag knows formats up to 2: run a later version, or use another directory",
         journal.display()
     );
     assert_eq!(fault.to_string(), expected);
@@ -169,20 +178,37 @@ fn a_newer_journal_is_refused_and_left_alone() {
 }
 
 #[test]
+fn what_an_earlier_version_wrote_is_set_aside() {
+    let (directory, journal) = prepared();
+    let mut bytes = fs::read(&journal).unwrap();
+    bytes[8] = 1;
+    let crc = crc32fast::hash(&bytes[..HEADER - 4]);
+    bytes[HEADER - 4..HEADER].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&journal, &bytes).unwrap();
+    fs::write(directory.path().join("proven.redb"), "old").unwrap();
+    let store = open(directory.path()).unwrap();
+    assert_eq!(remembered(&store), [false; ATTEMPTS]);
+    assert_eq!(proven(&store), KNOWN_PAIR);
+    let aside: Vec<_> =
+        named(directory.path(), ".old-").iter().map(|path| fs::read(path).unwrap().len()).collect();
+    assert_eq!(aside, [bytes.len(), 3]);
+}
+
+#[test]
 fn a_newer_database_is_refused_and_left_alone() {
     let (directory, journal) = prepared();
-    let path = directory.path().join("proven.redb");
+    let path = directory.path().join("greylist.redb");
     let database = redb::Database::open(&path).unwrap();
     let transaction = database.begin_write().unwrap();
     {
         let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
-        transaction.open_table(meta).unwrap().insert("format", &2_u32.to_le_bytes()[..]).unwrap();
+        transaction.open_table(meta).unwrap().insert("format", &3_u32.to_le_bytes()[..]).unwrap();
     }
     transaction.commit().unwrap();
     drop(database);
     let fault = open(directory.path()).unwrap_err();
     assert!(
-        matches!(&fault, StoreFault::NewerFormat { path: at, found: 2, known: 1 } if *at == path),
+        matches!(&fault, StoreFault::NewerFormat { path: at, found: 3, known: 2 } if *at == path),
         "{fault}"
     );
     assert!(journal.exists());
@@ -193,7 +219,7 @@ fn a_newer_database_is_refused_and_left_alone() {
 fn one_directory_cannot_be_opened_twice() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).unwrap();
-    let path = directory.path().join("proven.redb");
+    let path = directory.path().join("greylist.redb");
     let fault = open(directory.path()).unwrap_err().to_string();
     assert_eq!(fault, format!("{} is in use: is another Greylag running on it?", path.display()));
     assert_eq!(record(&store, &triplet(0), at(0)), first_seen());

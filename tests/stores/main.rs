@@ -6,17 +6,16 @@ mod histories;
 mod kill;
 mod suite;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use greylag::store::{Answer, Attempt, Identity, IdentityKind, KnownBy, Rules, Store, StoreFault, Timestamp};
+use greylag::store::{
+    Answer, Attempt, EmbeddedStore, Identity, IdentityKind, KnownBy, MemoryStore, Rules, Store, StoreFault,
+    Timestamp,
+};
 
 /// The defaults of policies/greylist.toml.
-const RULES: Rules = Rules {
-    min_delay: Duration::from_secs(120),
-    retry_window: Duration::from_secs(48 * 3600),
-    pass_ttl: Duration::from_secs(36 * 86_400),
-    promote_pairs: true,
-};
+const RULES: Rules = Rules::DEFAULT;
 
 /// Room for all a test records.
 const CAPACITY: usize = 100_000;
@@ -26,8 +25,10 @@ fn attempt(clients: &str, sender: &str, recipient: &str) -> Attempt {
     let identity = |key: &str| Identity { kind: IdentityKind::Network, key: key.to_owned() };
     Attempt {
         identities: clients.split_whitespace().map(identity).collect(),
+        client: [192, 0, 2, 1].into(),
         sender: sender.to_owned(),
         recipient: recipient.to_owned(),
+        never_promote: false,
         rules: RULES,
     }
 }
@@ -37,9 +38,59 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(1_790_000_000_000 + seconds * 1_000)
 }
 
+/// Waits for a store's answer, on one runtime for all tests: a store may have tasks of its own there.
 fn wait_for<T>(future: impl Future<Output = Result<T, StoreFault>>) -> Result<T, StoreFault> {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    RUNTIME.get_or_init(runtime).block_on(future)
 }
+
+/// A store under test.
+struct Subject {
+    name: &'static str,
+    store: Option<Box<dyn Store>>,
+    /// Opens it again, with all it had; `None` for one that forgets.
+    reopen: Option<Box<dyn Fn(Timestamp) -> Box<dyn Store>>>,
+}
+
+impl Subject {
+    fn memory(capacity: usize) -> Self {
+        Self { name: "memory", store: Some(Box::new(MemoryStore::new(capacity).unwrap())), reopen: None }
+    }
+
+    fn embedded(capacity: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let open = move |now| {
+            Box::new(EmbeddedStore::open(directory.path(), capacity, now).unwrap()) as Box<dyn Store>
+        };
+        Self { name: "embedded", store: Some(open(at(0))), reopen: Some(Box::new(open)) }
+    }
+
+    fn store(&self) -> &dyn Store {
+        &**self.store.as_ref().unwrap()
+    }
+
+    /// Closes the store and opens it again, if it remembers.
+    fn restart(&mut self, now: Timestamp) {
+        if let Some(reopen) = &self.reopen {
+            self.store = None;
+            self.store = Some(reopen(now));
+        }
+    }
+}
+
+/// Every kind of store, as `name: how to make one`. What is tested of all stores is tested of each of these.
+macro_rules! every_store {
+    ($of_each:ident!($($more:tt)*)) => {
+        $of_each! {
+            memory: crate::Subject::memory(crate::CAPACITY),
+            embedded: crate::Subject::embedded(crate::CAPACITY);
+            $($more)*
+        }
+    };
+}
+pub(crate) use every_store;
 
 fn record(store: &dyn Store, attempt: &Attempt, now: Timestamp) -> Answer {
     wait_for(store.attempt(attempt, now)).unwrap()
@@ -58,8 +109,8 @@ const fn too_early(seconds: u64) -> Answer {
 }
 
 const fn matured(seconds: u64) -> Answer {
-    Answer::Matured { waited: Duration::from_secs(seconds) }
+    Answer::Matured { waited: Duration::from_secs(seconds), identity: IdentityKind::Network }
 }
 
-const KNOWN_PAIR: Answer = Answer::Known { by: KnownBy::Pair };
-const KNOWN_TRIPLET: Answer = Answer::Known { by: KnownBy::Triplet };
+const KNOWN_PAIR: Answer = Answer::Known { by: KnownBy::Pair, identity: IdentityKind::Network };
+const KNOWN_TRIPLET: Answer = Answer::Known { by: KnownBy::Triplet, identity: IdentityKind::Network };

@@ -3,36 +3,40 @@
 use std::sync::Barrier;
 use std::time::Duration;
 
-use greylag::store::{Answer, Attempt, EmbeddedStore, MemoryStore, Rules, Stats, Store};
+use greylag::store::{
+    Answer, Attempt, EmbeddedStore, Held, Identity, IdentityKind, KnownBy, MemoryStore, Query, Release,
+    ReleaseOf, Rules, Stats, Store,
+};
 
 use super::{
-    CAPACITY, KNOWN_PAIR, KNOWN_TRIPLET, RULES, at, attempt, first_seen, matured, peek, record, too_early,
-    wait_for,
+    CAPACITY, KNOWN_PAIR, KNOWN_TRIPLET, RULES, Subject, at, attempt, every_store, first_seen, matured, peek,
+    record, too_early, wait_for,
 };
 
 /// Runs each scenario over each store.
 macro_rules! suite {
-    ($($scenario:ident,)+) => {
-        mod memory {
-            $(#[test]
-            fn $scenario() {
-                let store = super::MemoryStore::new(super::CAPACITY).unwrap();
-                super::$scenario(&store);
-            })+
-        }
+    ($($store:ident: $make:expr),+; $scenarios:tt) => {
+        $(mod $store {
+            fn subject() -> crate::Subject {
+                $make
+            }
 
-        mod embedded {
-            $(#[test]
-            fn $scenario() {
-                let directory = tempfile::tempdir().unwrap();
-                let store = super::EmbeddedStore::open(directory.path(), super::CAPACITY, super::at(0)).unwrap();
-                super::$scenario(&store);
-            })+
-        }
+            super::scenarios! { $scenarios }
+        })+
     };
 }
 
-suite! {
+macro_rules! scenarios {
+    ({ $($scenario:ident,)+ }) => {
+        $(#[test]
+        fn $scenario() {
+            super::$scenario(subject().store());
+        })+
+    };
+}
+use scenarios;
+
+every_store! { suite!({
     a_triplet_matures_by_its_retry,
     an_early_retry_waits_the_rest,
     the_retry_window_ends,
@@ -46,7 +50,12 @@ suite! {
     attempts_from_many_threads_keep_the_earliest_time,
     threads_on_many_triplets_lose_none,
     records_are_counted,
-}
+    an_identity_is_promoted_and_demoted,
+    a_full_network_is_judged_as_a_whole,
+    a_late_identity_runs_from_the_attempts_time,
+    a_release_lets_mail_pass_at_once,
+    what_is_held_is_shown_and_forgotten,
+})}
 
 fn run(store: &dyn Store, steps: &[(Attempt, u64, Answer)]) {
     for (step, (attempt, seconds, answer)) in steps.iter().enumerate() {
@@ -236,9 +245,149 @@ fn records_are_counted(store: &dyn Store) {
     for n in 0..10 {
         record(store, &attempt("192.0.2.0/24", "a@sender.test", &format!("{n}@r.test")), at(0));
     }
-    assert_eq!(wait_for(store.stats()).unwrap(), Stats { unproven: 10, proven: 0 });
+    assert_eq!(wait_for(store.stats()).unwrap(), Stats { unproven: 10, ..Stats::default() });
     record(store, &attempt("192.0.2.0/24", "a@sender.test", "0@r.test"), at(120));
-    assert_eq!(wait_for(store.stats()).unwrap(), Stats { unproven: 10, proven: 1 });
+    let Stats { unproven, proven, .. } = wait_for(store.stats()).unwrap();
+    assert_eq!((unproven, proven), (9, 1));
+}
+
+fn an_identity_is_promoted_and_demoted(store: &dyn Store) {
+    let spf = |sender: &str, recipient: &str| Attempt {
+        identities: vec![Identity { kind: IdentityKind::Spf, key: "esp.test".into() }],
+        ..attempt("", sender, recipient)
+    };
+    const DAY: u64 = 86_400;
+    const PROMOTED: Answer = Answer::Known { by: KnownBy::Promotion, identity: IdentityKind::Spf };
+    for n in 0..5 {
+        let (mail, first) = (spf(&format!("{n}@esp.test"), &format!("r{n}")), n * DAY / 4);
+        assert_eq!(record(store, &mail, at(first)), first_seen(), "{n}");
+        let matured = Answer::Matured { waited: RULES.min_delay, identity: IdentityKind::Spf };
+        assert_eq!(record(store, &mail, at(first + 120)), matured, "{n}");
+    }
+    let before = wait_for(store.stats()).unwrap();
+    assert_eq!(before.standings.max(1), 1);
+    let held =
+        wait_for(store.show(&Query { identity: Some(spf("", "").identities.remove(0)), ..Query::default() }));
+    let standing = held.unwrap().into_iter().find(|held| matches!(held, Held::Standing { .. })).unwrap();
+    let expires = at(DAY + 120).plus(RULES.pass_ttl);
+    assert_eq!(standing, Held::Standing { promoted: true, senders: 5, recipients: 5, expires });
+
+    // On the second day nothing matures: 20 first attempts are borne.
+    for n in 0..21 {
+        assert_eq!(record(store, &spf(&format!("spam{n}"), "r"), at(3 * DAY)), PROMOTED, "{n}");
+    }
+    assert_eq!(record(store, &spf("spam21", "r"), at(3 * DAY)), first_seen());
+}
+
+fn a_full_network_is_judged_as_a_whole(store: &dyn Store) {
+    let rules = Rules { network_cap: 3, ..RULES };
+    let mail = |sender: &str, client: [u8; 4]| Attempt {
+        rules,
+        client: client.into(),
+        ..attempt("192.0.2.0/24", sender, "r@example.test")
+    };
+    let (here, there) = ([192, 0, 2, 9], [198, 51, 100, 1]);
+    let capped = |wait: Option<u64>| Answer::Capped { wait: wait.map(Duration::from_secs) };
+    run(
+        store,
+        &[
+            (mail("a", here), 0, first_seen()),
+            (mail("b", here), 10, first_seen()),
+            (mail("c", here), 20, first_seen()),
+            (mail("d", here), 240, capped(Some(120))),
+            (mail("e", there), 240, first_seen()),
+            // "a" is old enough to go.
+            (mail("f", here), 241, first_seen()),
+            (mail("g", here), 250, capped(Some(110))),
+            (mail("b", here), 250, matured(240)),
+            (mail("a", here), 250, first_seen()),
+            (mail("h", here), 260, capped(Some(100))),
+            (mail("h", here), 360, first_seen()),
+            (mail("i", here), 361, capped(None)),
+        ],
+    );
+}
+
+fn a_late_identity_runs_from_the_attempts_time(store: &dyn Store) {
+    let from = |clients| attempt(clients, "a@pool.test", "r@example.test");
+    run(store, &[(from("192.0.2.0/24"), 0, first_seen())]);
+    wait_for(store.add_identities(&from("pool.test"), at(0))).unwrap();
+    run(store, &[(from("pool.test 198.51.100.0/24"), 60, too_early(60))]);
+    wait_for(store.add_identities(&from("pool.test"), at(60))).unwrap();
+    run(
+        store,
+        &[(from("pool.test 203.0.113.0/24"), 120, matured(120)), (from("pool.test"), 121, KNOWN_PAIR)],
+    );
+}
+
+fn a_release_lets_mail_pass_at_once(store: &dyn Store) {
+    let to = |recipient| attempt("192.0.2.0/24", "a@sender.test", recipient);
+    run(store, &[(to("r1"), 0, first_seen()), (to("r2"), 0, first_seen())]);
+    let by_sender = Release {
+        recipient: "r1".into(),
+        of: ReleaseOf::Sender("a@sender.test".into()),
+        expires: at(48 * 3600),
+    };
+    let by_identity = Release {
+        recipient: "r3".into(),
+        of: ReleaseOf::Identity(to("").identities.remove(0)),
+        expires: at(100),
+    };
+    wait_for(store.release(&by_sender, at(1))).unwrap();
+    wait_for(store.release(&by_identity, at(1))).unwrap();
+    assert_eq!(wait_for(store.stats()).unwrap().releases, 2);
+    run(
+        store,
+        &[
+            (to("r1"), 2, Answer::Released),
+            (to("r2"), 2, too_early(118)),
+            (to("r3"), 100, Answer::Released),
+            (to("r3"), 101, too_early(119)),
+            (attempt("198.51.100.0/24", "a@sender.test", "r1"), 48 * 3600, Answer::Released),
+            (attempt("198.51.100.0/24", "b@sender.test", "r1"), 48 * 3600, first_seen()),
+            (attempt("203.0.113.0/24", "a@sender.test", "r1"), 48 * 3600 + 1, first_seen()),
+        ],
+    );
+}
+
+fn what_is_held_is_shown_and_forgotten(store: &dyn Store) {
+    let to = |recipient| attempt("192.0.2.0/24", "a@sender.test", recipient);
+    run(store, &[(to("r1"), 0, first_seen()), (to("r2"), 5, first_seen()), (to("r1"), 120, matured(120))]);
+    let other = attempt("198.51.100.0/24", "b@sender.test", "r2");
+    run(store, &[(other.clone(), 120, first_seen())]);
+    let show = |query: &Query| {
+        let mut held = wait_for(store.show(query)).unwrap();
+        held.sort_by_key(|held| format!("{held:?}"));
+        held
+    };
+    let expires = at(120).plus(RULES.pass_ttl);
+    let (pair, waiting) = (Held::ProvenPair { expires }, |seconds| Held::Waiting { first_seen: at(seconds) });
+    let sender = Query { sender: Some("a@sender.test".into()), ..Query::default() };
+    assert_eq!(show(&sender), [pair, waiting(5)]);
+    assert_eq!(show(&Query { recipient: Some("r2".into()), ..Query::default() }), [waiting(5), waiting(120)]);
+    assert_eq!(show(&Query { recipient: Some("r2".into()), ..sender.clone() }), [waiting(5)]);
+    let identity = Some(other.identities[0].clone());
+    assert_eq!(show(&Query { identity, ..Query::default() }), [waiting(120)]);
+    assert_eq!(show(&Query { sender: Some("c@sender.test".into()), ..Query::default() }), []);
+
+    assert_eq!(wait_for(store.forget(&sender)).unwrap(), 2);
+    assert_eq!(show(&sender), []);
+    assert_eq!(wait_for(store.forget(&sender)).unwrap(), 0);
+    run(store, &[(to("r1"), 130, first_seen()), (other, 130, too_early(110))]);
+}
+
+#[test]
+fn what_was_forgotten_and_released_is_so_after_a_restart() {
+    let mut subject = Subject::embedded(CAPACITY);
+    let to = |recipient| attempt("192.0.2.0/24", "a@sender.test", recipient);
+    run(subject.store(), &[(to("r1"), 0, first_seen()), (to("r1"), 120, matured(120))]);
+    let sender = Query { sender: Some("a@sender.test".into()), ..Query::default() };
+    assert_eq!(wait_for(subject.store().forget(&sender)).unwrap(), 1);
+    let release =
+        Release { recipient: "r2".into(), of: ReleaseOf::Sender("a@sender.test".into()), expires: at(1_000) };
+    wait_for(subject.store().release(&release, at(130))).unwrap();
+    subject.restart(at(140));
+    run(subject.store(), &[(to("r1"), 140, first_seen()), (to("r2"), 140, Answer::Released)]);
 }
 
 #[test]
@@ -247,7 +396,11 @@ fn a_full_store_lets_the_oldest_go() {
     let memory = MemoryStore::new(640).unwrap();
     let embedded = EmbeddedStore::open(directory.path(), 640, at(0)).unwrap();
     for store in [&memory as &dyn Store, &embedded] {
-        let triplet = |n: u32| attempt("192.0.2.0/24", "a@sender.test", &format!("{n}@r.test"));
+        let rules = Rules { network_cap: u32::MAX, ..RULES };
+        let triplet = |n: u32| {
+            let recipient = format!("{n}@r.test");
+            Attempt { rules, ..attempt("192.0.2.0/24", "a@sender.test", &recipient) }
+        };
         (0..10_000).for_each(|n| assert_eq!(record(store, &triplet(n), at(0)), first_seen()));
         assert_eq!(wait_for(store.stats()).unwrap().unproven, 640);
         assert_eq!(peek(store, &triplet(9_999), at(60)), too_early(60));

@@ -34,14 +34,11 @@ fn an_attempt_has_the_clients_network_and_folded_addresses() {
     let attempt = asked(&facts("192.0.2.77", "<A@Sender.TEST>", "<R@Example.test>"), &Settings::default());
     let expected = Attempt {
         identities: vec![Identity { kind: IdentityKind::Network, key: "192.0.2.0/24".into() }],
+        client: [192, 0, 2, 77].into(),
         sender: "a@sender.test".into(),
         recipient: "r@example.test".into(),
-        rules: Rules {
-            min_delay: Duration::from_secs(120),
-            retry_window: Duration::from_secs(172_800),
-            pass_ttl: Duration::from_secs(3_110_400),
-            promote_pairs: true,
-        },
+        never_promote: false,
+        rules: Rules::DEFAULT,
     };
     assert_eq!(attempt, Some(expected));
 }
@@ -115,22 +112,41 @@ fn answers_become_findings() {
             "first attempt of 192.0.2.0/24",
         ),
         (
-            Answer::Matured { waited: secs(301) },
+            Answer::Matured { waited: secs(301), identity: IdentityKind::Network },
             Reason::GreylistMatured,
             None,
             "192.0.2.0/24 came again after 301 s",
         ),
         (
-            Answer::Known { by: KnownBy::Pair },
+            Answer::Known { by: KnownBy::Pair, identity: IdentityKind::Network },
             Reason::GreylistKnown,
             None,
             "192.0.2.0/24 is known with this sender",
         ),
         (
-            Answer::Known { by: KnownBy::Triplet },
+            Answer::Known { by: KnownBy::Triplet, identity: IdentityKind::Network },
             Reason::GreylistKnown,
             None,
             "192.0.2.0/24 is known with this sender and recipient",
+        ),
+        (
+            Answer::Known { by: KnownBy::Promotion, identity: IdentityKind::Address },
+            Reason::GreylistKnown,
+            None,
+            "192.0.2.0/24 is known by its address as a whole",
+        ),
+        (Answer::Released, Reason::GreylistReleased, None, "a rule releases this mail of 192.0.2.0/24"),
+        (
+            Answer::Capped { wait: Some(secs(7)) },
+            Reason::GreylistCapped,
+            deferred(7),
+            "the network of 192.0.2.0/24 has too many first attempts, and is judged as a whole",
+        ),
+        (
+            Answer::Capped { wait: None },
+            Reason::GreylistCapped,
+            None,
+            "the network of 192.0.2.0/24 has too many first attempts, and is judged as a whole",
         ),
     ] {
         let mail = facts("192.0.2.1", "a@b.test", "r@example.test");

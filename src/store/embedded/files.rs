@@ -62,11 +62,11 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreFault> {
     }
 }
 
-/// Renames a file that cannot be used to `NAME.damaged-TIME`, for somebody to look at; returns the new name.
-pub(super) fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreFault> {
+/// Renames a file that cannot be used, as `why` says in a word, to `NAME.WHY-TIME`, for somebody to look at; returns the new name.
+pub(super) fn set_aside(path: &Path, why: &str, now: Timestamp) -> Result<PathBuf, StoreFault> {
     let name = |count: u32| {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".damaged-{}", now.as_millis()));
+        name.push(format!(".{why}-{}", now.as_millis()));
         if count > 1 {
             name.push(format!("-{count}"));
         }

@@ -1,29 +1,46 @@
 //! The journal: every change of the greylist, appended before it is answered.
 //!
-//! A generation of it is one file, `journal-NUMBER`: a header of 32 bytes (magic, format, hash key, CRC), then records of
-//! 37 bytes (kind, key, first seen, expires, CRC); numbers are little-endian. Generations are replayed in ascending order, and
-//! of two records with one key the later counts. A generation may thus be replaced by a shorter one that holds only what was
-//! live at any moment after its end: that is how the journal is kept short.
+//! It is a row of files, `journal-NUMBER`, its generations. Each has a header of 32 bytes (magic, format, hash key, CRC), then
+//! entries (kind, key, fields by kind, CRC); numbers are little-endian. Generations are replayed in ascending order. So the oldest
+//! may be dropped once none of their clocks runs and their proofs are in the database; and several may be replaced by one with
+//! what is left of them, under a number after theirs.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write as _};
+use std::io::{self, BufReader, BufWriter, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use super::encoding::{self, Reader, STANDING_LEN, Writer};
 use super::files::{self, fault};
-use crate::store::model::{Proven, Unproven, Write};
+use crate::store::model::{Clock, Proven, Write};
 use crate::store::table::lock;
-use crate::store::{HashKey, Key, StoreFault, Timestamp};
+use crate::store::{HashKey, IdentityKey, Key, NetworkKey, StoreFault};
 
-/// The format this version writes, and the newest it reads.
-pub(super) const FORMAT: u32 = 1;
+/// The format this version writes, and the only one it reads.
+pub(super) const FORMAT: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"greyjrnl";
 const NAME: &str = "journal-";
 const HEADER_LEN: usize = 32;
 
-/// Size of a record in bytes.
-pub(super) const RECORD_LEN: usize = 37;
+/// Size of the entry of a clock that begins, in bytes.
+pub(super) const CLOCK_LEN: u64 = (1 + 16 + CLOCK_FIELDS + 4) as u64;
+
+const CLOCK_FIELDS: usize = 8 + 4 + 8;
+const MAX_ENTRY_LEN: usize = 1 + 16 + STANDING_LEN + 4;
+
+/// Room for the entries of nearly every attempt.
+const USUAL_LEN: usize = 512;
+
+/// One change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// What an attempt wrote.
+    Write(Write),
+    /// Somebody had a proof forgotten.
+    Forget(Key),
+}
 
 /// The generation being appended to.
 #[derive(Debug)]
@@ -37,7 +54,7 @@ pub(super) struct Journal {
 struct Current {
     generation: u64,
     file: Arc<File>,
-    /// Bytes that are whole records.
+    /// Bytes that are whole entries.
     len: u64,
     /// Bytes that are on the disk for sure.
     synced: u64,
@@ -52,12 +69,14 @@ impl Journal {
         Ok(Self { directory: directory.to_owned(), hash_key, current })
     }
 
-    /// Appends all of `writes` by one `write`, which a kill of the process does not undo.
-    pub(super) fn append(&self, writes: &[Write]) -> Result<(), StoreFault> {
-        let mut bytes = Vec::with_capacity(writes.len() * RECORD_LEN);
-        writes.iter().for_each(|write| bytes.extend_from_slice(&encode(write)));
+    /// Appends all of `entries` by one `write`, which a kill of the process does not undo. Returns the generation they are in.
+    pub(super) fn append(&self, entries: impl Iterator<Item = Entry>) -> Result<u64, StoreFault> {
+        let mut bytes = Vec::with_capacity(USUAL_LEN);
+        entries.for_each(|entry| encode(&entry, &mut bytes));
         let mut current = lock(&self.current);
-        current.append(&bytes).map_err(|error| fault("append to", &self.path(current.generation))(error))
+        let generation = current.generation;
+        current.append(&bytes).map_err(|error| fault("append to", &self.path(generation))(error))?;
+        Ok(generation)
     }
 
     /// Waits until what was appended is on the disk.
@@ -82,11 +101,17 @@ impl Journal {
         lock(&self.current).len
     }
 
-    /// Begins a new generation. Returns the number left free before it, for the file that will replace all earlier ones.
+    /// Number of the current generation.
+    pub(super) fn generation(&self) -> u64 {
+        lock(&self.current).generation
+    }
+
+    /// Begins a new generation. The number before it is left free, for a file that replaces all earlier ones.
     pub(super) fn rotate(&self) -> Result<u64, StoreFault> {
         let generation = lock(&self.current).generation;
         let next = Current::begin(&self.directory, &self.hash_key, generation + 2)?;
-        *lock(&self.current) = next;
+        let last = std::mem::replace(&mut *lock(&self.current), next);
+        last.file.sync_data().map_err(|error| fault("sync", &self.path(generation))(error))?;
         Ok(generation + 1)
     }
 
@@ -94,17 +119,39 @@ impl Journal {
     pub(super) fn write_generation(
         &self,
         generation: u64,
-        writes: impl Iterator<Item = Write>,
+        write: impl FnOnce(&mut GenerationWriter<'_, '_>) -> Result<(), StoreFault>,
     ) -> Result<(), StoreFault> {
-        files::create(&self.path(generation), |file| {
+        let mut fault_within = None;
+        let written = files::create(&self.path(generation), |file| {
             file.write_all(&header(&self.hash_key))?;
-            writes.into_iter().try_for_each(|write| file.write_all(&encode(&write)))
-        })?;
-        Ok(())
+            let mut writer = GenerationWriter { file, bytes: Vec::new() };
+            write(&mut writer).or_else(|fault| {
+                fault_within = Some(fault);
+                Err(io::Error::other("another file failed"))
+            })
+        });
+        match fault_within {
+            Some(fault) => Err(fault),
+            None => written.map(drop),
+        }
     }
 
     fn path(&self, generation: u64) -> PathBuf {
         generation_path(&self.directory, generation)
+    }
+}
+
+/// A generation that is being written.
+pub(super) struct GenerationWriter<'a, 'b> {
+    file: &'a mut BufWriter<&'b File>,
+    bytes: Vec<u8>,
+}
+
+impl GenerationWriter<'_, '_> {
+    pub(super) fn push(&mut self, entry: &Entry) -> io::Result<()> {
+        self.bytes.clear();
+        encode(entry, &mut self.bytes);
+        self.file.write_all(&self.bytes)
     }
 }
 
@@ -141,10 +188,12 @@ pub(super) fn generations(directory: &Path) -> Result<Vec<(u64, PathBuf)>, Store
 /// What the header of a generation says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Header {
-    /// Keys of the records are made with this hash key.
+    /// Keys of the entries are made with this hash key.
     Intact(HashKey),
     /// A later version wrote it.
     Newer(u32),
+    /// An earlier version wrote it, whose keys were made by other rules.
+    Older(u32),
     /// Not readable.
     Damaged,
 }
@@ -157,12 +206,17 @@ pub(super) fn read_header(path: &Path) -> Result<Header, StoreFault> {
 impl Header {
     fn read(from: &mut impl Read) -> io::Result<Self> {
         let mut bytes = [0; HEADER_LEN];
-        if !fill(from, &mut bytes)? || !checksum_holds(&bytes) || !bytes.starts_with(MAGIC) {
+        if !fill(from, &mut bytes)? || !checksum_holds(&bytes) {
             return Ok(Self::Damaged);
         }
-        Ok(match u32::from_le_bytes(part(&bytes, 8)) {
-            FORMAT => Self::Intact(HashKey::from_bytes(part(&bytes, 12))),
-            newer => Self::Newer(newer),
+        let mut reader = Reader(&bytes);
+        let (magic, format, key) = (reader.take::<8>(), reader.take().map(u32::from_le_bytes), reader.take());
+        Ok(match (magic, format, key) {
+            (Some(magic), _, _) if magic != *MAGIC => Self::Damaged,
+            (_, Some(FORMAT), Some(key)) => Self::Intact(HashKey::from_bytes(key)),
+            (_, Some(format), _) if format > FORMAT => Self::Newer(format),
+            (_, Some(format), _) => Self::Older(format),
+            _ => Self::Damaged,
         })
     }
 }
@@ -172,30 +226,60 @@ impl Header {
 pub(super) enum End {
     /// To its end.
     Whole,
-    /// Up to this byte, where something stands that is no record.
+    /// Up to this byte, where something stands that is no entry.
     Damaged(u64),
 }
 
-/// Replays the generation at `path`: every record up to its end, or to the first that is damaged.
-pub(super) fn replay(path: &Path, apply: impl FnMut(Write)) -> Result<End, StoreFault> {
-    File::open(path).and_then(|file| replay_from(BufReader::new(file), apply)).map_err(fault("read", path))
+/// Replays the generation at `path`: every entry up to its end, or to the first that is damaged.
+pub(super) fn replay(
+    path: &Path,
+    mut apply: impl FnMut(Entry) -> Result<(), StoreFault>,
+) -> Result<End, StoreFault> {
+    let file = File::open(path).map_err(fault("read", path))?;
+    let mut entries = Entries { from: BufReader::with_capacity(1 << 18, file), at: 0 };
+    loop {
+        match entries.next().map_err(fault("read", path))? {
+            Next::Entry(entry) => apply(entry)?,
+            Next::End(end) => return Ok(end),
+        }
+    }
 }
 
-fn replay_from(mut from: impl Read, mut apply: impl FnMut(Write)) -> io::Result<End> {
-    let Header::Intact(_) = Header::read(&mut from)? else { return Ok(End::Damaged(0)) };
-    let mut at = HEADER_LEN as u64;
-    loop {
-        let mut first = [0];
-        if !fill(&mut from, &mut first)? {
-            return Ok(End::Whole);
+/// Reads entries one after the other.
+struct Entries<R> {
+    from: R,
+    at: u64,
+}
+
+enum Next {
+    Entry(Entry),
+    End(End),
+}
+
+impl<R: Read> Entries<R> {
+    fn next(&mut self) -> io::Result<Next> {
+        if self.at == 0 {
+            let Header::Intact(_) = Header::read(&mut self.from)? else {
+                return Ok(Next::End(End::Damaged(0)));
+            };
+            self.at = HEADER_LEN as u64;
         }
-        let mut bytes = [first[0]; RECORD_LEN];
-        if !fill(&mut from, &mut bytes[1..])? {
-            return Ok(End::Damaged(at));
+        let mut bytes = [0; MAX_ENTRY_LEN];
+        let (kind, rest) = bytes.split_at_mut(1);
+        if !fill(&mut self.from, kind)? {
+            return Ok(Next::End(End::Whole));
         }
-        let Some(write) = decode(&bytes) else { return Ok(End::Damaged(at)) };
-        apply(write);
-        at += RECORD_LEN as u64;
+        let damaged = Next::End(End::Damaged(self.at));
+        let Some(fields) = kind.first().and_then(|kind| fields_of(*kind)) else { return Ok(damaged) };
+        let len = 16 + fields + 4;
+        let is_there = match rest.get_mut(..len) {
+            Some(rest) => fill(&mut self.from, rest)?,
+            None => false,
+        };
+        let entry = if is_there { bytes.get(..1 + len).and_then(decode) } else { None };
+        let Some(entry) = entry else { return Ok(damaged) };
+        self.at += 1 + len as u64;
+        Ok(Next::Entry(entry))
     }
 }
 
@@ -205,42 +289,97 @@ fn generation_path(directory: &Path, generation: u64) -> PathBuf {
 
 fn header(hash_key: &HashKey) -> [u8; HEADER_LEN] {
     let mut bytes = [0; HEADER_LEN];
-    bytes[..8].copy_from_slice(MAGIC);
-    bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
-    bytes[12..28].copy_from_slice(hash_key.as_bytes());
+    let mut writer = Writer { bytes: &mut bytes, at: 0 };
+    writer.put(MAGIC);
+    writer.put(&FORMAT.to_le_bytes());
+    writer.put(hash_key.as_bytes());
     sign(&mut bytes);
     bytes
 }
 
-const UNPROVEN: u8 = 1;
-const PROVEN: u8 = 2;
+const BEGIN: u8 = 1;
+const END: u8 = 2;
+const PROVE: u8 = 3;
+const STAND: u8 = 4;
+const FALL: u8 = 5;
+const FORGET: u8 = 6;
 
-fn encode(write: &Write) -> [u8; RECORD_LEN] {
-    let (kind, key, first_seen, expires) = match write {
-        Write::Unproven(key, record) => (UNPROVEN, key, record.first_seen, record.expires),
-        Write::Proven(key, record) => (PROVEN, key, Timestamp::EPOCH, record.expires),
-    };
-    let mut bytes = [0; RECORD_LEN];
-    bytes[0] = kind;
-    bytes[1..17].copy_from_slice(key.as_bytes());
-    bytes[17..25].copy_from_slice(&first_seen.as_millis().to_le_bytes());
-    bytes[25..33].copy_from_slice(&expires.as_millis().to_le_bytes());
-    sign(&mut bytes);
-    bytes
+/// Bytes of the fields that follow the key of an entry of this kind.
+const fn fields_of(kind: u8) -> Option<usize> {
+    Some(match kind {
+        BEGIN => CLOCK_FIELDS,
+        END | FALL | FORGET => 0,
+        PROVE => 8,
+        STAND => STANDING_LEN,
+        _ => return None,
+    })
 }
 
-fn decode(bytes: &[u8; RECORD_LEN]) -> Option<Write> {
+fn encode(entry: &Entry, to: &mut Vec<u8>) {
+    let mut bytes = [0; MAX_ENTRY_LEN];
+    let mut writer = Writer { bytes: &mut bytes, at: 0 };
+    match entry {
+        Entry::Write(Write::Begin(key, clock)) => {
+            writer.put(&[BEGIN]);
+            writer.put(key.as_bytes());
+            writer.put(&clock.first_seen.as_millis().to_le_bytes());
+            writer.put(&u32::try_from(clock.lasts.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
+            writer.put(&clock.network.map_or(0, NetworkKey::number).to_le_bytes());
+        }
+        Entry::Write(Write::End(key)) => {
+            writer.put(&[END]);
+            writer.put(key.as_bytes());
+        }
+        Entry::Write(Write::Prove(key, proof)) => {
+            writer.put(&[PROVE]);
+            writer.put(key.as_bytes());
+            writer.put(&proof.expires.as_millis().to_le_bytes());
+        }
+        Entry::Write(Write::Stand(identity, Some(standing))) => {
+            writer.put(&[STAND]);
+            writer.put(identity.as_bytes());
+            writer.put(&encoding::of_standing(standing));
+        }
+        Entry::Write(Write::Stand(identity, None)) => {
+            writer.put(&[FALL]);
+            writer.put(identity.as_bytes());
+        }
+        Entry::Forget(key) => {
+            writer.put(&[FORGET]);
+            writer.put(key.as_bytes());
+        }
+    }
+    let len = writer.at + 4;
+    if let Some(bytes) = bytes.get_mut(..len) {
+        sign(bytes);
+        to.extend_from_slice(bytes);
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Entry> {
     if !checksum_holds(bytes) {
         return None;
     }
-    let key = Key::from_bytes(part(bytes, 1));
-    let first_seen = Timestamp::from_millis(u64::from_le_bytes(part(bytes, 17)));
-    let expires = Timestamp::from_millis(u64::from_le_bytes(part(bytes, 25)));
-    match bytes[0] {
-        UNPROVEN => Some(Write::Unproven(key, Unproven { first_seen, expires })),
-        PROVEN => Some(Write::Proven(key, Proven { expires })),
-        _ => None,
-    }
+    let (content, _) = bytes.split_last_chunk::<4>()?;
+    let mut reader = Reader(content);
+    let [kind] = reader.take::<1>()?;
+    let key = reader.take::<16>()?;
+    let identity = IdentityKey::from_bytes(key);
+    let key = Key::from_bytes(key);
+    Some(Entry::Write(match kind {
+        BEGIN => {
+            let first_seen = reader.time()?;
+            let lasts = Duration::from_secs(reader.take().map(u32::from_le_bytes)?.into());
+            let network = NetworkKey::from_number(reader.number()?);
+            Write::Begin(key, Clock { first_seen, lasts, network })
+        }
+        END => Write::End(key),
+        PROVE => Write::Prove(key, Proven { expires: reader.time()? }),
+        STAND => Write::Stand(identity, Some(encoding::standing(reader.0)?)),
+        FALL => Write::Stand(identity, None),
+        FORGET => return Some(Entry::Forget(key)),
+        _ => return None,
+    }))
 }
 
 /// Writes the CRC of all that stands before it into the last four bytes.
@@ -254,13 +393,6 @@ fn checksum_holds(bytes: &[u8]) -> bool {
     bytes.split_last_chunk::<4>().is_some_and(|(content, crc)| crc32fast::hash(content).to_le_bytes() == *crc)
 }
 
-/// `N` bytes from `at` on, which the caller knows to be there.
-fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut part = [0; N];
-    part.copy_from_slice(&bytes[at..at + N]);
-    part
-}
-
 /// Fills `buffer`; `false` when `from` ends before.
 fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match from.read_exact(buffer) {
@@ -271,144 +403,4 @@ fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn history(records: u8) -> Vec<Write> {
-        let write = |n: u8| {
-            let key = Key::from_bytes([n; 16]);
-            let expires = Timestamp::from_millis(1_000 + u64::from(n));
-            match n % 3 {
-                0 => Write::Proven(key, Proven { expires }),
-                1 => Write::Unproven(key, Unproven { first_seen: Timestamp::from_millis(n.into()), expires }),
-                _ => Write::Unproven(key, Unproven::SPENT),
-            }
-        };
-        (0..records).map(write).collect()
-    }
-
-    fn replayed(bytes: &[u8]) -> (Vec<Write>, End) {
-        let mut writes = Vec::new();
-        let end = replay_from(bytes, |write| writes.push(write)).unwrap();
-        (writes, end)
-    }
-
-    fn image(history: &[Write]) -> Vec<u8> {
-        let mut bytes = header(&HashKey::from_bytes([9; 16])).to_vec();
-        history.iter().for_each(|write| bytes.extend_from_slice(&encode(write)));
-        bytes
-    }
-
-    #[test]
-    fn what_was_appended_is_replayed() {
-        let directory = tempfile::tempdir().unwrap();
-        let history = history(9);
-        let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 4).unwrap();
-        journal.append(&history[..2]).unwrap();
-        journal.append(&history[2..]).unwrap();
-        journal.sync().unwrap();
-        let [(4, path)] = &generations(directory.path()).unwrap()[..] else { panic!("one generation") };
-        assert_eq!(read_header(path).unwrap(), Header::Intact(HashKey::from_bytes([9; 16])));
-        let mut writes = Vec::new();
-        assert_eq!(replay(path, |write| writes.push(write)).unwrap(), End::Whole);
-        assert_eq!(writes, history);
-        assert_eq!(std::fs::read(path).unwrap(), image(&history));
-        assert_eq!(journal.len(), image(&history).len() as u64);
-    }
-
-    #[test]
-    fn truncated_at_any_byte_it_replays_a_prefix() {
-        let history = history(7);
-        let image = image(&history);
-        for len in 0..image.len() {
-            let (writes, end) = replayed(&image[..len]);
-            let whole = len.saturating_sub(HEADER_LEN) / RECORD_LEN;
-            assert_eq!(writes, history[..whole], "cut at {len}");
-            let boundary = HEADER_LEN + whole * RECORD_LEN;
-            let expected = match len {
-                _ if len < HEADER_LEN => End::Damaged(0),
-                _ if len == boundary => End::Whole,
-                _ => End::Damaged(boundary as u64),
-            };
-            assert_eq!(end, expected, "cut at {len}");
-        }
-    }
-
-    #[test]
-    fn with_any_byte_flipped_it_replays_a_prefix() {
-        let history = history(7);
-        let image = image(&history);
-        for at in 0..image.len() {
-            for flip in [0x01, 0x80, 0xff] {
-                let mut bytes = image.clone();
-                bytes[at] ^= flip;
-                let whole = at.saturating_sub(HEADER_LEN) / RECORD_LEN;
-                let (writes, end) = replayed(&bytes);
-                assert_eq!(writes, history[..whole], "flip at {at}");
-                let start = if at < HEADER_LEN { 0 } else { HEADER_LEN + whole * RECORD_LEN };
-                assert_eq!(end, End::Damaged(start as u64), "flip at {at}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_tail_of_zeros_is_damage() {
-        let history = history(2);
-        let bytes = [image(&history), vec![0; 100]].concat();
-        assert_eq!(replayed(&bytes), (history, End::Damaged((HEADER_LEN + 2 * RECORD_LEN) as u64)));
-    }
-
-    #[test]
-    fn a_newer_format_is_told_from_damage() {
-        let mut bytes = header(&HashKey::from_bytes([9; 16]));
-        bytes[8] = 77;
-        assert_eq!(Header::read(&mut &bytes[..]).unwrap(), Header::Damaged);
-        sign(&mut bytes);
-        assert_eq!(Header::read(&mut &bytes[..]).unwrap(), Header::Newer(77));
-    }
-
-    #[test]
-    fn after_a_torn_write_the_tail_is_cut_before_the_next() {
-        let directory = tempfile::tempdir().unwrap();
-        let history = history(2);
-        let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
-        journal.append(&history[..1]).unwrap();
-        {
-            let mut current = lock(&journal.current);
-            (&*current.file).write_all(&[UNPROVEN; 11]).unwrap();
-            current.torn = true;
-        }
-        journal.append(&history[1..]).unwrap();
-        assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history));
-    }
-
-    #[test]
-    fn a_disk_that_takes_no_writes_is_a_fault() {
-        let directory = tempfile::tempdir().unwrap();
-        let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
-        lock(&journal.current).file = Arc::new(File::open(journal.path(1)).unwrap());
-        let fault = journal.append(&history(1)).unwrap_err().to_string();
-        let start = format!("cannot append to {}: ", journal.path(1).display());
-        assert!(fault.starts_with(&start), "{fault}");
-        assert!(journal.append(&history(1)).is_err());
-    }
-
-    #[test]
-    fn rotation_leaves_a_number_free_for_what_replaces_the_past() {
-        let directory = tempfile::tempdir().unwrap();
-        let history = history(3);
-        let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
-        journal.append(&history).unwrap();
-        assert_eq!(journal.rotate().unwrap(), 2);
-        journal.append(&history[..1]).unwrap();
-        journal.write_generation(2, history[1..].iter().copied()).unwrap();
-        let found = generations(directory.path()).unwrap();
-        let numbers: Vec<u64> = found.iter().map(|(number, _)| *number).collect();
-        assert_eq!(numbers, [1, 2, 3]);
-        let mut writes = Vec::new();
-        for (_, path) in &found[1..] {
-            assert_eq!(replay(path, |write| writes.push(write)).unwrap(), End::Whole);
-        }
-        assert_eq!(writes, [&history[1..], &history[..1]].concat());
-    }
-}
+mod tests;

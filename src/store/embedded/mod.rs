@@ -1,35 +1,41 @@
 //! A greylist in a directory of its own.
 //!
-//! - Unproven records live in a bounded table in memory. Proven ones live in `proven.redb`.
-//! - Every change of either is appended to the journal before it is answered, so that a kill of the process loses nothing; the
-//!   journal is synced each second off the answer path, so that a power cut costs some senders one more retry.
-//! - A thread of the store's own syncs, moves proven records into the database, keeps the journal short and sweeps.
+//! - Clocks run in a bounded table in memory. Proofs, standings and rules of release live in `greylist.redb`.
+//! - Every change is appended to the journal before it is answered, so that a kill of the process loses nothing; the journal is
+//!   synced each second off the answer path, so that a power cut costs some senders one more retry.
+//! - A thread of the store's own syncs, moves proofs and standings into the database, drops generations of the journal whose
+//!   clocks are all over, and sweeps.
 //!
-//! Opening replays the journal. What is damaged is set aside and reported. The database's lock keeps other processes out; the
-//! hash key stands in the database and in each generation of the journal.
+//! Who is known by a proof is answered without the lock of the clocks. Opening replays the journal. What is damaged is set aside
+//! and reported. The database's lock keeps other processes out; the hash key stands in the database and in each generation of the
+//! journal.
 
+mod database;
+mod encoding;
 mod files;
 mod journal;
 mod maintenance;
-mod proven;
+mod opening;
 
-use std::io;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use self::journal::{End, Header, Journal};
+use self::database::Records as Database;
+use self::journal::{Entry, Journal};
 use self::maintenance::Maintenance;
-use self::proven::ProvenRecords;
-use super::attempt::{Answer, Attempt};
+use super::attempt::{Answer, Attempt, Held, Query, Release};
+use super::clocks::Clocks;
 use super::fault::StoreFault;
-use super::key::{HashKey, Key};
-use super::model::{self, Proven, Records, Unproven, Write};
-use super::table::{Shards, Table};
+use super::key::{HashKey, IdentityKey, Key, NetworkKey};
+use super::model::{self, Proofs, Proven, Records, Standing, Write};
+use super::table::lock;
 use super::timestamp::Timestamp;
 use super::{Stats, Store, StoreFuture};
 
-const DATABASE: &str = "proven.redb";
+/// Clocks looked at for each time their lock is taken, where all are.
+const PLACES_AT_ONCE: usize = 4096;
 
 /// A greylist in a directory. Closed when dropped.
 #[derive(Debug)]
@@ -39,12 +45,21 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens the greylist in `directory`, which is created when missing, with at most `capacity` unproven records. `now` names files
-    /// that have to be set aside and rules what is expired.
+    /// Opens the greylist in `directory`, which is created when missing, with at most `capacity` clocks. `now` names files that have
+    /// to be set aside and rules what is expired.
     pub fn open(directory: &Path, capacity: usize, now: Timestamp) -> Result<Self, StoreFault> {
         let state = Arc::new(State::open(directory, capacity, now)?);
         let maintenance = Maintenance::start(Arc::clone(&state))?;
         Ok(Self { state, maintenance })
+    }
+
+    /// Does what may take long on a thread that may wait.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&State) -> Result<T, StoreFault> + Send + 'static,
+    ) -> Result<T, StoreFault> {
+        let state = Arc::clone(&self.state);
+        tokio::task::spawn_blocking(move || work(&state)).await.unwrap_or(Err(StoreFault::Closed))
     }
 }
 
@@ -57,11 +72,27 @@ impl Store for EmbeddedStore {
         Box::pin(async move { self.state.decide(attempt, now, false) })
     }
 
+    fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()> {
+        Box::pin(async move { self.state.add_identities(attempt, made) })
+    }
+
+    fn release<'a>(&'a self, release: &'a Release, now: Timestamp) -> StoreFuture<'a, ()> {
+        let (key, expires) = (self.state.hash_key.release(release), release.expires);
+        Box::pin(self.aside(move |state| state.release(key, expires, now)))
+    }
+
+    fn show<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, Vec<Held>> {
+        let query = query.clone();
+        Box::pin(self.aside(move |state| state.show(&query)))
+    }
+
+    fn forget<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, u64> {
+        let query = query.clone();
+        Box::pin(self.aside(move |state| state.forget(&query)))
+    }
+
     fn stats(&self) -> StoreFuture<'_, Stats> {
-        Box::pin(async {
-            let proven = self.state.proven.len()? + self.state.proven.waiting_len() as u64;
-            Ok(Stats { unproven: self.state.unproven_len(), proven })
-        })
+        Box::pin(async { self.state.stats() })
     }
 
     /// Blocks its thread until all is on the disk: shutdown has nothing better to do.
@@ -78,166 +109,209 @@ impl Store for EmbeddedStore {
 struct State {
     directory: PathBuf,
     hash_key: HashKey,
-    unproven: Shards<Table<Unproven>>,
-    proven: ProvenRecords,
+    /// Held from what an attempt reads until what it wrote stands in the journal and in memory: so the journal has the changes of
+    /// each key in their order, and no other attempt comes in between.
+    running: Mutex<Running>,
+    database: Database,
     journal: Journal,
     /// The time of the latest attempt, in milliseconds: the maintenance thread has no other clock.
     now: AtomicU64,
+    /// Size of the journal when the maintenance thread looked last.
+    journal_seen: AtomicU64,
     closed: AtomicBool,
 }
 
+#[derive(Debug)]
+struct Running {
+    clocks: Clocks,
+    releases: HashMap<Key, Timestamp>,
+}
+
 impl State {
-    fn open(directory: &Path, capacity: usize, now: Timestamp) -> Result<Self, StoreFault> {
-        files::create_directory(directory)?;
-        refuse_newer_formats(directory)?;
-        let (proven, hash_key) =
-            ProvenRecords::open(&directory.join(DATABASE), now, || new_hash_key(directory))?;
-        files::remove_temporary(directory)?;
-
-        let unproven: Shards<Table<Unproven>> = Table::sharded(capacity);
-        let generations = journal::generations(directory)?;
-        let mut damaged = Vec::new();
-        for (_, path) in &generations {
-            let mut proofs = Vec::new();
-            let end = replay(path, &hash_key, |write| match write {
-                Write::Unproven(key, record) => unproven.lock(key.shard()).insert(key, record, now),
-                Write::Proven(key, record) => proofs.push((key, record)),
-            })?;
-            proofs.into_iter().try_for_each(|(key, record)| proven.restore(key, record))?;
-            if let End::Damaged(at) = end {
-                damaged.push((path.as_path(), at));
-            }
-        }
-
-        let replacement = generations.last().map_or(0, |(newest, _)| newest + 1);
-        let journal = Journal::begin(directory, hash_key, replacement + 1)?;
-        let state = Self {
-            directory: directory.to_owned(),
-            hash_key,
-            unproven,
-            proven,
-            journal,
-            now: AtomicU64::new(now.as_millis()),
-            closed: AtomicBool::new(false),
-        };
-        if !generations.is_empty() {
-            state.replace_generations(replacement, now, &damaged)?;
-        }
-        Ok(state)
-    }
-
     fn decide(&self, attempt: &Attempt, now: Timestamp, record: bool) -> Result<Answer, StoreFault> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(StoreFault::Closed);
-        }
+        self.check_open()?;
         let keys = self.hash_key.keys(attempt);
-        // Held until what is decided stands in the journal and in memory: so the journal has the changes of each key in their
-        // order, and no other attempt of this triplet comes in between.
-        let mut unproven = self.unproven.lock(keys.shard);
-        let records = View { unproven: &unproven, proven: &self.proven };
-        let decision = model::decide(&keys, &attempt.rules, now, &records)?;
-        if record && !decision.writes.is_empty() {
-            self.now.store(now.as_millis(), Ordering::Relaxed);
-            self.proven.check_room()?;
-            self.journal.append(&decision.writes)?;
-            for write in &decision.writes {
-                match *write {
-                    Write::Unproven(key, record) => unproven.insert(key, record, now),
-                    Write::Proven(key, record) => self.proven.put(key, record),
-                }
+        if let Some(decision) = model::known(&keys, &attempt.rules, now, &self.database)? {
+            if record && !decision.writes.is_empty() {
+                self.renew(&decision.writes, now)?;
             }
+            return Ok(decision.answer);
+        }
+        let mut running = lock(&self.running);
+        let view = View { database: &self.database, running: &running };
+        let decision = model::decide(attempt, &self.hash_key, &keys, now, &view)?;
+        if record {
+            self.write(&decision.writes, &mut running, now)?;
         }
         Ok(decision.answer)
     }
 
-    /// Shortens the journal: what is not expired goes into generation `replacement`, all before it are removed, or set aside where
-    /// they are `damaged` from some byte on. Attempts go on meanwhile, in the generation after it.
-    fn replace_generations(
-        &self,
-        replacement: u64,
-        now: Timestamp,
-        damaged: &[(&Path, u64)],
-    ) -> Result<(), StoreFault> {
-        let unproven = self.unproven.each().flat_map(|shard| {
-            shard.kept(now).map(|(key, record)| Write::Unproven(key, record)).collect::<Vec<_>>()
-        });
-        // Looked at when every shard was locked once: whoever wrote to an earlier generation is done with its attempt then.
-        let waiting = std::iter::once_with(|| self.proven.waiting()).flatten();
-        let proven = waiting.map(|(key, record)| Write::Proven(key, record));
-        self.journal.write_generation(replacement, unproven.chain(proven))?;
+    fn add_identities(&self, attempt: &Attempt, made: Timestamp) -> Result<(), StoreFault> {
+        self.check_open()?;
+        let keys = self.hash_key.keys(attempt);
+        let mut running = lock(&self.running);
+        let view = View { database: &self.database, running: &running };
+        let writes = model::add_identities(attempt, &self.hash_key, &keys, made, &view)?;
+        self.write(&writes, &mut running, made)
+    }
 
-        // Oldest first, so that no older state of a record comes back if we die in between.
-        for (generation, path) in journal::generations(&self.directory)? {
-            if generation >= replacement {
-                break;
+    /// Renews proofs, without the lock of the clocks. The database has them before the journal: so a generation that is not
+    /// appended to any more has none that the database will not get.
+    fn renew(&self, writes: &[Write], now: Timestamp) -> Result<(), StoreFault> {
+        self.note_time(now);
+        self.database.check_room()?;
+        for write in writes {
+            if let Write::Prove(key, proof) = *write {
+                self.database.prove(key, proof);
             }
-            match damaged.iter().find(|(damaged, _)| *damaged == path) {
-                None => files::remove(&path)?,
-                Some((_, at)) => {
-                    let aside = files::set_aside(&path, now)?;
-                    tracing::warn!(
-                        file = %path.display(), byte = at, set_aside = %aside.display(),
-                        "the greylist journal is damaged from this byte on, or of another store; what stands before was read"
-                    );
-                }
+        }
+        self.journal.append(writes.iter().copied().map(Entry::Write)).map(drop)
+    }
+
+    fn write(&self, writes: &[Write], running: &mut Running, now: Timestamp) -> Result<(), StoreFault> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.note_time(now);
+        self.database.check_room()?;
+        let generation = self.journal.append(writes.iter().copied().map(Entry::Write))?;
+        for write in writes {
+            match *write {
+                Write::Begin(key, clock) => running.clocks.begin(key, clock, tag(generation), now),
+                Write::End(key) => running.clocks.end(&key),
+                Write::Prove(key, proof) => self.database.prove(key, proof),
+                Write::Stand(identity, standing) => self.database.stand(identity, standing),
             }
         }
         Ok(())
     }
 
+    fn release(&self, key: Key, expires: Timestamp, now: Timestamp) -> Result<(), StoreFault> {
+        self.check_open()?;
+        let mut releases = lock(&self.running).releases.clone();
+        releases.retain(|_, expires| now <= *expires);
+        releases.insert(key, expires);
+        self.database.write_releases(&releases)?;
+        lock(&self.running).releases = releases;
+        Ok(())
+    }
+
+    fn show(&self, query: &Query) -> Result<Vec<Held>, StoreFault> {
+        self.check_open()?;
+        let wanted = self.hash_key.query(query);
+        let waiting = self.find_clocks(|key| key.matches(&wanted));
+        let mut held: Vec<Held> =
+            waiting.into_iter().map(|(_, first_seen)| Held::Waiting { first_seen }).collect();
+        held.extend(self.database.find(&wanted)?.iter().map(|(key, proof)| Held::proven(key, *proof)));
+        if let Some(identity) = wanted.standing() {
+            held.extend(self.database.standing(&identity)?.as_ref().map(Held::standing));
+        }
+        let running = lock(&self.running);
+        let releases = running.releases.iter().filter(|(key, _)| key.matches(&wanted));
+        held.extend(releases.map(|(_, expires)| Held::Release { expires: *expires }));
+        Ok(held)
+    }
+
+    /// The journal is told first, so that nothing of it comes back when it is replayed.
+    fn forget(&self, query: &Query) -> Result<u64, StoreFault> {
+        self.check_open()?;
+        let wanted = self.hash_key.query(query);
+        let clocks = self.find_clocks(|key| key.matches(&wanted));
+        let mut running = lock(&self.running);
+        let proofs: Vec<Key> = self.database.find(&wanted)?.into_iter().map(|(key, _)| key).collect();
+        let standing = match wanted.standing() {
+            Some(identity) => self.database.standing(&identity)?.map(|_| identity),
+            None => None,
+        };
+        let mut writes: Vec<Write> = clocks.iter().map(|(key, _)| Write::End(*key)).collect();
+        writes.extend(standing.map(|identity| Write::Stand(identity, None)));
+        self.journal.append(proofs.iter().copied().map(Entry::Forget))?;
+        let now = self.now();
+        self.write(&writes, &mut running, now)?;
+        if !proofs.is_empty() {
+            self.database.forget(&proofs)?;
+        }
+        let before = running.releases.len();
+        running.releases.retain(|key, _| !key.matches(&wanted));
+        let released = before - running.releases.len();
+        if released > 0 {
+            self.database.write_releases(&running.releases)?;
+        }
+        Ok((writes.len() + proofs.len() + released) as u64)
+    }
+
+    fn stats(&self) -> Result<Stats, StoreFault> {
+        let (unproven, releases) = {
+            let running = lock(&self.running);
+            (running.clocks.len() as u64, running.releases.len() as u64)
+        };
+        Ok(Stats {
+            unproven,
+            proven: self.database.proofs()?,
+            standings: self.database.standings()?,
+            releases,
+        })
+    }
+
+    fn find_clocks(&self, is_wanted: impl Fn(&Key) -> bool) -> Vec<(Key, Timestamp)> {
+        let mut found = Vec::new();
+        for first in (0..).step_by(PLACES_AT_ONCE) {
+            let running = lock(&self.running);
+            if first >= running.clocks.places() {
+                break;
+            }
+            found.extend(running.clocks.find_in(first..first + PLACES_AT_ONCE, &is_wanted));
+        }
+        found
+    }
+
+    fn check_open(&self) -> Result<(), StoreFault> {
+        if self.closed.load(Ordering::Acquire) { Err(StoreFault::Closed) } else { Ok(()) }
+    }
+
+    fn note_time(&self, now: Timestamp) {
+        self.now.store(now.as_millis(), Ordering::Relaxed);
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.now.load(Ordering::Relaxed))
     }
+}
 
-    fn unproven_len(&self) -> u64 {
-        self.unproven.each().map(|shard| shard.len() as u64).sum()
-    }
+/// What a clock remembers of the generation it was begun in.
+const fn tag(generation: u64) -> u16 {
+    generation as u16
 }
 
 struct View<'a> {
-    unproven: &'a Table<Unproven>,
-    proven: &'a ProvenRecords,
+    database: &'a Database,
+    running: &'a Running,
+}
+
+impl Proofs for View<'_> {
+    fn proven(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
+        self.database.proven(key)
+    }
 }
 
 impl Records for View<'_> {
-    fn unproven(&self, triplet: &Key) -> Result<Option<Unproven>, StoreFault> {
-        Ok(self.unproven.get(triplet))
+    fn clock(&self, triplet: &Key) -> Result<Option<Timestamp>, StoreFault> {
+        Ok(self.running.clocks.get(triplet))
     }
 
-    fn proven(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
-        self.proven.get(key)
+    fn running(&self, network: NetworkKey) -> Result<u32, StoreFault> {
+        Ok(self.running.clocks.running(network))
     }
-}
 
-/// Before anything is touched, the database included: a later version may have changed that, too.
-fn refuse_newer_formats(directory: &Path) -> Result<(), StoreFault> {
-    for (_, path) in journal::generations(directory)? {
-        match journal::read_header(&path) {
-            Ok(Header::Newer(found)) => {
-                return Err(StoreFault::NewerFormat { path, found, known: journal::FORMAT });
-            }
-            // Removed meanwhile by the process that has the directory open, as we shall find out.
-            Err(StoreFault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            Ok(_) => {}
-            Err(fault) => return Err(fault),
-        }
+    fn oldest(&self, network: NetworkKey) -> impl Iterator<Item = (Key, Timestamp)> {
+        self.running.clocks.oldest_of(network)
     }
-    Ok(())
-}
 
-/// For a new database: the hash key of the journal, where there is one, or its records would be lost.
-fn new_hash_key(directory: &Path) -> Result<HashKey, StoreFault> {
-    for (_, path) in journal::generations(directory)?.iter().rev() {
-        if let Header::Intact(hash_key) = journal::read_header(path)? {
-            return Ok(hash_key);
-        }
+    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
+        self.database.standing(identity)
     }
-    HashKey::random()
-}
 
-fn replay(path: &Path, hash_key: &HashKey, apply: impl FnMut(Write)) -> Result<End, StoreFault> {
-    match journal::read_header(path)? {
-        Header::Intact(found) if found == *hash_key => journal::replay(path, apply),
-        _ => Ok(End::Damaged(0)),
+    fn release(&self, key: &Key) -> Result<Option<Timestamp>, StoreFault> {
+        Ok(self.running.releases.get(key).copied())
     }
 }

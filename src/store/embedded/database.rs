@@ -1,0 +1,390 @@
+//! Proofs, standings and releases: a database on disk, and before it in memory what still waits to be written there.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableDefinition};
+
+use super::encoding;
+use super::files;
+use crate::store::model::{Proofs, Proven, Standing};
+use crate::store::table::{KeyMap, Shards, is_forgettable, lock};
+use crate::store::{HashKey, IdentityKey, Key, QueryKeys, StoreFault, Timestamp};
+
+/// The format this version writes, and the newest it reads.
+const FORMAT: u32 = 2;
+
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const META_FORMAT: &str = "format";
+const META_HASH_KEY: &str = "hash_key";
+
+/// Key to moment of expiry, in milliseconds since the epoch.
+const PROVEN: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("proven");
+
+/// Identity to standing.
+const STANDINGS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("standings");
+
+/// Key to moment of expiry.
+const RELEASES: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("releases");
+
+/// Memory the database may use for its pages.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// Records that may wait: many minutes of the busiest server. Where so many wait, the database takes none.
+const MAX_WAITING: usize = 1_000_000;
+
+/// The database.
+pub(super) struct Records {
+    path: PathBuf,
+    proofs: Shards<KeyMap<Proven>>,
+    /// How many proofs wait.
+    waiting: AtomicUsize,
+    standings: Mutex<HashMap<IdentityKey, Option<Standing>>>,
+    /// The tables as of the last commit, kept open because opening one costs more than looking something up.
+    committed: ArcSwap<Committed>,
+    database: Database,
+}
+
+struct Committed {
+    proofs: ReadOnlyTable<&'static [u8; 16], u64>,
+    standings: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Records {
+    /// Opens or creates the database at `path`, and locks it against other processes. Returns the store's hash key with it,
+    /// which is `new_hash_key` in a new database. A damaged one is set aside and reported.
+    pub(super) fn open(
+        path: &Path,
+        now: Timestamp,
+        new_hash_key: impl FnOnce() -> Result<HashKey, StoreFault>,
+    ) -> Result<(Self, HashKey), StoreFault> {
+        let database = match open_database(path) {
+            Err(error) if is_damage(&error) => {
+                let aside = files::set_aside(path, "damaged", now)?;
+                tracing::error!(
+                    file = %path.display(), %error, set_aside = %aside.display(),
+                    "the database of proven records is damaged; begun anew, so known senders are greylisted once more"
+                );
+                open_database(path)
+            }
+            opened => opened,
+        };
+        let database = database.map_err(|error| database_fault(path, error))?;
+        let hash_key = match read_meta(&database, path)? {
+            Some(hash_key) => hash_key,
+            None => initialise(&database, path, new_hash_key()?)?,
+        };
+        let committed = Committed::open(&database).map_err(|error| database_fault(path, error))?;
+        let records = Self {
+            path: path.to_owned(),
+            proofs: Shards::new(KeyMap::default),
+            waiting: AtomicUsize::new(0),
+            standings: Mutex::default(),
+            committed: ArcSwap::from_pointee(committed),
+            database,
+        };
+        Ok((records, hash_key))
+    }
+
+    /// Fails when so many records wait that no more may be taken.
+    pub(super) fn check_room(&self) -> Result<(), StoreFault> {
+        match self.waiting() {
+            waiting if waiting < MAX_WAITING => Ok(()),
+            waiting => Err(StoreFault::Behind { path: self.path.clone(), waiting }),
+        }
+    }
+
+    /// Takes a proof, to be written by the next [`Self::flush`].
+    pub(super) fn prove(&self, key: Key, proof: Proven) {
+        let mut proofs = self.proofs.lock(key.shard());
+        match proofs.get_mut(&key) {
+            Some(present) => *present = present.later(proof),
+            None => {
+                proofs.insert(key, proof);
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes a proof of the journal, unless the database has it already.
+    pub(super) fn restore(&self, key: Key, proof: Proven) -> Result<(), StoreFault> {
+        if self.proven(&key)?.is_none_or(|present| present.expires < proof.expires) {
+            self.prove(key, proof);
+        }
+        Ok(())
+    }
+
+    /// The standing of an identity.
+    pub(super) fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
+        // In this order: a standing leaves what waits only when `committed` has it.
+        if let Some(standing) = lock(&self.standings).get(identity) {
+            return Ok(*standing);
+        }
+        let found = self.committed.load().standings.get(identity.as_bytes());
+        let found = found.map_err(|error| self.fault(error))?;
+        Ok(found.and_then(|bytes| encoding::standing(bytes.value())))
+    }
+
+    /// Takes a standing, to be written by the next [`Self::flush`].
+    pub(super) fn stand(&self, identity: IdentityKey, standing: Option<Standing>) {
+        lock(&self.standings).insert(identity, standing);
+    }
+
+    /// How many proofs wait for the database.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many proofs the database has, and those that wait.
+    pub(super) fn proofs(&self) -> Result<u64, StoreFault> {
+        let written = self.committed.load().proofs.len().map_err(|error| self.fault(error))?;
+        Ok(written + self.waiting() as u64)
+    }
+
+    /// How many standings the database has.
+    pub(super) fn standings(&self) -> Result<u64, StoreFault> {
+        self.committed.load().standings.len().map_err(|error| self.fault(error))
+    }
+
+    /// Writes out all that waits, in one commit.
+    pub(super) fn flush(&self) -> Result<(), StoreFault> {
+        let mut proofs: Vec<(Key, Proven)> = Vec::new();
+        for shard in self.proofs.each() {
+            proofs.extend(shard.iter().map(|(key, proof)| (*key, *proof)));
+        }
+        let mut standings: Vec<(IdentityKey, Option<Standing>)> =
+            lock(&self.standings).iter().map(|(identity, standing)| (*identity, *standing)).collect();
+        if proofs.is_empty() && standings.is_empty() {
+            return Ok(());
+        }
+        proofs.sort_unstable_by_key(|(key, _)| *key);
+        standings.sort_unstable_by_key(|(identity, _)| *identity);
+        self.commit(|transaction| {
+            let mut table = transaction.open_table(PROVEN)?;
+            for (key, proof) in &proofs {
+                table.insert(key.as_bytes(), proof.expires.as_millis())?;
+            }
+            let mut table = transaction.open_table(STANDINGS)?;
+            for (identity, standing) in &standings {
+                match standing {
+                    Some(standing) => {
+                        table.insert(identity.as_bytes(), &encoding::of_standing(standing)[..])?;
+                    }
+                    None => {
+                        table.remove(identity.as_bytes())?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        for (key, written) in proofs {
+            let mut shard = self.proofs.lock(key.shard());
+            if shard.get(&key) == Some(&written) {
+                shard.remove(&key);
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let mut waiting = lock(&self.standings);
+        for (identity, written) in standings {
+            if waiting.get(&identity) == Some(&written) {
+                waiting.remove(&identity);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what may be forgotten at `now` among the keys that begin with `first_byte`: a 256th of all.
+    pub(super) fn sweep(&self, first_byte: u8, now: Timestamp) -> Result<(), StoreFault> {
+        let bound = |fill: u8| {
+            let mut key = [fill; 16];
+            key[0] = first_byte;
+            key
+        };
+        let (first, last) = (bound(0), bound(0xff));
+        self.commit(|transaction| {
+            let mut table = transaction.open_table(PROVEN)?;
+            table.retain_in::<&[u8; 16], _>(&first..=&last, |_, expires| {
+                !is_forgettable(Timestamp::from_millis(expires), now)
+            })?;
+            let mut table = transaction.open_table(STANDINGS)?;
+            table.retain_in::<&[u8; 16], _>(&first..=&last, |_, bytes| {
+                encoding::standing(bytes).is_some_and(|standing| !is_forgettable(standing.expires, now))
+            })?;
+            Ok(())
+        })
+    }
+
+    /// The proofs that are wanted.
+    pub(super) fn find(&self, wanted: &QueryKeys) -> Result<Vec<(Key, Proven)>, StoreFault> {
+        let mut found = KeyMap::default();
+        let (first, last) = wanted.bounds();
+        let range = self.committed.load().proofs.range::<&[u8; 16]>(first.as_bytes()..=last.as_bytes());
+        for entry in range.map_err(|error| self.fault(error))? {
+            let (key, expires) = entry.map_err(|error| self.fault(error))?;
+            let key = Key::from_bytes(*key.value());
+            if key.matches(wanted) {
+                found.insert(key, Proven { expires: Timestamp::from_millis(expires.value()) });
+            }
+        }
+        for shard in self.proofs.each() {
+            found.extend(
+                shard.iter().filter(|(key, _)| key.matches(wanted)).map(|(key, proof)| (*key, *proof)),
+            );
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// Forgets proofs, in the database too.
+    pub(super) fn forget(&self, keys: &[Key]) -> Result<(), StoreFault> {
+        for key in keys {
+            if self.proofs.lock(key.shard()).remove(key).is_some() {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.commit(|transaction| {
+            let mut table = transaction.open_table(PROVEN)?;
+            for key in keys {
+                table.remove(key.as_bytes())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The rules of release.
+    pub(super) fn releases(&self) -> Result<HashMap<Key, Timestamp>, StoreFault> {
+        let try_read = || -> Result<HashMap<Key, Timestamp>, redb::Error> {
+            let mut releases = HashMap::new();
+            for entry in self.database.begin_read()?.open_table(RELEASES)?.range::<&[u8; 16]>(..)? {
+                let (key, expires) = entry?;
+                releases.insert(Key::from_bytes(*key.value()), Timestamp::from_millis(expires.value()));
+            }
+            Ok(releases)
+        };
+        try_read().map_err(|error| database_fault(&self.path, error))
+    }
+
+    /// Writes these rules of release, and no others.
+    pub(super) fn write_releases(&self, releases: &HashMap<Key, Timestamp>) -> Result<(), StoreFault> {
+        self.commit(|transaction| {
+            let mut table = transaction.open_table(RELEASES)?;
+            table.retain(|key, _| releases.contains_key(&Key::from_bytes(*key)))?;
+            for (key, expires) in releases {
+                table.insert(key.as_bytes(), expires.as_millis())?;
+            }
+            Ok(())
+        })
+    }
+
+    fn commit(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreFault> {
+        let try_commit = || -> Result<(), redb::Error> {
+            let mut transaction = self.database.begin_write()?;
+            // After a kill the file opens at once, where it would be read as a whole otherwise.
+            transaction.set_quick_repair(true);
+            change(&transaction)?;
+            transaction.commit()?;
+            self.committed.store(Arc::new(Committed::open(&self.database)?));
+            Ok(())
+        };
+        try_commit().map_err(|error| database_fault(&self.path, error))
+    }
+
+    fn fault(&self, error: redb::StorageError) -> StoreFault {
+        database_fault(&self.path, error.into())
+    }
+}
+
+impl Proofs for Records {
+    fn proven(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
+        // In this order: a record leaves what waits only when `committed` has it.
+        if let Some(proof) = self.proofs.lock(key.shard()).get(key) {
+            return Ok(Some(*proof));
+        }
+        let found = self.committed.load().proofs.get(key.as_bytes()).map_err(|error| self.fault(error))?;
+        Ok(found.map(|expires| Proven { expires: Timestamp::from_millis(expires.value()) }))
+    }
+}
+
+impl Committed {
+    fn open(database: &Database) -> Result<Self, redb::Error> {
+        let transaction = database.begin_read()?;
+        Ok(Self { proofs: transaction.open_table(PROVEN)?, standings: transaction.open_table(STANDINGS)? })
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database, redb::Error> {
+    let mut builder = Database::builder();
+    // Checked as a whole: redb trusts what it reads later, and may panic over a file that was altered.
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    Ok(builder.create(path)?)
+}
+
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Corrupted(_) => true,
+        redb::Error::Io(error) => {
+            matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+        }
+        _ => false,
+    }
+}
+
+fn database_fault(path: &Path, error: redb::Error) -> StoreFault {
+    match error {
+        redb::Error::DatabaseAlreadyOpen => StoreFault::InUse { path: path.to_owned() },
+        error => StoreFault::Database { path: path.to_owned(), source: Box::new(error) },
+    }
+}
+
+/// The hash key of a database of ours; `None` for one that was just created.
+fn read_meta(database: &Database, path: &Path) -> Result<Option<HashKey>, StoreFault> {
+    let try_read = || -> Result<_, redb::Error> {
+        let meta = match database.begin_read()?.open_table(META) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            meta => meta?,
+        };
+        let (format, hash_key) = (meta.get(META_FORMAT)?, meta.get(META_HASH_KEY)?);
+        let format = format.and_then(|bytes| Some(u32::from_le_bytes(bytes.value().try_into().ok()?)));
+        let hash_key = hash_key.and_then(|bytes| Some(HashKey::from_bytes(bytes.value().try_into().ok()?)));
+        Ok(Some((format.unwrap_or_default(), hash_key)))
+    };
+    match try_read().map_err(|error| database_fault(path, error))? {
+        None => Ok(None),
+        Some((FORMAT, Some(hash_key))) => Ok(Some(hash_key)),
+        Some((found, _)) if found > FORMAT => {
+            Err(StoreFault::NewerFormat { path: path.to_owned(), found, known: FORMAT })
+        }
+        Some(_) => {
+            let foreign = redb::Error::Corrupted("the database lacks its format or its hash key".to_owned());
+            Err(database_fault(path, foreign))
+        }
+    }
+}
+
+fn initialise(database: &Database, path: &Path, hash_key: HashKey) -> Result<HashKey, StoreFault> {
+    let try_write = || -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        transaction.open_table(PROVEN)?;
+        transaction.open_table(STANDINGS)?;
+        transaction.open_table(RELEASES)?;
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
+        meta.insert(META_HASH_KEY, &hash_key.as_bytes()[..])?;
+        drop(meta);
+        Ok(transaction.commit()?)
+    };
+    try_write().map_err(|error| database_fault(path, error))?;
+    Ok(hash_key)
+}

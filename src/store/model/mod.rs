@@ -1,0 +1,512 @@
+//! The greylist's behaviour, without a store: given the records an attempt finds, what is answered and what is written.
+//!
+//! # Records
+//!
+//! | record | key | says |
+//! |---|---|---|
+//! | *clock* | triplet (identity, sender, recipient) | when the triplet was first attempted; runs for `retry_window` |
+//! | *proof* | pair (identity, sender), or triplet | lets it pass until it expires; `pass_ttl` after its last renewal |
+//! | [`Standing`] | identity | how far an SPF domain or an exact address is on its way to pass as a whole |
+//! | *release* | (recipient, sender) or (recipient, identity) | lets mail pass until it expires |
+//! | *account* | [`cap_network`](super::cap_network) | the clocks begun by attempts of this network, in the order in which they were begun |
+//!
+//! A clock that expired is as good as none, whether or not a store still has it; so are proofs, standings and releases. A store
+//! may drop what expired more than an hour ago (a clock that was ahead, and is set right, finds what it knew), and the oldest
+//! clocks when it is full.
+//!
+//! # What an attempt does
+//!
+//! 1. [`known`]: reads the proofs of all its pairs and triplets. If one is live, the answer is `Known`; proofs with less than 7/8
+//!    of their life left are renewed. Nothing else is read or written. This needs no lock: of two proofs under one key the later
+//!    expiry counts, so their order is of no account.
+//! 2. Otherwise reads the clocks of all its triplets. The earliest live one decides between `FirstSeen`, `TooEarly` and `Matured`.
+//!    Each identity is proven by its own clock only: it becomes a proof, and ends. Identities without a live clock begin one.
+//! 3. If clocks are to be begun: reads the account of the network. Where it would have more than `network_cap`, expired clocks at
+//!    its beginning end, up to [`MAX_SWEPT`]. If that is not enough, the oldest of the others end, at most one for each that
+//!    begins, if all of those are older than 2 × `min_delay`. Else none begins; and if the attempt found no clock at
+//!    all, it is judged by the clock of (network, recipient's domain), which is in no account, proves nothing and does not end
+//!    by maturing: `Capped`.
+//! 4. Reads the standings of the SPF domain and, for the other kinds of identities, of the exact address. If one is promoted the
+//!    answer is `Known` by promotion, whatever the clocks say; they are kept all the same, as if the attempt were greylisted, so
+//!    that first attempts and matured ones can be counted. Then a first attempt counts against a standing that exists, and a
+//!    matured one for it (it begins with the first of them).
+//! 5. If the answer is to wait still, reads the releases of its sender and its identities: `Released`.
+//!
+//! # What has to be atomic
+//!
+//! Steps 1 and 2 with their writes, over the records of one (sender, recipient): two attempts must not both find no clock. All their
+//! keys begin with the hash of the sender, so in Redis they are one script in one slot. Standings, accounts and releases may be
+//! read before and written after it, each atomic in itself: they count, and nothing is lost if two attempts find the same state.
+//! Writes are applied in the order of the list. What was answered must survive the process.
+//!
+//! # What may differ by the nature of a store
+//!
+//! - Where another process writes too, standings and accounts may be up to 60 s old, releases up to 5 s.
+//! - A store may bound how many identities it keeps for one sender, and for one sender and recipient, to the latest 16; not so
+//!   for the null sender, which all bounces share.
+//! - A full store in this process lets its oldest clock go; a Redis that evicts is misconfigured and said to be so.
+
+mod standing;
+
+use std::time::Duration;
+
+pub use standing::{Distinct, MAX_DISTINCT, Standing};
+
+use super::attempt::{Answer, Attempt, IdentityKind, KnownBy, Promotion, Rules};
+use super::fault::StoreFault;
+use super::key::{AttemptKeys, HashKey, IdentityKey, Key, KeysUnder, MAX_IDENTITIES, NetworkKey};
+use super::timestamp::Timestamp;
+
+/// Most expired clocks that one attempt ends in a full account.
+pub const MAX_SWEPT: usize = 64;
+
+/// Lets a pair or a triplet pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// Last moment at which it does.
+    pub expires: Timestamp,
+}
+
+impl Proven {
+    fn renew(now: Timestamp, rules: &Rules) -> Self {
+        Self { expires: now.plus(rules.pass_ttl) }
+    }
+
+    /// Of two records under one key, the one that counts.
+    #[must_use]
+    pub fn later(self, other: Self) -> Self {
+        if other.expires > self.expires { other } else { self }
+    }
+}
+
+/// Less than 7/8 of its life is left. Renewing only then spares nearly every write for busy senders.
+fn is_worn(expires: Timestamp, now: Timestamp, rules: &Rules) -> bool {
+    expires.since(now) < rules.pass_ttl - rules.pass_ttl / 8
+}
+
+/// Looks proofs up. Expired ones may be returned or not, to the same effect.
+pub trait Proofs {
+    /// The proof of a pair or a triplet.
+    fn proven(&self, key: &Key) -> Result<Option<Proven>, StoreFault>;
+}
+
+/// Looks everything else up. Expired records may be returned or not, to the same effect.
+pub trait Records: Proofs {
+    /// When the clock of a triplet began.
+    fn clock(&self, triplet: &Key) -> Result<Option<Timestamp>, StoreFault>;
+
+    /// How many clocks a network's account has.
+    fn running(&self, network: NetworkKey) -> Result<u32, StoreFault>;
+
+    /// The clocks of a network's account, the one first begun first.
+    fn oldest(&self, network: NetworkKey) -> impl Iterator<Item = (Key, Timestamp)>;
+
+    /// The standing of an identity.
+    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault>;
+
+    /// When a rule of release expires.
+    fn release(&self, key: &Key) -> Result<Option<Timestamp>, StoreFault>;
+}
+
+/// One change, over whatever the key has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// A clock begins, or begins anew: it is the last of its network's account then.
+    Begin(Key, Clock),
+    /// A clock ends: it matured, or made room.
+    End(Key),
+    /// A pair or a triplet is proven. Of two, the later expiry counts.
+    Prove(Key, Proven),
+    /// An identity has this standing, or lost it.
+    Stand(IdentityKey, Option<Standing>),
+}
+
+/// A clock that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// When the triplet was first attempted.
+    pub first_seen: Timestamp,
+    /// After so much time nobody will ask for it, but for a margin for clocks that are set back.
+    pub lasts: Duration,
+    /// The network whose account it is in.
+    pub network: Option<NetworkKey>,
+}
+
+/// What comes of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What is answered.
+    pub answer: Answer,
+    /// What has to be recorded before the answer is given, in this order. Empty, and without allocation, for most known senders.
+    pub writes: Vec<Write>,
+}
+
+/// Decides about an attempt at `now`, whose `keys` are made with `hash_key`.
+pub fn decide(
+    attempt: &Attempt,
+    hash_key: &HashKey,
+    keys: &AttemptKeys,
+    now: Timestamp,
+    records: &impl Records,
+) -> Result<Decision, StoreFault> {
+    if let Some(decision) = known(keys, &attempt.rules, now, records)? {
+        return Ok(decision);
+    }
+    let clocks = Clocks::read(keys, &attempt.rules, now, records)?;
+    let mut writes = Vec::with_capacity(2 * MAX_IDENTITIES);
+    let has_room = clocks.make_room(attempt, hash_key, now, records, &mut writes)?;
+    let mut answer = if has_room || clocks.earliest.is_some() {
+        clocks.answer(&attempt.rules, now)
+    } else {
+        capped(attempt, hash_key, now, records, &mut writes)?
+    };
+    clocks.write(attempt, hash_key, now, has_room, &mut writes);
+    if let Some(identity) = stand(attempt, hash_key, keys, &clocks, answer, now, records, &mut writes)? {
+        answer = Answer::Known { by: KnownBy::Promotion, identity };
+    }
+    if must_wait(answer) && is_released(keys, now, records)? {
+        answer = Answer::Released;
+    }
+    Ok(Decision { answer, writes })
+}
+
+/// Decides about an attempt at `now` if a proof lets it pass. Every proven identity is looked at, not only the first: all that
+/// are in use have to be renewed.
+pub fn known(
+    keys: &AttemptKeys,
+    rules: &Rules,
+    now: Timestamp,
+    proofs: &impl Proofs,
+) -> Result<Option<Decision>, StoreFault> {
+    let live = |key: &Key| proofs.proven(key).map(|found| found.filter(|proven| now <= proven.expires));
+    let mut answer = None;
+    let mut writes = Vec::new();
+    for under in keys.identities() {
+        let pair = if rules.promote_pairs { live(&under.pair)? } else { None };
+        let (by, proven) = match pair {
+            Some(proven) => (KnownBy::Pair, proven),
+            None => match live(&under.triplet)? {
+                Some(proven) => (KnownBy::Triplet, proven),
+                None => continue,
+            },
+        };
+        answer = answer.or(Some(Answer::Known { by, identity: under.kind }));
+        // A triplet proven while pairs were not promoted proves its pair now.
+        let promotes = rules.promote_pairs && by == KnownBy::Triplet;
+        if promotes || is_worn(proven.expires, now, rules) {
+            writes.push(Write::Prove(provable(&under, rules), Proven::renew(now, rules)));
+        }
+    }
+    Ok(answer.map(|answer| Decision { answer, writes }))
+}
+
+/// What has to be recorded when an attempt made at `made` turns out to have further identities, those of `attempt`: their clocks
+/// run from then on. Clocks that began earlier stay, and what is proven needs none. Where the network's account is full, and
+/// nothing may go, the identities are left out.
+pub fn add_identities(
+    attempt: &Attempt,
+    hash_key: &HashKey,
+    keys: &AttemptKeys,
+    made: Timestamp,
+    records: &impl Records,
+) -> Result<Vec<Write>, StoreFault> {
+    let mut clocks = Clocks::read(keys, &attempt.rules, made, records)?;
+    for (clock, under) in clocks.each.iter_mut().zip(keys.identities()) {
+        let proven =
+            |key: &Key| records.proven(key).map(|found| found.is_some_and(|proven| made <= proven.expires));
+        if proven(&under.triplet)? || (attempt.rules.promote_pairs && proven(&under.pair)?) {
+            clock.state = State::Proven;
+        }
+    }
+    let mut writes = Vec::new();
+    if clocks.make_room(attempt, hash_key, made, records, &mut writes)? {
+        clocks.begin(attempt, hash_key, made, &mut writes);
+    }
+    Ok(writes)
+}
+
+/// The clocks that an attempt finds.
+struct Clocks {
+    each: [Found; MAX_IDENTITIES],
+    /// The earliest, and the strongest identity it is of.
+    earliest: Option<(Timestamp, IdentityKind)>,
+}
+
+#[derive(Clone, Copy)]
+struct Found {
+    under: KeysUnder,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// There is no such identity.
+    Unused,
+    /// Needs no clock.
+    Proven,
+    /// No live clock.
+    None,
+    /// Runs since.
+    Runs(Timestamp),
+}
+
+impl Clocks {
+    fn read(
+        keys: &AttemptKeys,
+        rules: &Rules,
+        now: Timestamp,
+        records: &impl Records,
+    ) -> Result<Self, StoreFault> {
+        let Some(first) = keys.identities().next() else {
+            return Ok(Self { each: [Found::UNUSED; MAX_IDENTITIES], earliest: None });
+        };
+        let mut clocks =
+            Self { each: [Found { under: first, state: State::Unused }; MAX_IDENTITIES], earliest: None };
+        for (found, under) in clocks.each.iter_mut().zip(keys.identities()) {
+            let clock = live_clock(&under.triplet, rules, now, records)?;
+            *found = Found { under, state: clock.map_or(State::None, State::Runs) };
+            if let Some(began) = clock
+                && clocks.earliest.is_none_or(|(earliest, _)| began < earliest)
+            {
+                clocks.earliest = Some((began, under.kind));
+            }
+        }
+        Ok(clocks)
+    }
+
+    fn answer(&self, rules: &Rules, now: Timestamp) -> Answer {
+        let Some((first, identity)) = self.earliest else {
+            return Answer::FirstSeen { wait: rules.min_delay };
+        };
+        let waited = now.since(first);
+        match wait_left(waited, rules) {
+            None => Answer::Matured { waited, identity },
+            Some(wait) => Answer::TooEarly { wait },
+        }
+    }
+
+    /// Whether the clocks that have to be begun have room in the account of their network; ends older ones for it.
+    fn make_room(
+        &self,
+        attempt: &Attempt,
+        hash_key: &HashKey,
+        now: Timestamp,
+        records: &impl Records,
+        writes: &mut Vec<Write>,
+    ) -> Result<bool, StoreFault> {
+        let begun = self.each.iter().filter(|found| found.state == State::None).count();
+        if begun == 0 {
+            return Ok(true);
+        }
+        let network = hash_key.cap_network(attempt.client);
+        let cap = attempt.rules.network_cap as usize;
+        if begun > cap {
+            return Ok(false);
+        }
+        if records.running(network)? as usize + begun <= cap {
+            return Ok(true);
+        }
+        let rules = &attempt.rules;
+        let is_over = |began: Timestamp| now.since(began) > rules.retry_window;
+        let over: Vec<Key> = records
+            .oldest(network)
+            .take_while(|(_, began)| is_over(*began))
+            .take(MAX_SWEPT)
+            .map(|(key, _)| key)
+            .collect();
+        writes.extend(over.iter().copied().map(Write::End));
+        let running = records.running(network)? as usize - over.len();
+        let excess = (running + begun).saturating_sub(cap).min(begun);
+        let old_age = rules.min_delay.saturating_mul(2);
+        let mut leaving = [None; MAX_IDENTITIES];
+        for (leaving, (key, began)) in
+            leaving.iter_mut().zip(records.oldest(network).skip(over.len())).take(excess)
+        {
+            *leaving = (now.since(began) > old_age).then_some(key);
+        }
+        let leaving = leaving.iter().flatten();
+        if leaving.clone().count() < excess {
+            return Ok(false);
+        }
+        writes.extend(leaving.map(|key| Write::End(*key)));
+        Ok(true)
+    }
+
+    fn write(
+        &self,
+        attempt: &Attempt,
+        hash_key: &HashKey,
+        now: Timestamp,
+        has_room: bool,
+        writes: &mut Vec<Write>,
+    ) {
+        for Found { under, state } in &self.each {
+            if let State::Runs(first) = *state
+                && is_mature(first, now, &attempt.rules)
+            {
+                let proof = Proven::renew(now, &attempt.rules);
+                writes.push(Write::Prove(provable(under, &attempt.rules), proof));
+                writes.push(Write::End(under.triplet));
+            }
+        }
+        if has_room {
+            self.begin(attempt, hash_key, now, writes);
+        }
+    }
+
+    /// Begins the clocks of identities that were never seen; and of those seen at a time yet to come, by a clock that was set back
+    /// since: the earlier moment counts, or the client would wait until that time comes again.
+    fn begin(&self, attempt: &Attempt, hash_key: &HashKey, now: Timestamp, writes: &mut Vec<Write>) {
+        for Found { under, state } in &self.each {
+            let begins = match state {
+                State::None => true,
+                State::Runs(first) => now < *first,
+                State::Unused | State::Proven => false,
+            };
+            if begins {
+                let network = Some(hash_key.cap_network(attempt.client));
+                let lasts = attempt.rules.retry_window;
+                writes.push(Write::Begin(under.triplet, Clock { first_seen: now, lasts, network }));
+            }
+        }
+    }
+
+    /// Whether a clock matured of an identity of the given kinds.
+    fn matured(&self, kinds: impl Fn(IdentityKind) -> bool, rules: &Rules, now: Timestamp) -> bool {
+        self.each.iter().any(|found| {
+            kinds(found.under.kind)
+                && matches!(found.state, State::Runs(first) if is_mature(first, now, rules))
+        })
+    }
+}
+
+impl Found {
+    const UNUSED: Self = Self {
+        under: KeysUnder {
+            kind: IdentityKind::Address,
+            identity: IdentityKey::from_bytes([0; 16]),
+            pair: Key::from_bytes([0; 16]),
+            triplet: Key::from_bytes([0; 16]),
+            release: Key::from_bytes([0; 16]),
+        },
+        state: State::Unused,
+    };
+}
+
+/// Judges by the clock of (network, recipient's domain).
+fn capped(
+    attempt: &Attempt,
+    hash_key: &HashKey,
+    now: Timestamp,
+    records: &impl Records,
+    writes: &mut Vec<Write>,
+) -> Result<Answer, StoreFault> {
+    let (key, rules) = (hash_key.capped(attempt), &attempt.rules);
+    let clock = live_clock(&key, rules, now, records)?;
+    if clock.is_none_or(|first| now < first) {
+        writes.push(Write::Begin(key, Clock { first_seen: now, lasts: rules.retry_window, network: None }));
+    }
+    let wait = clock.map_or(Some(rules.min_delay), |first| wait_left(now.since(first), rules));
+    Ok(Answer::Capped { wait })
+}
+
+/// Counts for and against the standings the attempt is about. Returns the kind of the identity that passes as a whole, if any does.
+#[expect(clippy::too_many_arguments, reason = "one step of `decide`, with all it has in hand")]
+fn stand(
+    attempt: &Attempt,
+    hash_key: &HashKey,
+    keys: &AttemptKeys,
+    clocks: &Clocks,
+    answer: Answer,
+    now: Timestamp,
+    records: &impl Records,
+    writes: &mut Vec<Write>,
+) -> Result<Option<IdentityKind>, StoreFault> {
+    let rules = &attempt.rules;
+    let Some(promotion) = rules.promotion.as_ref().filter(|_| !attempt.never_promote) else {
+        return Ok(None);
+    };
+    let spf = keys.identities().find(|under| under.kind == IdentityKind::Spf);
+    let has_others = keys.identities().any(|under| under.kind != IdentityKind::Spf);
+    let address = has_others.then(|| hash_key.address(attempt.client));
+    let mut promoted = None;
+    for (kind, identity) in
+        [(IdentityKind::Spf, spf.map(|under| under.identity)), (IdentityKind::Address, address)]
+    {
+        let Some(identity) = identity else { continue };
+        let before = records.standing(&identity)?.filter(|standing| now <= standing.expires);
+        if promoted.is_none() && before.is_some_and(|standing| standing.promoted) {
+            promoted = Some(kind);
+        }
+        let is_spf = kind == IdentityKind::Spf;
+        let has_matured = clocks.matured(|matured| (matured == IdentityKind::Spf) == is_spf, rules, now);
+        let after = standing_after(before, has_matured, answer, keys, promotion, rules, now);
+        if after != before {
+            writes.push(Write::Stand(identity, after));
+        }
+    }
+    Ok(promoted)
+}
+
+fn standing_after(
+    before: Option<Standing>,
+    has_matured: bool,
+    answer: Answer,
+    keys: &AttemptKeys,
+    promotion: &Promotion,
+    rules: &Rules,
+    now: Timestamp,
+) -> Option<Standing> {
+    if has_matured {
+        let standing = before.unwrap_or_else(|| Standing::begin(now));
+        return Some(standing.with_matured(keys.sender(), keys.recipient(), promotion, rules, now));
+    }
+    let standing = before?;
+    let standing = match answer {
+        Answer::FirstSeen { .. } => standing.with_first_seen(promotion, now)?,
+        _ => standing,
+    };
+    Some(if standing.promoted { standing.renewed(rules, now) } else { standing })
+}
+
+fn is_released(keys: &AttemptKeys, now: Timestamp, records: &impl Records) -> Result<bool, StoreFault> {
+    let is_live = |key: &Key| records.release(key).map(|found| found.is_some_and(|expires| now <= expires));
+    if is_live(&keys.release())? {
+        return Ok(true);
+    }
+    for under in keys.identities() {
+        if is_live(&under.release)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+const fn must_wait(answer: Answer) -> bool {
+    matches!(answer, Answer::FirstSeen { .. } | Answer::TooEarly { .. } | Answer::Capped { wait: Some(_) })
+}
+
+fn live_clock(
+    key: &Key,
+    rules: &Rules,
+    now: Timestamp,
+    records: &impl Records,
+) -> Result<Option<Timestamp>, StoreFault> {
+    Ok(records.clock(key)?.filter(|first| now.since(*first) <= rules.retry_window))
+}
+
+fn is_mature(first: Timestamp, now: Timestamp, rules: &Rules) -> bool {
+    first <= now && now.since(first) >= rules.min_delay
+}
+
+/// What is left to wait after `waited`; `None` when nothing is.
+fn wait_left(waited: Duration, rules: &Rules) -> Option<Duration> {
+    rules.min_delay.checked_sub(waited).filter(|wait| !wait.is_zero())
+}
+
+const fn provable(under: &KeysUnder, rules: &Rules) -> Key {
+    if rules.promote_pairs { under.pair } else { under.triplet }
+}
+
+#[cfg(test)]
+mod tests;
