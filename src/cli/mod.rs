@@ -4,6 +4,7 @@ mod check;
 mod configuration;
 mod control;
 mod explain;
+mod greylist;
 mod policies;
 mod reload;
 mod scan;
@@ -32,6 +33,7 @@ Examples:
       --from a@example.org --to b@example.net      # what would happen to a mail, and why
   greylag scan message.eml invoice.zip             # what is inside, and whether it is forbidden
   greylag reload                                   # the running daemon reads its policies anew
+  greylag greylist show --sender a@example.org     # what its greylist holds about somebody
 
 Exit codes: 0 fine, 1 something was found, 64 wrong usage, 66 a file cannot be read,
 69 the daemon cannot run, 78 wrong configuration or policy.";
@@ -44,6 +46,7 @@ enum Command {
     Scan(scan::Args),
     Reload(reload::Args),
     Status(status::Args),
+    Greylist(greylist::Args),
 }
 
 /// How a command ended; its exit code.
@@ -86,6 +89,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Scan(args) => scan::run(&args, &mut out, &mut errors),
         Command::Reload(args) => reload::run(&args, &mut out, &mut errors),
         Command::Status(args) => status::run(&args, &mut out, &mut errors),
+        Command::Greylist(args) => greylist::run(&args, &mut out, &mut errors),
     };
     // Output fails where its reader went away (`greylag scan … | head`): nobody is left to tell.
     result.and_then(|exit| out.flush().map(|()| exit)).unwrap_or(Exit::Failure)

@@ -32,7 +32,7 @@ pub use problem::{Problem, Severity};
 pub use reading::Reading;
 pub use scopes::{Listeners, Logins, PolicyContexts, When};
 pub use settings::{CheckSettings, Conflict, EnvelopeAction, KeyDoc, Mode, Setting, SettingChange};
-pub use units::ByteSize;
+pub use units::{ByteSize, parse_duration};
 
 use crate::facts::{Facts, Recipient};
 use effective::Pool;

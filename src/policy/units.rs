@@ -83,6 +83,17 @@ fn quantity<T: Setting>(
     None
 }
 
+/// Reads a duration as it is written in settings, for the command line.
+///
+/// # Errors
+/// What is expected, where the text is something else.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let millis = parse(text, &TIMES);
+    millis
+        .map(Duration::from_millis)
+        .map_err(|help| help.unwrap_or_else(|| format!("expected {}", Duration::EXPECTED)))
+}
+
 /// On failure, what to do about it, where there is more to say than what is expected.
 fn parse(text: &str, scale: &Scale) -> Result<u64, Option<String>> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -115,6 +126,13 @@ fn show(quantity: u64, scale: &Scale) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_read_from_the_command_line_too() {
+        assert_eq!(parse_duration("48h"), Ok(Duration::from_secs(172_800)));
+        assert_eq!(parse_duration("48").unwrap_err(), "a number needs a unit: \"48s\"");
+        assert_eq!(parse_duration("").unwrap_err(), format!("expected {}", Duration::EXPECTED));
+    }
 
     #[test]
     fn durations_carry_their_unit() {

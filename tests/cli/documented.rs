@@ -14,7 +14,7 @@ use crate::{greylag, outcome};
 #[test]
 fn every_command_of_the_documentation_works() {
     let documented = commands();
-    for subcommand in ["serve", "check", "explain", "scan", "reload", "status"] {
+    for subcommand in ["serve", "check", "explain", "scan", "reload", "status", "greylist"] {
         assert!(documented.iter().any(|words| words[0] == subcommand), "no {subcommand} in {documented:?}");
     }
     let dns = Dns::start();
@@ -50,7 +50,7 @@ fn commands() -> BTreeSet<Vec<String>> {
             .or_else(|| line.strip_prefix("cargo run ")?.split_once(" -- ").map(|it| it.1))
     });
     let mut found: BTreeSet<Vec<String>> = spans.chain(blocks).map(words).collect();
-    for subcommand in ["", "serve", "check", "explain", "scan", "reload", "status"] {
+    for subcommand in ["", "serve", "check", "explain", "scan", "reload", "status", "greylist"] {
         let help =
             greylag(&[subcommand, "--help"].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>()).out;
         let (_, examples) = help.split_once("\nExamples:\n").unwrap();

@@ -6,6 +6,7 @@ mod support;
 
 mod documented;
 mod explain;
+mod greylist;
 mod reload;
 mod scan;
 mod serve;
@@ -36,7 +37,9 @@ fn outcome(command: &mut Command) -> Outcome {
 
 #[test]
 fn help_is_no_error_shows_examples_and_fits_a_terminal() {
-    for arguments in [&[][..], &["serve"], &["check"], &["explain"], &["scan"], &["reload"], &["status"]] {
+    for arguments in
+        [&[][..], &["serve"], &["check"], &["explain"], &["scan"], &["reload"], &["status"], &["greylist"]]
+    {
         let found = greylag(&[arguments, &["--help"]].concat());
         assert_eq!((found.code, found.errors.as_str()), (Some(0), ""), "{arguments:?}");
         assert!(found.out.contains("\nExamples:\n  greylag "), "{arguments:?}: {}", found.out);

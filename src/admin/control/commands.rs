@@ -6,9 +6,10 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Request;
+use super::{GreylistRequest, Request, greylist};
 use crate::admin::Readiness;
 use crate::reload::{Cause, PolicyState, Reload};
+use crate::store::Store;
 
 /// The parts of the daemon that commands ask.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Control {
     pub reload: Reload,
     /// Which parts can do their work.
     pub readiness: Arc<Readiness>,
+    /// The greylist.
+    pub store: Arc<dyn Store>,
     /// When the daemon began to serve.
     pub since: Instant,
 }
@@ -27,6 +30,19 @@ impl Control {
         match request {
             Request::Reload => json(self.reload.ask(Cause::Control).await?),
             Request::Status => json(self.status()),
+            Request::Greylist(request) => self.greylist(request).await,
+        }
+    }
+
+    async fn greylist(&self, request: GreylistRequest) -> Result<Value, String> {
+        let store = &*self.store;
+        match request {
+            GreylistRequest::Show(about) => json(greylist::show(store, &about).await?),
+            GreylistRequest::Release { about, seconds } => {
+                json(greylist::release(store, &about, seconds).await?)
+            }
+            GreylistRequest::Forget(about) => json(greylist::forget(store, &about).await?),
+            GreylistRequest::Stats => json(greylist::stats(store).await?),
         }
     }
 

@@ -4,12 +4,14 @@
 //! everything.
 
 mod commands;
+mod greylist;
 mod server;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use commands::{Control, Status};
+pub use greylist::{About, Counts, Forgotten, GreylistRequest, Released, Shown};
 pub use server::serve;
 
 /// Longest request in bytes, its newline included.
@@ -26,6 +28,8 @@ pub enum Request {
     Reload,
     /// How the daemon is; answered by a [`Status`].
     Status,
+    /// Look into the greylist, release or forget; answered as [`GreylistRequest`] says.
+    Greylist(GreylistRequest),
 }
 
 /// What is answered.
@@ -63,6 +67,22 @@ mod tests {
         assert_eq!(json(&serde_json::to_string(&Request::Reload).unwrap()), json("{\"command\":\"reload\"}"));
         assert_eq!(serde_json::to_string(&Answer::Ok(1.into())).unwrap(), "{\"ok\":1}");
         assert_eq!(serde_json::to_string(&Answer::error("no")).unwrap(), "{\"err\":{\"message\":\"no\"}}");
+        let about = About { sender: Some("a@b.test".into()), ..About::default() };
+        for (request, expected) in [
+            (
+                GreylistRequest::Show(about.clone()),
+                "{\"command\":\"greylist\",\"what\":\"show\",\"sender\":\"a@b.test\"}",
+            ),
+            (
+                GreylistRequest::Release { about, seconds: 60 },
+                "{\"command\":\"greylist\",\"what\":\"release\",\"about\":{\"sender\":\"a@b.test\"},\"seconds\":60}",
+            ),
+            (GreylistRequest::Stats, "{\"command\":\"greylist\",\"what\":\"stats\"}"),
+        ] {
+            let request = Request::Greylist(request);
+            assert_eq!(serde_json::to_string(&request).unwrap(), expected);
+            assert_eq!(serde_json::from_str::<Request>(expected).unwrap(), request);
+        }
         for wrong in ["{}", "{\"command\":\"reboot\"}", "\"reload\"", "[]"] {
             assert!(serde_json::from_str::<Request>(wrong).is_err(), "{wrong}");
         }

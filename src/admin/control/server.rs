@@ -106,7 +106,8 @@ mod tests {
         let (reloader, reload) = Reloader::new(None, 0, Arc::new(Driver::accepting()));
         tokio::spawn(reloader.run(drain.clone()));
         let readiness = Arc::new(Readiness::default());
-        let control = Arc::new(Control { reload, readiness, since: Instant::now() });
+        let store = Arc::new(crate::store::MemoryStore::new(1_000).unwrap());
+        let control = Arc::new(Control { reload, readiness, store, since: Instant::now() });
         let task = tokio::spawn(serve_with(listener, control, deadline, drain.clone()));
         Server { path, drain, task, _directory: directory }
     }

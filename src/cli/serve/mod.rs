@@ -103,8 +103,12 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         tasks.spawn(metrics::upkeep(metrics.clone(), drain.clone()));
         let (reloader, reload) = Reloader::new(directory, read.fingerprint(), Arc::clone(&driver));
         tasks.spawn(reloader.run(drain.clone()));
-        let control =
-            Control { reload: reload.clone(), readiness: Arc::clone(&readiness), since: Instant::now() };
+        let control = Control {
+            reload: reload.clone(),
+            readiness: Arc::clone(&readiness),
+            store: Arc::clone(&store),
+            since: Instant::now(),
+        };
         let admin = Admin { metrics, readiness: Arc::clone(&readiness) };
         sockets.serve(&config, &driver, admin, control, &drain, &tasks);
         [Part::Store, Part::Policy].into_iter().for_each(|part| readiness.set(part, true));
