@@ -35,6 +35,9 @@ crate::settings! {
         policies: PolicySource = PolicySource::BuiltIn,
         /// Where the greylist is kept; "redb:" alone means the state directory.
         store: StoreText = StoreText::default(),
+        /// First attempts that a greylist in this process holds, each under every identity of its client: some 60 bytes each in memory.
+        /// When full, the oldest go. A Redis store has limits of its own.
+        store_max_entries: NonZeroU32 = NonZeroU32::MIN.saturating_add(999_999),
         /// Where Greylag keeps files of its own; "auto" takes $STATE_DIRECTORY, else /var/lib/greylag where we may write there,
         /// else greylag in $XDG_STATE_HOME or ~/.local/state.
         state_directory: StateDirectory = StateDirectory::Auto,

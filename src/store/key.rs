@@ -437,8 +437,15 @@ mod tests {
         let (pair, triplet) = (format!("{:?}", keys.pair), format!("{:?}", keys.triplet));
         let address = format!("{:?}", HASH_KEY.address(attempt.client));
         let capped = format!("{:?}", HASH_KEY.capped(&attempt));
-        assert_eq!([&*pair, &*triplet, &*address, &*capped], ["PAIR", "TRIPLET", "ADDRESS", "CAPPED"]);
-        assert_eq!(HASH_KEY.cap_network(attempt.client).number(), 1);
+        assert_eq!(
+            [&*pair, &*triplet, &*address, &*capped],
+            [
+                "baced48a890000000000b35760380fc5",
+                "baced48a894da3dfb3c7b35760380fc5",
+                "1f0cbdbbe0d62fb330258279ddc7e3bd",
+                "308ab851dec4e8d2f5add8a3e723e5bc"
+            ]
+        );
     }
 
     #[test]

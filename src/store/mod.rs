@@ -28,9 +28,6 @@ pub use memory::MemoryStore;
 pub use timestamp::Timestamp;
 pub use url::{StoreUrl, StoreUrlError};
 
-/// Unproven records a store holds when nobody says otherwise: about 100 MB when full. Beyond it the oldest go.
-pub const DEFAULT_CAPACITY: usize = 1_000_000;
-
 /// A store's answer, some time later.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send + 'a>>;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{DEFAULT_CAPACITY, EmbeddedStore, MemoryStore, Store, StoreFault, Timestamp};
+use super::{EmbeddedStore, MemoryStore, Store, StoreFault, Timestamp};
 
 /// Which store to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +19,13 @@ pub enum StoreUrl {
 }
 
 impl StoreUrl {
-    /// Opens the store; `now` names files that have to be set aside and rules what is expired.
-    pub fn open(&self, now: Timestamp) -> Result<Arc<dyn Store>, StoreFault> {
+    /// Opens the store, for at most `max_entries` clocks where it is kept in this process; `now` names files that have to be set
+    /// aside and rules what is expired.
+    pub fn open(&self, max_entries: u32, now: Timestamp) -> Result<Arc<dyn Store>, StoreFault> {
+        let capacity = max_entries as usize;
         Ok(match self {
-            Self::Memory => Arc::new(MemoryStore::new(DEFAULT_CAPACITY)?),
-            Self::Redb(directory) => Arc::new(EmbeddedStore::open(directory, DEFAULT_CAPACITY, now)?),
+            Self::Memory => Arc::new(MemoryStore::new(capacity)?),
+            Self::Redb(directory) => Arc::new(EmbeddedStore::open(directory, capacity, now)?),
         })
     }
 }

@@ -46,12 +46,14 @@ fn wait_for<T>(future: impl Future<Output = Result<T, StoreFault>>) -> Result<T,
     RUNTIME.get_or_init(runtime).block_on(future)
 }
 
+type Reopen = Box<dyn Fn(Timestamp) -> Box<dyn Store>>;
+
 /// A store under test.
 struct Subject {
     name: &'static str,
     store: Option<Box<dyn Store>>,
     /// Opens it again, with all it had; `None` for one that forgets.
-    reopen: Option<Box<dyn Fn(Timestamp) -> Box<dyn Store>>>,
+    reopen: Option<Reopen>,
 }
 
 impl Subject {

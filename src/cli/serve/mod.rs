@@ -90,7 +90,8 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
     let url: StoreUrl = url.parse().map_err(|error| wrong(errors, &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(errors, &error))?;
-    let store = url.open(Timestamp::from(SystemTime::now())).map_err(|error| failed(errors, &error))?;
+    let now = Timestamp::from(SystemTime::now());
+    let store = url.open(config.store_max_entries.get(), now).map_err(|error| failed(errors, &error))?;
     runtime.block_on(async {
         // Before anything is served: a signal that comes early is not lost.
         let signals = Signals::new().map_err(|error| failed(errors, &error))?;

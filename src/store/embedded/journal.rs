@@ -125,9 +125,9 @@ impl Journal {
         let written = files::create(&self.path(generation), |file| {
             file.write_all(&header(&self.hash_key))?;
             let mut writer = GenerationWriter { file, bytes: Vec::new() };
-            write(&mut writer).or_else(|fault| {
+            write(&mut writer).map_err(|fault| {
                 fault_within = Some(fault);
-                Err(io::Error::other("another file failed"))
+                io::Error::other("another file failed")
             })
         });
         match fault_within {
