@@ -159,6 +159,10 @@ pub enum Kind {
     Arj,
     /// An LHA archive.
     Lzh,
+    /// A compound file: a message of Outlook, or a document of old Office.
+    Ole,
+    /// The attachments of a message in TNEF.
+    Tnef,
     /// A signed or encrypted message of S/MIME.
     Cms,
     /// A file in AppleSingle or AppleDouble format.
@@ -192,6 +196,8 @@ impl Kind {
             Self::Cab => "cab",
             Self::Arj => "arj",
             Self::Lzh => "lzh",
+            Self::Ole => "ole",
+            Self::Tnef => "tnef",
             Self::Cms => "smime",
             Self::Apple => "applefile",
             Self::Gzip => "gzip",

@@ -266,14 +266,39 @@ impl<'s> Scanner<'s> {
         }
     }
 
-    /// Something found.
+    /// The container `place` claims to be one and cannot be read.
+    pub(super) fn unreadable_in(&mut self, place: &Place) {
+        self.found_in(place, Reason::AttachmentUnreadableContainer, View::Entry);
+    }
+
+    /// Something found about the container `place`, perhaps after what is in it.
+    pub(super) fn found_in(&mut self, place: &Place, reason: Reason, view: View) {
+        let is_damage =
+            matches!(reason, Reason::AttachmentUnreadableContainer | Reason::AttachmentZipInconsistent);
+        if is_damage && self.is_salvaging {
+            return;
+        }
+        let container = self.report.tree.iter_mut().rev().find(|node| node.depth < place.depth);
+        if let Some(node) = container
+            && !node.reasons.contains(&reason)
+        {
+            node.reasons.push(reason);
+        }
+        self.add(Found { reason, path: place.path_of(""), extension: None, view });
+    }
+
+    /// Something found about what the tree lists last.
     pub(super) fn found(&mut self, reason: Reason, path: String, extension: Option<String>, view: View) {
         if let Some(node) = self.report.tree.last_mut()
             && !node.reasons.contains(&reason)
         {
             node.reasons.push(reason);
         }
-        let found = Found { reason, path, extension, view };
+        self.add(Found { reason, path, extension, view });
+    }
+
+    fn add(&mut self, found: Found) {
+        let reason = found.reason;
         let same = self.report.found.iter().filter(|other| other.reason == reason).count();
         if same < MAX_FOUND && !self.report.found.contains(&found) {
             self.report.found.push(found);

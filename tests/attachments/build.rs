@@ -126,3 +126,11 @@ pub(crate) fn tar(name: &str, data: &[u8]) -> Vec<u8> {
     builder.append_data(&mut header, name, data).unwrap();
     builder.into_inner().unwrap()
 }
+
+/// A compound file with one stream.
+pub(crate) fn ole(stream: &str, data: &[u8]) -> Vec<u8> {
+    let mut file = cfb::CompoundFile::create(Cursor::new(Vec::new())).unwrap();
+    file.create_stream(stream).unwrap().write_all(data).unwrap();
+    file.flush().unwrap();
+    file.into_inner().into_inner()
+}

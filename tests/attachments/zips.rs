@@ -2,12 +2,22 @@
 
 use greylag::content::View;
 use greylag::reason::Reason;
+use std::io::{Cursor, Write};
 use zip::CompressionMethod;
+use zip::write::SimpleFileOptions;
 
-use crate::build::{attachment, encrypt, forwarded, found, found_in, mail, nested_zip, scan, zip, zip_by};
+use crate::build::{
+    attachment, encrypt, forwarded, found, found_in, mail, nested_zip, scan, tar, zip, zip_by,
+};
 
 const FORBIDDEN: Reason = Reason::AttachmentForbiddenExtension;
 const UNREADABLE: Reason = Reason::AttachmentUnreadableContainer;
+
+const INCONSISTENT: Reason = Reason::AttachmentZipInconsistent;
+
+fn two(reason: Reason, path: &str, of_archive: Reason) -> Vec<(Reason, String)> {
+    vec![(reason, path.to_owned()), (of_archive, "a.zip".to_owned())]
+}
 
 fn one(reason: Reason, path: &str) -> Vec<(Reason, String)> {
     vec![(reason, path.to_owned())]
@@ -97,7 +107,7 @@ fn an_encrypted_entry_is_told_by_either_header() {
         let mut archive = zip(&[("letter.docx", b"PK")]);
         encrypt(&mut archive, magic, flags_at);
         let found = found_in("a.zip", &archive);
-        assert_eq!(found, one(Reason::AttachmentEncryptedEntry, "a.zip/letter.docx"));
+        assert_eq!(found, two(Reason::AttachmentEncryptedEntry, "a.zip/letter.docx", INCONSISTENT));
 
         let mut archive = zip(&[("b.zip", &zip(&[("x.txt", b"x")]))]);
         encrypt(&mut archive[..40], magic, flags_at);
@@ -162,7 +172,7 @@ fn junk_before_and_behind_an_archive_hides_nothing() {
 fn of_two_archives_one_behind_the_other_both_are_read() {
     let (good, evil) = (zip(&[("good.txt", b"x")]), zip(&[("evil.exe", b"MZ")]));
     for data in [[good.clone(), evil.clone()].concat(), [evil, good].concat()] {
-        assert_eq!(found_in("a.zip", &data), one(FORBIDDEN, "a.zip/evil.exe"));
+        assert_eq!(found_in("a.zip", &data), two(FORBIDDEN, "a.zip/evil.exe", INCONSISTENT));
     }
 }
 
@@ -178,7 +188,7 @@ fn names_that_only_one_header_has_are_found() {
         let mut archive = zip(&[("good.txt", b"x")]);
         replace(&mut archive, magic, name_at);
         let report = scan(&mail(&[attachment("a.zip", &archive)]));
-        assert_eq!(found(&report), [(FORBIDDEN, "a.zip/evil.exe")]);
+        assert_eq!(found(&report), [(FORBIDDEN, "a.zip/evil.exe"), (INCONSISTENT, "a.zip")]);
         assert_eq!(report.found[0].view, view);
     }
 }
@@ -191,7 +201,7 @@ fn a_unicode_path_field_counts_whatever_its_checksum() {
     archive.extend(b"x");
     archive.extend(zip(&[("good.txt", b"x")]));
     let report = scan(&mail(&[attachment("a.zip", &archive)]));
-    assert_eq!(found(&report), [(FORBIDDEN, "a.zip/evil.exe")]);
+    assert_eq!(found(&report), [(FORBIDDEN, "a.zip/evil.exe"), (INCONSISTENT, "a.zip")]);
     assert_eq!(report.found[0].view, View::UnicodePath);
 }
 
@@ -205,7 +215,8 @@ fn entries_of_the_same_name_are_all_looked_into() {
         while let Some(at) = at(&archive) {
             archive[at] = b'1';
         }
-        assert_eq!(found_in("a.zip", &archive), one(FORBIDDEN, "a.zip/1.zip/evil.exe"));
+        let expected = two(FORBIDDEN, "a.zip/1.zip/evil.exe", Reason::AttachmentZipDuplicate);
+        assert_eq!(found_in("a.zip", &archive), expected);
     }
 }
 
@@ -217,4 +228,110 @@ fn a_false_size_hides_no_archive() {
     outer[central + 24] = 2;
     outer[22] = 2;
     assert_eq!(found_in("a.zip", &outer), one(FORBIDDEN, "a.zip/b.txt/evil.exe"));
+}
+
+/// An entry of a zip by hand: its own header with its data, then its header in the directory.
+fn entry(name: &[u8], extra: &[u8], flags: u16, data: &[u8], local_at: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut fields = flags.to_le_bytes().to_vec();
+    fields.extend([0; 6]);
+    fields.extend([1, 2, 3, 4]);
+    fields.extend((data.len() as u32).to_le_bytes().repeat(2));
+    fields.extend((name.len() as u16).to_le_bytes());
+    fields.extend((extra.len() as u16).to_le_bytes());
+    let local = [b"PK\x03\x04\x14\0", fields.as_slice(), name, extra, data].concat();
+    let offset = (local_at as u32).to_le_bytes();
+    let central = [b"PK\x01\x02\x14\0\x14\0", fields.as_slice(), &[0; 10], &offset, name, extra].concat();
+    (local, central)
+}
+
+/// A zip of local headers and a directory of so many.
+fn by_hand(locals: &[u8], count: u16, directory: &[u8], comment: &[u8]) -> Vec<u8> {
+    let mut end = b"PK\x05\x06\0\0\0\0".to_vec();
+    end.extend(count.to_le_bytes().repeat(2));
+    end.extend((directory.len() as u32).to_le_bytes());
+    end.extend((locals.len() as u32).to_le_bytes());
+    end.extend((comment.len() as u16).to_le_bytes());
+    [locals, directory, &end, comment].concat()
+}
+
+#[test]
+fn honest_archives_are_consistent() {
+    let name = "r\u{e9}sum\u{e9}.txt".as_bytes();
+    let checksum = crc32fast::hash(b"r\x82sum\x82.txt").to_le_bytes();
+    let field = [&[0x75, 0x70, 17, 0, 1], &checksum[..], name].concat();
+    let (local, central) = entry(b"r\x82sum\x82.txt", &field, 0, b"text", 0);
+    let unicode_path = by_hand(&local, 1, &central, b"");
+    let commented = by_hand(&local, 1, &central, &[b'c'; 65_535]);
+
+    let mut streamed = zip::ZipWriter::new_stream(Vec::new());
+    streamed.start_file("a.txt", SimpleFileOptions::default()).unwrap();
+    streamed.write_all(b"text").unwrap();
+    let streamed = streamed.finish().unwrap().into_inner();
+    let mut large = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    large.start_file("a.txt", SimpleFileOptions::default().large_file(true)).unwrap();
+    large.write_all(b"text").unwrap();
+    let large = large.finish().unwrap().into_inner();
+
+    let inner = zip(&[("b.txt", b"text")]);
+    let in_a_tar = zip_by(CompressionMethod::Stored, &[("a.tar", &tar("b.zip", &inner)), ("c.txt", b"text")]);
+    let repeated = zip(&[("a/", b""), ("a/b.txt", b"same"), ("c.txt", b"same")]);
+    for (what, data) in [
+        ("a Unicode path", unicode_path),
+        ("a long comment", commented),
+        ("sizes behind the data", streamed),
+        ("ZIP64", large),
+        ("a zip in a stored tar", in_a_tar),
+        ("a directory", repeated),
+    ] {
+        assert_eq!(found_in("a.zip", &data), [], "{what}");
+    }
+}
+
+#[test]
+fn entries_that_share_their_data_are_told() {
+    let (local, _) = entry(b"a.txt", b"", 0, b"text", 0);
+    for (count, expected) in [(6, vec![]), (7, one(Reason::AttachmentZipOverlap, "a.zip"))] {
+        let (_, central) = entry(b"a.txt", b"", 0, b"text", 0);
+        assert_eq!(found_in("a.zip", &by_hand(&local, count, &central.repeat(count.into()), b"")), expected);
+    }
+}
+
+#[test]
+fn a_directory_that_is_encrypted_is_told() {
+    let (local, central) = entry(b"1", b"", 1 | 1 << 13, b"noise", 0);
+    let found = found_in("a.zip", &by_hand(&local, 1, &central, b""));
+    assert!(found.contains(&(Reason::AttachmentEncryptedHeader, "a.zip".to_owned())), "{found:?}");
+}
+
+#[test]
+fn a_part_of_a_split_archive_shows_its_names() {
+    let (local, central) = entry(b"evil.exe", b"", 0, b"MZ", 0);
+    let mut last = by_hand(&local, 1, &central, b"");
+    let end = last.len() - 18;
+    last[end] = 2;
+    assert_eq!(found_in("a.zip", &last)[0], (FORBIDDEN, "a.zip/evil.exe".to_owned()));
+    let first = [b"PK\x07\x08", local.as_slice()].concat();
+    assert_eq!(
+        found_in("a.z01", &first),
+        [(FORBIDDEN, "a.z01/evil.exe".to_owned()), (UNREADABLE, "a.z01".to_owned())]
+    );
+}
+
+#[test]
+fn macros_of_documents_are_told() {
+    let macros = |name: &str| one(Reason::AttachmentMacros, name);
+    let word = zip(&[("[Content_Types].xml", b"<Types/>"), ("word/vbaProject.bin", b"x")]);
+    assert_eq!(found_in("a.docm", &word), macros("a.docm"));
+    let excel = zip(&[("[Content_Types].xml", b"<Types/>"), ("xl/macrosheets/sheet1.xml", b"<x/>")]);
+    assert_eq!(found_in("a.xlsx", &excel), macros("a.xlsx"));
+    let kind: &[u8] = b"application/vnd.oasis.opendocument.text";
+    for (name, expected) in [
+        ("Basic/Standard/Module1.xml", macros("a.odt")),
+        ("Scripts/python/a.py", macros("a.odt")),
+        ("Basic/Standard/script-lb.xml", vec![]),
+    ] {
+        let document = zip_by(CompressionMethod::Stored, &[("mimetype", kind), (name, b"<x/>")]);
+        assert_eq!(found_in("a.odt", &document), expected, "{name}");
+    }
+    assert_eq!(found_in("a.zip", &zip(&[("scripts/build.sh", b"#!"), ("basic/a.xml", b"<x/>")])), []);
 }

@@ -5,7 +5,7 @@
 //! unpacks ARJ's own compression, so a container compressed by it is `unreadable_container`.
 
 use super::entry::{self, Entry};
-use super::names;
+use super::{PREFIX, names};
 use crate::content::View;
 use crate::content::budget::Exceeded;
 use crate::content::scanner::{Place, Scanner};
@@ -23,7 +23,11 @@ const HEADER: u64 = 64;
 
 /// Whether a file begins with the intact header of an archive.
 pub(super) fn begins(data: &[u8]) -> bool {
-    matches!(header(&mut &*data), Some(Header { kind: MAIN, is_intact: true, .. }))
+    match header(&mut &*data) {
+        Some(header) => header.kind == MAIN && header.is_intact,
+        // A comment makes the first header longer than what is at hand.
+        None => data.len() == PREFIX && data.starts_with(MARK) && data[3] < 11 && data[10] == MAIN,
+    }
 }
 
 /// Looks into the archive `data`, whose files are in `place`.
@@ -52,7 +56,7 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
     }
     // What ends it is a header of no size, or in a volume the end of the file.
     if headers == 0 || !(rest.is_empty() || rest.starts_with(b"\x60\xea\0\0")) {
-        scanner.unreadable(place.path_of(""), View::Entry);
+        scanner.unreadable_in(place);
     }
     Ok(())
 }

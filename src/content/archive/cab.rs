@@ -38,7 +38,7 @@ pub(super) fn begins(data: &[u8]) -> bool {
 /// Looks into the cabinet `data`, whose files are in `place`.
 pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Result<(), Exceeded> {
     let Some((folders, files)) = Fields::new(data, 0).and_then(|fields| listing(data, fields)) else {
-        scanner.unreadable(place.path_of(""), View::Entry);
+        scanner.unreadable_in(place);
         return Ok(());
     };
     for (index, folder) in folders.iter().enumerate() {

@@ -46,11 +46,11 @@ pub(super) fn scan(
             None => Ok(()),
         },
         Some(ENVELOPED | AUTHENTICATED) => {
-            scanner.found(Reason::AttachmentEncryptedEntry, place.path_of(""), None, View::Entry);
+            scanner.found_in(place, Reason::AttachmentEncryptedEntry, View::Entry);
             Ok(())
         }
         _ => {
-            scanner.unreadable(place.path_of(""), View::Entry);
+            scanner.unreadable_in(place);
             Ok(())
         }
     }

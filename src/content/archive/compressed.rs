@@ -82,7 +82,7 @@ pub(super) fn scan(
     let mut decoder = contained(|| decoder(kind, data)).unwrap_or_else(|| Box::new(Undecodable(None)));
     let entry = Entry { names: &inner, size: 0, is_encrypted: false, view: View::Entry };
     if !entry::scan(scanner, place, &entry, Some(&mut *decoder))?.is_readable {
-        scanner.unreadable(place.path_of(""), View::Entry);
+        scanner.unreadable_in(place);
     }
     Ok(())
 }

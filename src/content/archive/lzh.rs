@@ -47,7 +47,7 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
         }
     };
     if !is_whole {
-        scanner.unreadable(place.path_of(""), View::Entry);
+        scanner.unreadable_in(place);
     }
     Ok(())
 }

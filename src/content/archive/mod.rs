@@ -9,9 +9,11 @@ mod entry;
 mod lzh;
 mod lzw;
 mod names;
+mod ole;
 mod rar;
 mod sevenz;
 mod tar;
+mod tnef;
 mod zip;
 
 use super::Kind;
@@ -57,13 +59,15 @@ fn kind_of_entry(names: &[String], begins: &[u8]) -> Kind {
 
 fn kind_of_content(begins: &[u8]) -> Option<Kind> {
     type Begins = fn(&[u8]) -> bool;
-    const KINDS: [(Kind, Begins); 9] = [
+    const KINDS: [(Kind, Begins); 11] = [
         (Kind::Zip, zip::begins),
         (Kind::SevenZ, sevenz::begins),
         (Kind::Rar, rar::begins),
         (Kind::Cab, cab::begins),
         (Kind::Arj, arj::begins),
         (Kind::Lzh, lzh::begins),
+        (Kind::Ole, ole::begins),
+        (Kind::Tnef, tnef::begins),
         (Kind::Apple, apple::begins),
         (Kind::Cms, cms::begins),
         (Kind::Tar, tar::begins),
@@ -82,6 +86,10 @@ fn kind_of_name(name: &str) -> Option<Kind> {
         "arj" => Some(Kind::Arj),
         "lzh" | "lha" => Some(Kind::Lzh),
         "p7m" => Some(Kind::Cms),
+        "tnef" => Some(Kind::Tnef),
+        "dat" if name.eq_ignore_ascii_case("winmail.dat") => Some(Kind::Tnef),
+        // A message of Outlook, unless it is text.
+        "msg" => Some(Kind::Message),
         "tar" => Some(Kind::Tar),
         extension if MESSAGES.contains(&extension) => Some(Kind::Message),
         extension => compressed::kind_of_extension(extension),
@@ -132,6 +140,8 @@ fn read(
         Kind::Cab => cab::scan(scanner, data, place),
         Kind::Arj => arj::scan(scanner, data, place),
         Kind::Lzh => lzh::scan(scanner, data, place),
+        Kind::Ole => ole::scan(scanner, data, place),
+        Kind::Tnef => tnef::scan(scanner, data, place),
         Kind::Cms => cms::scan(scanner, name, data, place),
         Kind::Apple => apple::scan(scanner, name, data, place),
         Kind::Gzip | Kind::Bzip2 | Kind::Xz | Kind::Lzma | Kind::Lzip | Kind::Zstd | Kind::Compress => {

@@ -62,7 +62,7 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
         }
     }
     if !is_tar {
-        scanner.unreadable(place.path_of(""), View::Entry);
+        scanner.unreadable_in(place);
     }
     Ok(())
 }

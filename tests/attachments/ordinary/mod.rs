@@ -5,7 +5,7 @@ use greylag::checks::attachments::findings;
 use greylag::verdict::Action;
 use zip::CompressionMethod;
 
-use crate::build::{attachment, base64, encrypt, forwarded, gzip, mail, part, scan, tar, zip, zip_by};
+use crate::build::{attachment, base64, encrypt, forwarded, gzip, mail, ole, part, scan, tar, zip, zip_by};
 
 /// A message of header fields and a body.
 fn message(fields: &str, body: &str) -> Vec<u8> {
@@ -34,7 +34,7 @@ fn docx() -> Vec<u8> {
         ("word/document.xml", &b"<w:document/>".repeat(500)),
         ("word/theme/theme1.xml", b"<a:theme/>"),
         ("word/media/image1.png", b"\x89PNG\r\n\x1a\n"),
-        ("word/embeddings/oleObject1.bin", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+        ("word/embeddings/oleObject1.bin", &ole("/Workbook", &[9, 8, 16, 0])),
         ("customXml/item1.xml", b"<x/>"),
     ])
 }
@@ -114,10 +114,10 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("docx", mail(&[attachment("letter.docx", &docx())])),
         ("docx without a name", mail(&[part("Content-Type: application/octet-stream", &docx())])),
         ("odt", mail(&[attachment("letter.odt", &odt())])),
-        ("old office document", mail(&[attachment("letter.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")])),
+        ("old office document", mail(&[attachment("letter.doc", &ole("/WordDocument", b"text"))])),
         (
             "encrypted office document",
-            mail(&[attachment("letter.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")]),
+            mail(&[attachment("letter.docx", &ole("/EncryptedPackage", b"noise"))]),
         ),
         (
             "zip of documents",

@@ -86,7 +86,7 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
         None => false,
     };
     if !is_whole {
-        scanner.unreadable(place.path_of(""), View::Entry);
+        scanner.unreadable_in(place);
     }
     Ok(())
 }
@@ -113,7 +113,7 @@ fn walk<'r>(
         match next(&mut rest) {
             Some(Block::Member(member)) => judge(scanner, place, member)?,
             Some(Block::Encryption) => {
-                scanner.found(Reason::AttachmentEncryptedHeader, place.path_of(""), None, View::Entry);
+                scanner.found_in(place, Reason::AttachmentEncryptedHeader, View::Entry);
                 return Ok(Some(Ending::Marked));
             }
             Some(Block::End) => return Ok(Some(Ending::Marked)),

@@ -37,11 +37,11 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
         Ok(names) => names,
         Err(NoNames::Exceeded(exceeded)) => return Err(exceeded),
         Err(NoNames::Encrypted) => {
-            scanner.found(Reason::AttachmentEncryptedHeader, place.path_of(""), None, View::Entry);
+            scanner.found_in(place, Reason::AttachmentEncryptedHeader, View::Entry);
             return Ok(());
         }
         Err(NoNames::Damaged) => {
-            scanner.unreadable(place.path_of(""), View::Entry);
+            scanner.unreadable_in(place);
             return Ok(());
         }
     };
@@ -56,7 +56,7 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
             for name in names {
                 named(scanner, place, &name, 1, false)?;
             }
-            scanner.unreadable(place.path_of(""), View::Entry);
+            scanner.unreadable_in(place);
             Ok(())
         }
     }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_types, reason = "each decoder here is read through the budget")]
 
+mod consistency;
 mod raw;
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,12 +19,14 @@ use zip::read::{ArchiveOffset, Config, OwnedZipFileEntry};
 use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
+use self::consistency::Consistency;
 use self::raw::{Header, Origin};
-use super::entry;
+use super::{entry, names, sevenz};
 use crate::content::budget::Exceeded;
 use crate::content::filename::{self, Content};
 use crate::content::scanner::{Place, Scanner};
 use crate::content::{Kind, View};
+use crate::reason::Reason;
 
 /// Work of starting a decoder by method, in bytes; deflate costs no more than its entry. Measured for the first
 /// 512 bytes: bzip2 decodes a block of 900 kB before its first byte (33 ms), PPMd clears its memory (60 ms),
@@ -56,12 +59,26 @@ pub(super) fn scan(
     place: &Place,
 ) -> Result<(), Exceeded> {
     scanner.budget.work(data.len() as u64)?;
-    let (names, listed, inside) = Default::default();
-    let mut archive = Archive { data, place, names, listed, inside };
+    let mut archive = Archive::new(data, place);
     let is_listed = archive.central_directory(scanner)?;
+    let mut found = |reason: Reason| scanner.found_in(place, reason, View::CentralDirectory);
+    if archive.consistency.seal() {
+        found(Reason::AttachmentZipOverlap);
+    }
+    if archive.consistency.has_duplicates {
+        found(Reason::AttachmentZipDuplicate);
+    }
     let is_found = archive.headers(scanner)?;
-    if !is_listed && !is_found && (begins(data) || super::kind_of_name(name) == Some(Kind::Zip)) {
-        scanner.unreadable(place.path_of(""), View::CentralDirectory);
+    let mut found = |reason: Reason| scanner.found_in(place, reason, View::CentralDirectory);
+    if archive.has_macros {
+        found(Reason::AttachmentMacros);
+    }
+    if archive.is_masked {
+        found(Reason::AttachmentEncryptedHeader);
+    } else if is_listed && archive.consistency.is_inconsistent {
+        found(Reason::AttachmentZipInconsistent);
+    } else if !is_listed && !is_found && (begins(data) || super::kind_of_name(name) == Some(Kind::Zip)) {
+        found(Reason::AttachmentUnreadableContainer);
     }
     Ok(())
 }
@@ -76,11 +93,15 @@ struct Archive<'z> {
     listed: HashSet<usize>,
     /// Stored zips that were looked into, from start to end; the headers in them are theirs.
     inside: BTreeMap<usize, usize>,
+    consistency: Consistency,
+    /// Whether headers are there without what they should say, as it is encrypted (APPNOTE.TXT 7.2).
+    is_masked: bool,
+    has_macros: bool,
 }
 
 /// An entry under one reading of the archive.
 struct Entry<'z> {
-    name: String,
+    name: &'z [u8],
     size: u64,
     is_encrypted: bool,
     packed: Packed<'z>,
@@ -99,6 +120,19 @@ enum Packed<'z> {
 }
 
 impl<'z> Archive<'z> {
+    fn new(data: &'z [u8], place: &'z Place) -> Self {
+        Self {
+            data,
+            place,
+            names: HashSet::new(),
+            listed: HashSet::new(),
+            inside: BTreeMap::new(),
+            consistency: Consistency::default(),
+            is_masked: false,
+            has_macros: false,
+        }
+    }
+
     /// Judges what the central directory lists. Returns whether it could be read to its end.
     fn central_directory(&mut self, scanner: &mut Scanner<'_>) -> Result<bool, Exceeded> {
         let config = Config { archive_offset: ArchiveOffset::Detect };
@@ -116,6 +150,10 @@ impl<'z> Archive<'z> {
         self.names.insert(filename::end_of_name(entry.name_raw()).to_vec());
         let start = usize::try_from(entry.header_start()).unwrap_or(usize::MAX);
         let local = Header::local(self.data, start);
+        let central = usize::try_from(entry.central_header_start());
+        let central = central.ok().and_then(|start| Header::central(self.data, start));
+        let content = (entry.crc32(), entry.size());
+        self.consistency.listed(central.as_ref(), local.as_ref(), content, entry.compressed_size());
         let method = entry.compression();
         if local.as_ref().is_some_and(|local| is_same_method(local.method, method)) {
             self.listed.insert(start);
@@ -128,6 +166,10 @@ impl<'z> Archive<'z> {
         if !is_encrypted {
             scanner.budget.work(start_of_decoder(method))?;
         }
+        if let (Some(local), CompressionMethod::Lzma) = (&local, method) {
+            // The version and the size of the properties come before them (APPNOTE.TXT 5.8.8).
+            scanner.budget.work(sevenz::lzma_tables(self.packed(local.end + 4, 1)))?;
+        }
         let packed = match (local, method) {
             (None, _) => Packed::Unreachable,
             (Some(local), CompressionMethod::Stored) => {
@@ -136,8 +178,8 @@ impl<'z> Archive<'z> {
             (Some(local), CompressionMethod::Deflated) => Packed::Deflated(self.packed(local.end, length)),
             (Some(_), _) => Packed::Other(entry),
         };
-        let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
         let view = View::CentralDirectory;
+        let name = filename::end_of_name(entry.name_raw());
         self.entry(scanner, &Entry { name, size: entry.size(), is_encrypted, packed, view })
     }
 
@@ -167,11 +209,18 @@ impl<'z> Archive<'z> {
         {
             self.name(scanner, name, View::UnicodePath)?;
         }
+        self.is_masked |= header.is_masked();
         if header.is_directory() {
             return Ok(());
         }
+        let is_unlisted = match header.origin {
+            Origin::Local => !self.listed.contains(&header.offset),
+            Origin::Central => is_new,
+        };
+        // What lies in an entry that is listed is a part of its content.
+        self.consistency.is_inconsistent |= is_unlisted && !self.consistency.is_inside(header.offset);
         match header.origin {
-            Origin::Local if !self.listed.contains(&header.offset) => self.unlisted_entry(scanner, header),
+            Origin::Local if is_unlisted => self.unlisted_entry(scanner, header),
             Origin::Local if is_new => self.name(scanner, header.name, View::LocalHeader),
             Origin::Central if is_new => {
                 scanner.budget.entry()?;
@@ -190,7 +239,7 @@ impl<'z> Archive<'z> {
             8 => Packed::Deflated(data),
             _ => Packed::Unreachable,
         };
-        let name = String::from_utf8_lossy(header.name).into_owned();
+        let name = header.name;
         // The largest number stands for a size in a ZIP64 field, which is not read here.
         let size = if header.size == u32::MAX { 0 } else { u64::from(header.size) };
         let is_encrypted = header.is_encrypted();
@@ -199,7 +248,8 @@ impl<'z> Archive<'z> {
 
     /// Judges one entry, and looks into it where it is a container.
     fn entry(&mut self, scanner: &mut Scanner<'_>, entry: &Entry<'_>) -> Result<(), Exceeded> {
-        let names = [entry.name.trim_end_matches('/').to_owned()];
+        let names = names(entry.name);
+        self.has_macros |= names.iter().any(|name| is_macro(self.data, name));
         let shared = entry::Entry {
             names: &names,
             size: entry.size,
@@ -232,8 +282,7 @@ impl<'z> Archive<'z> {
 
     /// Judges a name whose content is judged under another one.
     fn name(&self, scanner: &mut Scanner<'_>, name: &[u8], view: View) -> Result<(), Exceeded> {
-        let name = String::from_utf8_lossy(name).trim_end_matches('/').to_owned();
-        scanner.names(&[name], Content::Unknown, self.place, view)
+        scanner.names(&names(name), Content::Unknown, self.place, view)
     }
 
     /// The bytes from `start` on, `length` of them or as many as there are.
@@ -241,6 +290,28 @@ impl<'z> Archive<'z> {
         let rest = self.data.get(start..).unwrap_or_default();
         &rest[..rest.len().min(length)]
     }
+}
+
+/// The readings of an entry's name, without the slash that a directory's ends in.
+fn names(name: &[u8]) -> Vec<String> {
+    let readings = names::readings(name).into_iter();
+    readings.map(|name| name.trim_end_matches('/').to_owned()).collect()
+}
+
+/// Whether an entry of a document holds macros: the part that Office has for them, a sheet of Excel 4 macros, or in an
+/// OpenDocument file a module or script, but for the lists of modules, which it may have without any.
+fn is_macro(document: &[u8], name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let file = name.rsplit('/').next().unwrap_or_default();
+    if file == "vbaproject.bin" || name.starts_with("xl/macrosheets/") {
+        return true;
+    }
+    let is_list = matches!(file, "script-lb.xml" | "script-lc.xml" | "dialog-lb.xml" | "dialog-lc.xml");
+    let is_module = name.starts_with("basic/") && file.ends_with(".xml") && !is_list;
+    let is_script = name.starts_with("scripts/") && !file.is_empty();
+    // Its first entry says what it is, and is not compressed.
+    (is_module || is_script)
+        && memmem::find(super::prefix(document), b"mimetypeapplication/vnd.oasis.opendocument").is_some()
 }
 
 /// Whether both headers would have the data unpacked in the same way.

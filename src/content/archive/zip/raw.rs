@@ -68,7 +68,7 @@ impl<'z> Header<'z> {
     }
 
     /// The central directory header at `offset`.
-    fn central(archive: &'z [u8], offset: usize) -> Option<Self> {
+    pub(super) fn central(archive: &'z [u8], offset: usize) -> Option<Self> {
         let fixed = archive.get(offset..)?.get(..CENTRAL_SIZE)?;
         let name_start = offset + CENTRAL_SIZE;
         let extra_start = name_start + usize::from(u16_at(fixed, 28));
@@ -89,6 +89,16 @@ impl<'z> Header<'z> {
     /// Whether the header says that the content, or the directory itself, is encrypted.
     pub(super) const fn is_encrypted(&self) -> bool {
         self.flags & (ENCRYPTED | MASKED) != 0
+    }
+
+    /// Whether the header lacks its fields, as the directory is encrypted.
+    pub(super) const fn is_masked(&self) -> bool {
+        self.flags & MASKED != 0
+    }
+
+    /// Whether checksum and sizes follow the data.
+    pub(super) const fn has_sizes_behind(&self) -> bool {
+        self.flags & SIZES_FOLLOW != 0
     }
 
     /// Whether the entry is a directory: a final slash and no content.
