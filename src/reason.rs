@@ -14,14 +14,23 @@ pub enum Check {
     Auth,
     /// Greylisting.
     Greylist,
+    /// Rules about what a message says.
+    Content,
     /// Forbidden attachments.
     Attachments,
 }
 
 impl Check {
     /// Every check, in the order of the policy reference.
-    pub const ALL: [Self; 6] =
-        [Self::Address, Self::Helo, Self::Recipients, Self::Auth, Self::Greylist, Self::Attachments];
+    pub const ALL: [Self; 7] = [
+        Self::Address,
+        Self::Helo,
+        Self::Recipients,
+        Self::Auth,
+        Self::Greylist,
+        Self::Content,
+        Self::Attachments,
+    ];
 
     /// The check's name in policy files, logs and metrics.
     pub const fn name(self) -> &'static str {
@@ -31,6 +40,7 @@ impl Check {
             Self::Recipients => "recipients",
             Self::Auth => "auth",
             Self::Greylist => "greylist",
+            Self::Content => "content",
             Self::Attachments => "attachments",
         }
     }
@@ -136,6 +146,21 @@ reasons! {
     GreylistReleased = Greylist 6 "greylist.released",
     /// The client's network has as many first attempts under way as it may, and is judged as a whole.
     GreylistCapped = Greylist 7 "greylist.capped",
+
+    /// A rule about header fields matches.
+    ContentHeaderRule = Content 1 "content.header_rule",
+    /// A rule about the text matches.
+    ContentBodyRule = Content 2 "content.body_rule",
+    /// A rule about links matches.
+    ContentLinkRule = Content 3 "content.link_rule",
+    /// A rule about attachment names matches.
+    ContentAttachmentNameRule = Content 4 "content.attachment_name_rule",
+    /// A link that cannot be right: `http//…`, no host, or no possible one.
+    ContentMalformedLink = Content 5 "content.malformed_link",
+    /// Reading the content ran out of wall time; a fault of ours, so a deferral.
+    ContentScanTimeout = Content 6 "content.scan_timeout",
+    /// Reading the content failed by our own fault.
+    ContentScanFault = Content 7 "content.scan_fault",
 
     /// An attachment's name ends in a forbidden extension.
     AttachmentForbiddenExtension = Attachments 1 "attachment.forbidden_extension",

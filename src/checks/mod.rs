@@ -6,6 +6,7 @@
 pub mod address;
 pub mod attachments;
 pub mod auth;
+pub mod content;
 pub mod greylist;
 pub mod helo;
 pub mod recipients;
@@ -13,6 +14,7 @@ pub mod recipients;
 pub use address::AddressSettings;
 pub use attachments::AttachmentSettings;
 pub use auth::AuthSettings;
+pub use content::ContentSettings;
 pub use greylist::GreylistSettings;
 pub use helo::HeloSettings;
 pub use recipients::RecipientSettings;

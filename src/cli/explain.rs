@@ -171,6 +171,7 @@ impl Explained {
             Stage::EndOfMessage => vec![
                 (Check::Recipients, recipients),
                 (Check::Auth, auth),
+                (Check::Content, settings.content.mode),
                 (Check::Attachments, settings.attachments.mode),
             ],
             _ => vec![

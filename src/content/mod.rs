@@ -16,6 +16,8 @@
 //!   └─ archive     what is in it by every header in which a name may stand, which goes through the scanner again; an attached message, through message
 //! ```
 //!
+//! What a message says is read apart from that (`text`, `links`), and matched by the rules of the administrator (`rules`).
+//!
 //! Where the views can disagree on the structure, that is a cause of its own (`ambiguous_mime`). All of it is paid
 //! from one budget (`budget`), and what claims to be a container but cannot be read is a finding, never clean.
 //!
@@ -27,21 +29,26 @@ mod budget;
 mod delimiters;
 mod filename;
 mod header;
+mod links;
 mod magic;
 mod message;
 mod parameters;
 mod raw;
 mod readings;
+pub(crate) mod rules;
 mod salvage;
 mod scanner;
+mod text;
 
-use crate::checks::AttachmentSettings;
+use crate::checks::{AttachmentSettings, ContentSettings};
 use crate::facts::Message;
 use crate::reason::Reason;
 
 pub use budget::Cancel;
 pub(crate) use budget::DEPTH_CAP;
+pub use rules::{Location, Match};
 use scanner::{Part, Place, Scanner};
+pub(crate) use text::{Texts, folded, visible};
 
 /// Looks for forbidden attachments in a message. Takes time linear in its size, within the limits of `settings`.
 pub fn scan(message: &Message, settings: &AttachmentSettings, cancel: &Cancel) -> Report {
@@ -59,6 +66,38 @@ pub fn scan_file(name: &str, data: &[u8], settings: &AttachmentSettings, cancel:
     let part = Part { names: &[name.to_owned()], data, is_message: false };
     let result = scanner.part(&part, &place);
     scanner.finish(result, &place)
+}
+
+/// Reads header, texts, links and attachment names of a message by the rules of `settings`. Takes time linear in its size; inflates
+/// nothing.
+pub fn inspect(message: &Message, settings: &ContentSettings, cancel: &Cancel) -> Inspection {
+    let texts = text::Texts::read(message, settings.max_text.0, cancel);
+    let mut malformed = texts.links.iter().filter_map(|link| Some((link, link.malformed?)));
+    Inspection {
+        matches: settings.rule.matches(&texts, cancel),
+        malformed_link: malformed.next().map(|(link, fault)| MalformedLink {
+            link: link.readings.first().cloned().unwrap_or_default(),
+            fault: fault.name(),
+        }),
+    }
+}
+
+/// What the content rules say of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// The rules that match, in the order of the file.
+    pub matches: Vec<Match>,
+    /// The first link that is malformed.
+    pub malformed_link: Option<MalformedLink>,
+}
+
+/// A link that is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MalformedLink {
+    /// The link as written.
+    pub link: String,
+    /// What is wrong with it.
+    pub fault: &'static str,
 }
 
 /// What a scan found in a message.

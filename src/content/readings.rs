@@ -134,7 +134,7 @@ fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, usize)> {
     Some((charset, bytes, text.len() - after.len()))
 }
 
-fn percent_decoded(text: &str) -> Vec<u8> {
+pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{DNS_BUDGET, Driver, MESSAGE_AUTH_BUDGET, STORE_BUDGET, Transaction};
 use crate::auth::{self, MessageAuth, SpfOutcome, SpfQuery};
-use crate::checks::AttachmentSettings;
-use crate::content::Report;
+use crate::checks::{AttachmentSettings, ContentSettings};
+use crate::content::{Inspection, Report};
 use crate::dns::{DnsFault, HeloResolution, resolve_helo};
 use crate::facts::Facts;
 use crate::filter::{Fault, Needs, Slot};
@@ -16,8 +16,8 @@ use crate::telemetry::metrics::{self, Lookup, LookupResult};
 impl Driver {
     /// Fills the slots of everything asked. Each ends as an answer or as unknown.
     pub(super) async fn fetch(&self, needs: Needs, facts: &Facts, transaction: &mut Transaction) {
-        let Needs { helo, spf, message_auth, greylist, scan } = needs;
-        let ((), (), (), (), ()) = tokio::join!(
+        let Needs { helo, spf, message_auth, greylist, inspection, scan } = needs;
+        let ((), (), (), (), (), ()) = tokio::join!(
             async {
                 if let Some(name) = &helo {
                     transaction.known.helo = self.helo(name).await;
@@ -36,6 +36,12 @@ impl Driver {
             async {
                 if let Some(attempt) = &greylist {
                     transaction.known.greylist = self.greylist(attempt).await;
+                }
+            },
+            async {
+                if let Some(settings) = inspection {
+                    let slot = self.inspection(facts, &settings).await;
+                    transaction.known.inspections.push((settings, slot));
                 }
             },
             async {
@@ -84,6 +90,15 @@ impl Driver {
             Ok(answer)
         })
         .await
+    }
+
+    async fn inspection(&self, facts: &Facts, settings: &Arc<ContentSettings>) -> Slot<Arc<Inspection>> {
+        let Some(message) = facts.message.clone() else {
+            return Slot::Unknown(Fault::Failed("there is no message to read".into()));
+        };
+        let (client, budget) = (facts.connection.client, settings.time_limit);
+        let inspect = self.scanner.inspect(client, message, Arc::clone(settings), budget);
+        timed(Lookup::Inspection, Duration::MAX, inspect).await
     }
 
     async fn scan(&self, facts: &Facts, settings: &Arc<AttachmentSettings>) -> Slot<Arc<Report>> {

@@ -45,9 +45,10 @@ pub(super) fn split(facts: &Facts, policy: &Policy, known: &Known) -> (Mode, Vec
 /// are one `Arc`.
 fn same_content(one: &Settings, other: &Settings) -> bool {
     // Named one by one, so that a new check has to be put on its side.
-    let Settings { recipients, auth, attachments, address: _, helo: _, greylist: _ } = one;
+    let Settings { recipients, auth, content, attachments, address: _, helo: _, greylist: _ } = one;
     Arc::ptr_eq(recipients, &other.recipients)
         && Arc::ptr_eq(auth, &other.auth)
+        && Arc::ptr_eq(content, &other.content)
         && Arc::ptr_eq(attachments, &other.attachments)
 }
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::auth::{MessageAuth, SpfOutcome, SpfQuery};
-use crate::checks::AttachmentSettings;
 use crate::checks::greylist::Sender;
-use crate::content::Report;
+use crate::checks::{AttachmentSettings, ContentSettings};
+use crate::content::{Inspection, Report};
 use crate::dns::HeloResolution;
 use crate::reason::Reason;
 use crate::store::{Answer, Attempt};
@@ -70,6 +70,8 @@ pub struct Needs {
     pub message_auth: Option<SpfOutcome>,
     /// One attempt of a triplet. Recording it is the answer: this one writes.
     pub greylist: Option<Attempt>,
+    /// What the content rules of these settings say of the message.
+    pub inspection: Option<Arc<ContentSettings>>,
     /// A scan of the message for forbidden attachments, under these settings.
     pub scan: Option<Arc<AttachmentSettings>>,
 }
@@ -81,6 +83,7 @@ impl Needs {
             && self.spf.is_none()
             && self.message_auth.is_none()
             && self.greylist.is_none()
+            && self.inspection.is_none()
             && self.scan.is_none()
     }
 
@@ -90,6 +93,7 @@ impl Needs {
         self.spf = self.spf.take().or(other.spf);
         self.message_auth = self.message_auth.take().or(other.message_auth);
         self.greylist = self.greylist.take().or(other.greylist);
+        self.inspection = self.inspection.take().or(other.inspection);
         self.scan = self.scan.take().or(other.scan);
     }
 }
@@ -107,6 +111,8 @@ pub struct Known {
     pub greylist: Slot<Answer>,
     /// The sender as the greylist knows it; made once a mail.
     pub greylist_sender: OnceLock<Sender>,
+    /// What content rules say of the message, for each set of settings they were asked under.
+    pub inspections: Vec<(Arc<ContentSettings>, Slot<Arc<Inspection>>)>,
     /// What was found in the message, for each set of settings it was scanned under.
     pub scans: Vec<(Arc<AttachmentSettings>, Slot<Arc<Report>>)>,
     /// Recipients that were sent away to a message of their own, in all mails of the session.
@@ -123,6 +129,12 @@ impl Known {
     /// What is still known when the next mail of the session begins.
     pub fn of_next_mail(&self) -> Self {
         Self { splits: self.splits, ..Self::default() }
+    }
+
+    /// What the content rules of `settings` say of the message.
+    pub fn inspection(&self, settings: &Arc<ContentSettings>) -> &Slot<Arc<Inspection>> {
+        let found = self.inspections.iter().find(|(asked, _)| Arc::ptr_eq(asked, settings));
+        found.map_or(&Slot::NotAsked, |(_, slot)| slot)
     }
 
     /// The scan of the message under `settings`.

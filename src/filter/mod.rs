@@ -6,7 +6,7 @@
 //! | rcpt | address → recipients → helo → greylist, which is asked only when nothing refuses before it, because asking it writes |
 //! | | then, where all of them accept: whether its content can be judged together with that of the first recipient |
 //! | data | recipients |
-//! | end of message | recipients (To, Cc, Bcc) → attachments |
+//! | end of message | recipients (To, Cc, Bcc) → auth → content → attachments |
 //!
 //! The filter is pure. Where a check wants to know something of the world, the answer is [`Step::Ask`]; the driver
 //! ([`crate::driver`]) fills the slots of [`Known`] and asks again. Every slot that was asked comes back, as an answer or as
@@ -19,7 +19,7 @@ mod tags;
 
 pub use known::{Fault, Known, Needs, Slot};
 
-use crate::checks::{address, attachments, auth, greylist, helo, recipients};
+use crate::checks::{self, address, attachments, auth, greylist, helo, recipients};
 use crate::facts::{Facts, Stage};
 use crate::policy::Policy;
 use crate::verdict::{Action, Verdict};
@@ -111,12 +111,14 @@ fn content(facts: &Facts, policy: &Policy, known: &Known) -> Step {
     let mut edits = Vec::new();
     for settings in group::of_accepted(facts, policy) {
         let mut needs = auth::needs(Stage::EndOfMessage, facts, &settings, known);
+        needs.merge(checks::content::needs(facts, &settings, known));
         needs.merge(attachments::needs(facts, &settings, known));
         if !needs.is_empty() {
             return Step::Ask(needs);
         }
         fold.add(settings.recipients.mode, recipients::judge(Stage::EndOfMessage, facts, &settings));
         fold.add(settings.auth.mode, auth::judge(Stage::EndOfMessage, facts, &settings, known));
+        fold.add(settings.content.mode, checks::content::judge(facts, &settings, known));
         fold.add(settings.attachments.mode, attachments::judge(facts, &settings, known));
         if edits.is_empty() {
             edits = auth::edits(facts, &settings, known);

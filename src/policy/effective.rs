@@ -8,7 +8,8 @@ use toml::de::DeValue;
 use super::reading::Reading;
 use super::settings::{CheckSettings, Conflict, KeyDoc, SettingChange};
 use crate::checks::{
-    AddressSettings, AttachmentSettings, AuthSettings, GreylistSettings, HeloSettings, RecipientSettings,
+    AddressSettings, AttachmentSettings, AuthSettings, ContentSettings, GreylistSettings, HeloSettings,
+    RecipientSettings,
 };
 use crate::reason::Check;
 
@@ -96,6 +97,8 @@ settings_of_checks! {
     Auth auth: AuthSettings,
     /// Settings of [`crate::checks::greylist`].
     Greylist greylist: GreylistSettings,
+    /// Settings of [`crate::checks::content`].
+    Content content: ContentSettings,
     /// Settings of [`crate::checks::attachments`].
     Attachments attachments: AttachmentSettings,
 }

@@ -7,6 +7,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("address.toml", include_str!("../../policies/address.toml")),
     ("attachments.toml", include_str!("../../policies/attachments.toml")),
     ("auth.toml", include_str!("../../policies/auth.toml")),
+    ("content.toml", include_str!("../../policies/content.toml")),
     ("greylist.toml", include_str!("../../policies/greylist.toml")),
     ("helo.toml", include_str!("../../policies/helo.toml")),
     ("lists/attachments-core.txt", include_str!("../../policies/lists/attachments-core.txt")),

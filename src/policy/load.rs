@@ -50,6 +50,12 @@ pub(super) fn load(files: &BTreeMap<String, String>) -> Result<Loaded, Vec<Probl
         idle::lists_named(table, &mut named);
         scopes = scopes::read(table, &base, reading);
     });
+    if !problems.iter().any(|problem| problem.is_error() && problem.file == SCOPES) {
+        let names: Vec<&str> = scopes.iter().map(Scope::name).collect();
+        let file = format!("{}.toml", Check::Content.name());
+        let mut reading = Reading { file: &file, files, problems: &mut problems };
+        base.content.rule.unknown_scopes(&names, &mut reading);
+    }
     // What could not be read may be what switches a check on.
     if !problems.iter().any(Problem::is_error) {
         let mut reading = Reading { file: SCOPES, files, problems: &mut problems };

@@ -10,6 +10,7 @@ mod load;
 mod problem;
 mod reading;
 pub mod reference;
+mod rules;
 mod scopes;
 mod settings;
 mod units;
@@ -25,11 +26,13 @@ pub use diagnose::{Diagnostic, diagnostics, render};
 pub use effective::Settings;
 pub(crate) use lists::host_name_checked;
 pub use lists::{
-    AddressPatterns, Clients, Extensions, FileNames, HostPatterns, Networks, Sha256Sums, matches_file_name,
+    AddressPatterns, Clients, Expressions, Extensions, FileNames, HostPatterns, Networks, Phrases,
+    Sha256Sums, matches_file_name,
 };
 pub(crate) use problem::sort as sort_problems;
 pub use problem::{Problem, Severity};
 pub use reading::Reading;
+pub use rules::{Rule, RuleSettings, Rules};
 pub use scopes::{Listeners, Logins, PolicyContexts, When};
 pub use settings::{CheckSettings, Conflict, EnvelopeAction, KeyDoc, Mode, Setting, SettingChange};
 pub use units::{ByteSize, parse_duration};

@@ -26,7 +26,7 @@ fn write(about: &str, keys: &[KeyDoc], defaults: Vec<(&str, String)>) -> String 
         "#\n# Every setting stands here with its default, which holds as well where the line is missing.\n",
     );
     let mut last = "";
-    for (KeyDoc { key, doc, expected }, (_, value)) in keys.iter().zip(defaults) {
+    for (KeyDoc { key, doc, expected, example }, (_, value)) in keys.iter().zip(defaults) {
         out.push('\n');
         out.push_str(&comment(doc));
         // Said once for neighbours of one type.
@@ -34,7 +34,10 @@ fn write(about: &str, keys: &[KeyDoc], defaults: Vec<(&str, String)>) -> String 
             out.push_str(&format!("# Expected: {expected}.\n"));
             last = expected;
         }
-        out.push_str(&format!("{key} = {}\n", wrap(key, value)));
+        match *example {
+            "" => out.push_str(&format!("{key} = {}\n", wrap(key, value))),
+            tables => out.push_str(&format!("#\n{}", comment(tables))),
+        }
     }
     out
 }

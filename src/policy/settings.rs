@@ -15,6 +15,9 @@ pub trait Setting: Sized {
     /// What may be written, with an example, to follow the word "expected".
     const EXPECTED: &'static str;
 
+    /// An example in TOML, for settings that are tables and so have no value to be written in one line; empty for all others.
+    const EXAMPLE: &'static str = "";
+
     /// Reads the value; on failure records every problem and returns `None`.
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self>;
 
@@ -36,6 +39,8 @@ pub struct KeyDoc {
     pub doc: &'static str,
     /// What may be written.
     pub expected: &'static str,
+    /// How its tables are written; empty for settings that are a value.
+    pub example: &'static str,
 }
 
 /// Settings that do not go together, though each is allowed by itself.
@@ -125,6 +130,7 @@ macro_rules! settings {
                     key: stringify!($key),
                     doc: concat!($($doc, "\n"),+),
                     expected: <$ty as $crate::policy::Setting>::EXPECTED,
+                    example: <$ty as $crate::policy::Setting>::EXAMPLE,
                 },)+
             ];
 

@@ -143,6 +143,8 @@ pub enum Lookup {
     MessageAuth,
     /// The greylist store.
     Greylist,
+    /// Content rules over a message.
+    Inspection,
     /// A scan for forbidden attachments.
     Scan,
 }
@@ -358,11 +360,12 @@ impl Handles {
     fn register() -> Self {
         const STAGES: [Stage; 6] =
             [Stage::Connect, Stage::Helo, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::EndOfMessage];
-        const LOOKUPS: [(Lookup, &str); 5] = [
+        const LOOKUPS: [(Lookup, &str); 6] = [
             (Lookup::HeloDns, "helo_dns"),
             (Lookup::Spf, "spf"),
             (Lookup::MessageAuth, "message_auth"),
             (Lookup::Greylist, "greylist"),
+            (Lookup::Inspection, "inspection"),
             (Lookup::Scan, "scan"),
         ];
         const RESULTS: [(LookupResult, &str); 3] = [

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::checks::AttachmentSettings;
-use crate::content::{self, Cancel, Report};
+use crate::checks::{AttachmentSettings, ContentSettings};
+use crate::content::{self, Cancel, Inspection, Report};
 use crate::facts::{Client, Message};
 use crate::filter::Fault;
 use faults::Faults;
@@ -29,6 +29,8 @@ struct Pool {
     threads: usize,
     waiting: Mutex<Waiting>,
     faults: Faults,
+    /// Those of content rules: one message may fail both.
+    inspection_faults: Faults,
 }
 
 #[derive(Default)]
@@ -37,11 +39,12 @@ struct Waiting {
     running: usize,
 }
 
+type Work = dyn FnOnce(&Pool, &Message, &Cancel) + Send;
+
 struct Job {
     message: Message,
-    settings: Arc<AttachmentSettings>,
     cancel: Cancel,
-    answer: oneshot::Sender<Result<Arc<Report>, Fault>>,
+    work: Box<Work>,
 }
 
 impl Scanner {
@@ -59,6 +62,7 @@ impl Scanner {
             threads: threads.max(1),
             waiting: Mutex::default(),
             faults: Faults::new(),
+            inspection_faults: Faults::new(),
         };
         Self { pool: Arc::new(pool) }
     }
@@ -75,9 +79,45 @@ impl Scanner {
         settings: Arc<AttachmentSettings>,
         budget: Duration,
     ) -> Result<Arc<Report>, Fault> {
+        let scan =
+            move |pool: &Pool, message: &Message, cancel: &Cancel| (pool.scan)(message, &settings, cancel);
+        self.run(client, message, budget, |pool| &pool.faults, scan).await
+    }
+
+    /// Reads `message` by content rules, as [`Self::scan`] scans it.
+    ///
+    /// # Errors
+    /// Those of [`Self::scan`].
+    pub async fn inspect(
+        &self,
+        client: Client,
+        message: Message,
+        settings: Arc<ContentSettings>,
+        budget: Duration,
+    ) -> Result<Arc<Inspection>, Fault> {
+        let inspect =
+            move |_: &Pool, message: &Message, cancel: &Cancel| content::inspect(message, &settings, cancel);
+        self.run(client, message, budget, |pool| &pool.inspection_faults, inspect).await
+    }
+
+    async fn run<T: Send + Sync + 'static>(
+        &self,
+        client: Client,
+        message: Message,
+        budget: Duration,
+        faults: fn(&Pool) -> &Faults,
+        work: impl FnOnce(&Pool, &Message, &Cancel) -> T + Send + 'static,
+    ) -> Result<Arc<T>, Fault> {
         let (answer, answered) = oneshot::channel();
+        let work = Box::new(move |pool: &Pool, message: &Message, cancel: &Cancel| {
+            // A scan that panics leaves nothing behind: what it works on is its own, or read only.
+            let guarded = AssertUnwindSafe(|| work(pool, message, cancel));
+            let result = panic::catch_unwind(guarded).map(Arc::new).map_err(|_| fault(faults(pool), message));
+            // Nobody may be waiting any more.
+            let _ = answer.send(result);
+        });
         let (cancel, bytes) = (Cancel::default(), message.len() as u64);
-        let job = Job { message, settings, cancel: cancel.clone(), answer };
+        let job = Job { message, cancel: cancel.clone(), work };
         let ticket = self.pool.lock().queue.push(Sender::of(client), bytes, job);
         let _asked = Asked { pool: &self.pool, ticket, cancel };
         self.pool.start();
@@ -110,7 +150,8 @@ impl Pool {
     /// Serves one after the other until nothing waits.
     fn work(&self, mut sender: Sender, mut job: Job) {
         loop {
-            self.serve(job);
+            let Job { message, cancel, work } = job;
+            work(self, &message, &cancel);
             let mut waiting = self.lock();
             waiting.queue.done(sender);
             let Some(due) = waiting.queue.pop() else {
@@ -120,22 +161,13 @@ impl Pool {
             (sender, job) = due;
         }
     }
+}
 
-    fn serve(&self, job: Job) {
-        let Job { message, settings, cancel, answer } = job;
-        // A scan that panics leaves nothing behind: what it works on is its own, or read only.
-        let scan = AssertUnwindSafe(|| (self.scan)(&message, &settings, &cancel));
-        let result = panic::catch_unwind(scan).map(Arc::new).map_err(|_| self.fault(&message));
-        // Nobody may be waiting any more.
-        let _ = answer.send(result);
-    }
-
-    fn fault(&self, message: &Message) -> Fault {
-        let again = self.faults.again(message, Instant::now());
-        tracing::error!(again, bytes = message.len(), "a scan failed by a fault of ours");
-        let why = "the scan failed".to_owned();
-        if again { Fault::FailedAgain(why) } else { Fault::Failed(why) }
-    }
+fn fault(faults: &Faults, message: &Message) -> Fault {
+    let again = faults.again(message, Instant::now());
+    tracing::error!(again, bytes = message.len(), "a scan failed by a fault of ours");
+    let why = "the scan failed".to_owned();
+    if again { Fault::FailedAgain(why) } else { Fault::Failed(why) }
 }
 
 /// Somebody waits for a scan; when they do no more, whatever the reason, it is neither run nor run on.

@@ -9,6 +9,7 @@ mod gather;
 mod hosts;
 mod names;
 mod networks;
+mod phrases;
 
 use std::fmt::{self, Debug};
 use std::hash::Hash;
@@ -25,6 +26,7 @@ pub use files::{FileNamePattern, Sha256Hex, matches_file_name};
 pub use hosts::{HostPattern, HostSet};
 pub use names::{NameMap, NameSet};
 pub use networks::NetworkSet;
+pub use phrases::{Expression, Phrase};
 
 use super::reading::{Reading, describe};
 use super::settings::Setting;
@@ -42,6 +44,12 @@ pub type AddressPatterns = List<AddressPattern>;
 
 /// Clients by address, network or verified name, looked up with [`ClientSet::contains`].
 pub type Clients = List<ClientPattern>;
+
+/// Words and phrases.
+pub type Phrases = List<Phrase>;
+
+/// Regular expressions.
+pub type Expressions = List<Expression>;
 
 /// File name extensions, looked up with [`NameSet::contains`].
 pub type Extensions = List<Extension>;

@@ -8,6 +8,7 @@ mod read;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::effective::Settings;
 use super::lists::{AddressMap, AddressPatterns, HostPatterns, Networks};
@@ -152,6 +153,9 @@ impl Scopes {
         let mut settings = base.clone();
         for scope in matching.iter().filter_map(|index| self.scopes.get(*index)) {
             scope.apply(&mut settings);
+            if settings.content.rule.names_scope(&scope.name) {
+                Arc::make_mut(&mut settings.content).rule.enter(&scope.name);
+            }
         }
         settings
     }

@@ -81,7 +81,8 @@ fn scope(
     if !reading.problems[before..].iter().any(Problem::is_error) {
         warn_of_contradiction(&scope.when, table, reading);
     }
-    if !table.contains_key("set") {
+    // One that rules of the content check name is of use as it is.
+    if !table.contains_key("set") && !base.content.rule.names_scope(&scope.name) {
         let help = "add what it changes, such as set.helo.mode = \"off\"";
         reading.error(value.span(), "this scope sets nothing", "has no `set`").help(help);
     }

@@ -1,0 +1,111 @@
+//! What content rules cost, and how that grows: with the text, not with the number of rules.
+//!
+//! `cargo bench --ignore-rust-version --bench content` prints microseconds a mail (median) and the ratios that matter.
+#![allow(clippy::panic, reason = "a bench fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use greylag::content::{Cancel, inspect};
+use greylag::facts::Message;
+use greylag::policy::Policy;
+
+fn main() {
+    let mut words = Words(88_172_645_463_325_252);
+    let vocabulary: Vec<String> = (0..5_000).map(|_| words.word()).collect();
+    println!("{:>8} {:>10} {:>12} {:>12}", "rules", "text kB", "median µs", "ns a byte");
+    let mut medians = BTreeMap::new();
+    for size in [100_000, 1_000_000] {
+        let mail = mail(&mut words, &vocabulary, size);
+        for rules in [1, 10, 100, 1_000, 10_000] {
+            let policy = policy(&mut words, &vocabulary, rules);
+            let median = measure(&policy, &mail);
+            let a_byte = median.as_nanos() as f64 / size as f64;
+            println!("{rules:>8} {:>10} {:>12} {a_byte:>12.1}", size / 1_000, median.as_micros());
+            medians.insert((size, rules), median.as_secs_f64());
+        }
+    }
+    let ratio = |one, other| medians[&one] / medians[&other];
+    println!("10 × the text, 1,000 rules:  {:.1} × the time", ratio((1_000_000, 1_000), (100_000, 1_000)));
+    println!("100 × the rules, 100 kB:     {:.1} × the time", ratio((100_000, 1_000), (100_000, 10)));
+    println!("1,000 rules on 100 kB:       {:.2} ms (wanted: under 5)", medians[&(100_000, 1_000)] * 1e3);
+}
+
+fn measure(policy: &Policy, mail: &Message) -> Duration {
+    let settings = &policy.base().content;
+    let mut times: Vec<Duration> = (0..21)
+        .map(|_| {
+            let began = Instant::now();
+            black_box(inspect(black_box(mail), settings, &Cancel::default()));
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Of ten rules, six have words, two texts and two regular expressions, as administrators write them.
+fn policy(words: &mut Words, vocabulary: &[String], rules: usize) -> Policy {
+    let rule = |number: usize| {
+        let [a, b, c] = std::array::from_fn(|_| words.pick(vocabulary).to_owned());
+        let patterns = match number % 10 {
+            0..6 => format!("words = [\"{a} {b}\", \"{}\"]", words.word()),
+            6 | 7 => format!("contains = [\"{a}{b}\"]"),
+            8 => format!("regex = ['\\b{a}\\W+(?:\\w+\\W+){{0,3}}{b}\\b']"),
+            _ => format!("regex = ['{a}\\s+\\d{{1,3}}\\s*(?:{b}|{c})']"),
+        };
+        format!(
+            "[[rule]]\nname = \"{number}\"\nin = [\"header:Subject\", \"body\", \"links\"]\n{patterns}\naction = \"tag\"\n"
+        )
+    };
+    let text = format!("max_text = \"8MiB\"\n{}", (0..rules).map(rule).collect::<String>());
+    let files = BTreeMap::from([("content.toml".to_owned(), text)]);
+    match Policy::load(&files) {
+        Ok((policy, _)) => policy,
+        Err(problems) => panic!("{problems:#?}"),
+    }
+}
+
+/// Half of it plain text, half HTML, with a link every fifty words.
+fn mail(words: &mut Words, vocabulary: &[String], size: usize) -> Message {
+    let mut text = |size: usize, link: &dyn Fn(&str) -> String| {
+        let mut out = String::with_capacity(size + 100);
+        let mut count = 0;
+        while out.len() < size {
+            let word = words.pick(vocabulary);
+            count += 1;
+            out += &if count % 50 == 0 { link(word) } else { word.to_owned() };
+            out.push(if count % 12 == 0 { '\n' } else { ' ' });
+        }
+        out
+    };
+    let plain = text(size / 2, &|word| format!("http://www.{word}.test/{word}"));
+    let html = text(size / 2, &|word| format!("<p><a href=\"http://{word}.test/?a=1&amp;b=2\">{word}</a>"));
+    let mail = format!(
+        "Subject: a mail\nContent-Type: multipart/alternative; boundary=B\n\n--B\nContent-Type: text/plain\n\n{plain}\n\
+         --B\nContent-Type: text/html\n\n{html}\n--B--\n"
+    );
+    Message::from_bytes(mail.as_bytes())
+}
+
+/// Numbers without meaning, the same in every run (xorshift).
+struct Words(u64);
+
+impl Words {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn word(&mut self) -> String {
+        let letters = 3 + self.next() % 8;
+        (0..letters).map(|_| char::from(b'a' + (self.next() % 26) as u8)).collect()
+    }
+
+    fn pick<'v>(&mut self, vocabulary: &'v [String]) -> &'v str {
+        &vocabulary[(self.next() % vocabulary.len() as u64) as usize]
+    }
+}

@@ -1,0 +1,159 @@
+//! HTML as a reader sees it: the text without tags, and what can be followed.
+
+use html5gum::{DefaultEmitter, HtmlString, Token, Tokenizer};
+
+/// Attributes that lead somewhere, on whatever element they stand.
+const LEADING: &[&[u8]] = &[
+    b"href",
+    b"src",
+    b"action",
+    b"formaction",
+    b"background",
+    b"data",
+    b"poster",
+    b"xlink:href",
+    b"longdesc",
+];
+
+/// Elements within a line: their tags do not part words.
+const INLINE: &[&[u8]] = &[
+    b"a", b"abbr", b"acronym", b"b", b"bdi", b"bdo", b"big", b"blink", b"cite", b"code", b"data", b"del",
+    b"dfn", b"em", b"font", b"i", b"ins", b"kbd", b"mark", b"nobr", b"o:p", b"q", b"s", b"samp", b"small",
+    b"span", b"strike", b"strong", b"sub", b"sup", b"time", b"tt", b"u", b"var", b"wbr", b"x",
+];
+
+/// A page, read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::content) struct Page {
+    /// Its text; tags of blocks are spaces.
+    pub(in crate::content) text: String,
+    /// The first `<base href>`, which stands before every relative link.
+    pub(in crate::content) base: Option<String>,
+    /// Values of attributes that lead somewhere, and of `<meta http-equiv="refresh">`.
+    pub(in crate::content) links: Vec<String>,
+}
+
+impl Page {
+    /// Reads `html` as the HTML standard's tokenizer does, so that what a browser shows is what is seen.
+    pub(in crate::content) fn read(html: &str) -> Self {
+        let mut emitter = DefaultEmitter::default();
+        emitter.naively_switch_states(true);
+        let mut page = Self::default();
+        // Inside <script> and <style>, whose text nobody reads.
+        let mut silent = false;
+        for token in Tokenizer::new_with_emitter(html, emitter).flatten() {
+            match token {
+                Token::String(text) if !silent => page.text.push_str(&text_of(&text)),
+                Token::StartTag(tag) => {
+                    page.part_words(&tag.name.0);
+                    silent = !tag.self_closing && is_silent(&tag.name.0) || silent;
+                    for (name, value) in &tag.attributes {
+                        page.attribute(&tag.name.0, &name.0, &text_of(value));
+                    }
+                    if tag.name.0 == b"meta" {
+                        let value = |key: &[u8]| {
+                            let mut all = tag.attributes.iter();
+                            all.find(|(name, _)| name.0 == key).map(|(_, value)| text_of(value))
+                        };
+                        let is_refresh =
+                            value(b"http-equiv").is_some_and(|it| it.trim().eq_ignore_ascii_case("refresh"));
+                        page.links
+                            .extend(value(b"content").filter(|_| is_refresh).and_then(|it| refresh(&it)));
+                    }
+                }
+                Token::EndTag(tag) => {
+                    page.part_words(&tag.name.0);
+                    silent &= !is_silent(&tag.name.0);
+                }
+                _ => {}
+            }
+        }
+        page
+    }
+
+    fn part_words(&mut self, tag: &[u8]) {
+        if !INLINE.contains(&tag) {
+            self.text.push(' ');
+        }
+    }
+
+    fn attribute(&mut self, tag: &[u8], name: &[u8], value: &str) {
+        match name {
+            b"href" if tag == b"base" => {
+                self.base.get_or_insert_with(|| value.to_owned());
+            }
+            b"srcset" => {
+                let candidates = value.split(',').filter_map(|candidate| candidate.split_whitespace().next());
+                self.links.extend(candidates.map(str::to_owned));
+                return;
+            }
+            // Read instead of a picture.
+            b"alt" | b"title" => {
+                self.text.push(' ');
+                self.text.push_str(value);
+                self.text.push(' ');
+                return;
+            }
+            _ => {}
+        }
+        if LEADING.contains(&name) && !value.trim().is_empty() {
+            self.links.push(value.to_owned());
+        }
+    }
+}
+
+fn is_silent(tag: &[u8]) -> bool {
+    matches!(tag, b"script" | b"style")
+}
+
+fn text_of(bytes: &HtmlString) -> String {
+    String::from_utf8_lossy(&bytes.0).into_owned()
+}
+
+/// The address in `5; url=http://…`.
+fn refresh(content: &str) -> Option<String> {
+    let (_, rest) = content.split_once([';', ','])?;
+    let rest = rest.trim_start();
+    let key = rest.get(..3).filter(|key| key.eq_ignore_ascii_case("url"));
+    let value = key.and_then(|_| rest.get(3..)?.trim_start().strip_prefix('='));
+    let url = value.unwrap_or(rest).trim();
+    let url = url.trim_matches(['"', '\'']);
+    (!url.is_empty()).then(|| url.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(html: &str) -> String {
+        super::super::visible(&Page::read(html).text)
+    }
+
+    #[test]
+    fn tags_inside_words_do_not_part_them() {
+        for (html, expected) in [
+            ("V<b></b>ia<span>gr</span>a", "Viagra"),
+            ("Via<!-- x -->gra", "Viagra"),
+            ("<p>one</p><p>two</p>", "one two"),
+            ("one<br>two", "one two"),
+            ("<td>a<td>b", "a b"),
+            ("&lt;free&gt; &amp; &#102;&#x72;&eacute;e&nbsp;now&#8203;!", "<free> & frée now!"),
+            ("<style>hidden{}</style>seen<script>hidden()</script>", "seen"),
+            ("<title>head</title><img alt='picture'>", "head picture"),
+            ("a < b", "a < b"),
+            ("<div", ""),
+        ] {
+            assert_eq!(text(html), expected, "{html}");
+        }
+    }
+
+    #[test]
+    fn whatever_leads_somewhere_is_a_link() {
+        let page = Page::read(
+            "<base href='http://base.test/'><a href=\"a&amp;b\">x</a><img src=i><form action=f><button formaction=g>\
+             <meta http-equiv=Refresh content=\"0; URL='http://r.test/'\"><img srcset='s1 1x, s2 2x'><a href=''>",
+        );
+        assert_eq!(page.base.as_deref(), Some("http://base.test/"));
+        assert_eq!(page.links, ["http://base.test/", "a&b", "i", "f", "g", "http://r.test/", "s1", "s2"]);
+    }
+}

@@ -1,0 +1,166 @@
+//! The text of a message as a reader sees it: header fields, text parts, links and attachment names, with every encoding undone.
+//!
+//! No single reading is enough here either: where a charset or an encoding is likely a lie, both readings are kept.
+
+mod charset;
+mod fold;
+mod header;
+mod html;
+
+use mail_parser::{Encoding, MessageParser, MessagePart, PartKind};
+
+pub(crate) use fold::{folded, visible};
+pub(super) use html::Page;
+
+use super::links::{self, Link};
+use super::{Cancel, parameters, raw, readings};
+use crate::facts::Message;
+
+/// Multiparts and messages around a part that the parser follows.
+const MAX_DEPTH: usize = 100;
+/// MIME parts that are looked at.
+const MAX_PARTS: usize = 10_000;
+/// Transfer-encoded messages one inside the other that are followed.
+const MAX_ENCODED_DEPTH: usize = 16;
+/// Links that are kept. A mail with more has shown what it is by then.
+const MAX_LINKS: usize = 10_000;
+/// Attachment names that are kept.
+const MAX_NAMES: usize = 10_000;
+/// Bytes of one header field that are kept. Postfix cuts fields at 100 kB.
+const MAX_FIELD: usize = 128 << 10;
+
+/// What can be read in a message. All texts are [`visible`]: one line, without characters that nobody sees.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    /// Field names in lower case, and decoded values, in the order of the header.
+    pub(super) fields: Vec<(String, String)>,
+    /// The readings of each text part, those of attached messages included.
+    pub(super) bodies: Vec<String>,
+    /// Links of the texts and of the attributes of HTML, each once.
+    pub(super) links: Vec<Link>,
+    /// Every reading of every attachment name, each once.
+    pub(super) attachment_names: Vec<String>,
+}
+
+impl Texts {
+    /// Reads `message`, up to `max_text` bytes of decoded text; all of it where `cancel` is not called. Takes time linear in the
+    /// size of the message.
+    pub(super) fn read(message: &Message, max_text: u64, cancel: &Cancel) -> Self {
+        let mut texts = Self::default();
+        for field in &message.headers {
+            let name = String::from_utf8_lossy(&field.name).trim().to_ascii_lowercase();
+            let value = field.value.get(..MAX_FIELD).unwrap_or(&field.value);
+            texts.fields.push((name, visible(&header::decoded(value))));
+        }
+        let raw = message.to_bytes();
+        let mut names = Names::default();
+        let mut left = usize::try_from(max_text).unwrap_or(usize::MAX);
+        let mut links = links::Links::new(MAX_LINKS);
+        let parser = MessageParser::new()
+            .max_depth(MAX_DEPTH)
+            .max_parts(MAX_PARTS)
+            .max_encoded_nesting(MAX_ENCODED_DEPTH);
+        let parsed = parser.parse(raw.as_slice());
+        for part in parsed.iter().flat_map(|message| message.parts()) {
+            if cancel.is_cancelled() {
+                break;
+            }
+            names.of_part(&part);
+            if left > 0 && is_text(&part) {
+                texts.part(&part, &mut left, &mut links);
+            }
+        }
+        names.of_lines(&raw);
+        texts.links = links.into_vec();
+        texts.attachment_names = names.readings();
+        texts
+    }
+
+    fn part(&mut self, part: &MessagePart<'_>, left: &mut usize, links: &mut links::Links) {
+        let mut bytes = transfer_decoded(part);
+        bytes.truncate(*left);
+        *left -= bytes.len();
+        let content_type = part.content_type();
+        let label = content_type.and_then(|content_type| content_type.attribute("charset"));
+        let is_html = matches!(part.kind(), PartKind::Html) || part.is_content_type("text", "html");
+        for text in charset::readings(&bytes, label.map(str::as_bytes), is_html) {
+            let text = if is_html {
+                let page = html::Page::read(&text);
+                links.of_page(&page);
+                visible(&page.text)
+            } else {
+                visible(&text)
+            };
+            links.of_text(&text);
+            self.bodies.push(text);
+        }
+    }
+}
+
+/// Whether a part is shown as text. One without a type is text, as RFC 2045 §5.2 says.
+fn is_text(part: &MessagePart<'_>) -> bool {
+    matches!(part.kind(), PartKind::Text | PartKind::Html)
+        || part.content_type().is_some_and(|content_type| content_type.ctype().eq_ignore_ascii_case("text"))
+}
+
+/// The content of a part. Transfer encodings that are misspelt are undone as mail programs do.
+fn transfer_decoded(part: &MessagePart<'_>) -> Vec<u8> {
+    if part.has_known_transfer_encoding() {
+        return part.decoded().into_owned();
+    }
+    let written = part.content_transfer_encoding().unwrap_or_default().to_ascii_lowercase();
+    let encoding = if written.contains("base64") {
+        Encoding::Base64
+    } else if written.contains("quoted") {
+        Encoding::QuotedPrintable
+    } else {
+        return part.decoded().into_owned();
+    };
+    encoding.decode(part.raw_body()).into_owned()
+}
+
+/// Attachment names as they are met, each once.
+#[derive(Default)]
+struct Names {
+    written: Vec<String>,
+    known: std::collections::HashSet<String>,
+}
+
+impl Names {
+    /// The names of a part, decoded and as written in its `Content-*` fields.
+    fn of_part(&mut self, part: &MessagePart<'_>) {
+        self.add(part.attachment_name().unwrap_or_default());
+        for header in part.headers().iter() {
+            if raw::is_content_field(header.raw_name().as_bytes()) {
+                parameters::names(header.raw_value()).iter().for_each(|name| self.add(name));
+            }
+        }
+    }
+
+    /// The names of lines that look like `Content-*` fields, wherever they stand.
+    fn of_lines(&mut self, text: &[u8]) {
+        let all: Result<(), std::convert::Infallible> = raw::seen(text, |seen| {
+            if let raw::Seen::Name(name) = seen {
+                self.add(name);
+            }
+            Ok(())
+        });
+        debug_assert!(all.is_ok());
+    }
+
+    fn add(&mut self, name: &str) {
+        if !name.is_empty() && self.written.len() < MAX_NAMES && self.known.insert(name.to_owned()) {
+            self.written.push(name.to_owned());
+        }
+    }
+
+    fn readings(self) -> Vec<String> {
+        let mut known = std::collections::HashSet::new();
+        let readings = self.written.iter().flat_map(|name| readings::readings(name));
+        readings
+            .map(|name| visible(&name))
+            .filter(|name| known.insert(name.clone()))
+            .take(MAX_NAMES)
+            .collect()
+    }
+}
