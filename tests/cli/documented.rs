@@ -74,7 +74,7 @@ fn filled_in(word: &str, dir: &Path) -> Option<String> {
         "NAME" => "localhost".into(),
         "SENDER" => "a@example.org".into(),
         "RECIPIENT" => "b@example.net".into(),
-        "FILE…" | "[MESSAGE.eml]" => "message.eml".into(),
+        "FILE…" | "[MESSAGE.eml]" | "/var/mail/alice" => "message.eml".into(),
         "[DIR]" => return None,
         _ => word
             .replace("/etc/greylag/policies", concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))
