@@ -25,7 +25,7 @@
 //! | [`content`] | what is inside a message |
 //! | [`driver`], [`dns`], [`store`], [`breaker`] | answers from the world, each under its deadline |
 //! | [`reload`] | changed policy files → the policy in force |
-//! | [`admin`], [`telemetry`] | metrics, health, control socket, log |
+//! | [`admin`], [`telemetry`] | metrics, health, control socket, log, the trace of late decisions |
 //!
 //! # Invariants
 //!

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::policies::load_or_report;
-use super::{Exit, printable};
+use super::{Exit, printable, recent};
 use crate::checks::greylist::{self, Exemption};
 use crate::config::dns_server;
 use crate::dns;
@@ -31,12 +31,13 @@ Examples:
   greylag explain --client 192.0.2.1 --helo localhost --from a@example.org --to b@example.net
   greylag explain --client 192.0.2.1 --client-name mail.example.org --helo mail.example.org \\
       --from '<>' --to b@example.net --to c@example.net message.eml
+  greylag explain --recent --sender a@example.org  # what the running daemon decided lately
 
 Exit code 1 when a recipient or the message would be refused.")]
 pub(super) struct Args {
     /// The client's address.
-    #[arg(long, value_name = "IP")]
-    client: std::net::IpAddr,
+    #[arg(long, value_name = "IP", required_unless_present = "recent")]
+    client: Option<std::net::IpAddr>,
     /// The client's verified host name (FCrDNS), if it has one.
     #[arg(long, value_name = "NAME")]
     client_name: Option<String>,
@@ -44,10 +45,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
     /// The sender; '<>' for the null reverse-path.
-    #[arg(long, value_name = "ADDRESS")]
-    from: String,
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "recent")]
+    from: Option<String>,
     /// A recipient; may be given several times.
-    #[arg(long, value_name = "ADDRESS", required = true)]
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "recent")]
     to: Vec<String>,
     /// The login name of an authenticated client.
     #[arg(long, value_name = "LOGIN")]
@@ -64,9 +65,14 @@ pub(super) struct Args {
     /// The message, to judge its content too.
     #[arg(value_name = "MESSAGE.eml")]
     message: Option<PathBuf>,
+    #[command(flatten)]
+    recent: recent::RecentArgs,
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
+    if args.recent.recent {
+        return recent::run(&args.recent, args.json, out, errors);
+    }
     let Some(policy) = load_or_report(args.policies.as_deref(), errors)? else { return Ok(Exit::Config) };
     let message = match args.message.as_ref().map(|path| std::fs::read(path).map_err(|error| (path, error))) {
         None => None,
@@ -145,12 +151,12 @@ async fn explain(
 fn facts(args: &Args) -> Facts {
     Facts {
         connection: Connection {
-            client: Client::Ip(args.client.to_canonical()),
+            client: args.client.map_or(Client::Unknown, |client| Client::Ip(client.to_canonical())),
             client_name: args.client_name.as_deref().and_then(host_name),
             ..Connection::default()
         },
         helo: args.helo.clone(),
-        sender: Some(ReversePath::parse(&args.from)),
+        sender: args.from.as_deref().map(ReversePath::parse),
         login: args.login.clone(),
         content_follows: true,
         ..Facts::default()

@@ -6,6 +6,7 @@ mod control;
 mod explain;
 mod greylist;
 mod policies;
+mod recent;
 mod reload;
 mod scan;
 mod serve;

@@ -6,6 +6,7 @@ mod record;
 mod scanner;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -15,6 +16,7 @@ use crate::facts::{Client, Facts, Stage};
 use crate::filter::{self, Known, Needs, Slot, Step};
 use crate::policy::Policy;
 use crate::store::{Attempt, Store};
+use crate::telemetry::Trace;
 use crate::telemetry::nat::NatWatch;
 use crate::verdict::{Finding, Outcome, Verdict};
 use adopt::Adopted;
@@ -58,6 +60,8 @@ pub struct Transaction {
     pub policy: Arc<Policy>,
     /// What the world answered so far.
     pub known: Known,
+    /// The mail's number in this process.
+    number: u64,
     /// Address and port of the client of this session.
     client: Option<(Client, u16)>,
     /// The HELO name that `known.helo` is about.
@@ -77,6 +81,9 @@ pub struct Driver {
     scanner: Scanner,
     adopted: Adopted,
     nat: NatWatch,
+    trace: Trace,
+    /// Mails begun so far.
+    mails: AtomicU64,
 }
 
 impl Driver {
@@ -89,7 +96,14 @@ impl Driver {
             scanner,
             adopted: Adopted::default(),
             nat: NatWatch::default(),
+            trace: Trace::default(),
+            mails: AtomicU64::new(0),
         }
+    }
+
+    /// What was decided lately.
+    pub const fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// The policy in force.
@@ -106,6 +120,7 @@ impl Driver {
     pub fn begin(&self, protocol: Protocol) -> Transaction {
         Transaction {
             protocol,
+            number: self.mails.fetch_add(1, Ordering::Relaxed),
             policy: self.policy.load_full(),
             known: Known::default(),
             client: None,
@@ -129,7 +144,7 @@ impl Driver {
         }
         transaction.enter(stage, facts);
         if let Some(verdict) = self.adopted.verdict(stage, facts, transaction.protocol) {
-            let verdict = adopt(verdict, facts, transaction, began);
+            let verdict = self.adopt(verdict, facts, transaction, began);
             transaction.keep_tags(&verdict);
             return verdict;
         }
@@ -138,7 +153,7 @@ impl Driver {
         self.adopted.remember(stage, facts, transaction.protocol, &verdict);
         transaction.keep_tags(&verdict);
         transaction.known.note(&verdict);
-        record::decision(stage, facts, transaction, &verdict, began.elapsed());
+        record::decision(stage, facts, transaction, &verdict, began.elapsed(), &self.trace);
         if stage == Stage::EndOfMessage {
             verdict.add(transaction.tags.drain(..));
         }
@@ -157,6 +172,25 @@ impl Driver {
             "the filter asks in circles; the mail passes this stage unjudged"
         );
         Verdict::default()
+    }
+
+    /// Takes over a verdict of the policy service, which is counted and logged already; what is added to it is not.
+    fn adopt(
+        &self,
+        adopted: Verdict,
+        facts: &Facts,
+        transaction: &mut Transaction,
+        began: Instant,
+    ) -> Verdict {
+        let added = filter::judge_adopted(&adopted, facts, &transaction.policy, &transaction.known);
+        transaction.known.note(&added);
+        if added != Verdict::default() {
+            record::decision(Stage::Rcpt, facts, transaction, &added, began.elapsed(), &self.trace);
+        }
+        let mut verdict = adopted;
+        verdict.add(added.findings);
+        verdict.would.extend(added.would);
+        verdict
     }
 
     fn watch_nat(&self, facts: &Facts) {
@@ -184,19 +218,6 @@ impl Driver {
             });
         }
     }
-}
-
-/// Takes over a verdict of the policy service, which is counted and logged already; what is added to it is not.
-fn adopt(adopted: Verdict, facts: &Facts, transaction: &mut Transaction, began: Instant) -> Verdict {
-    let added = filter::judge_adopted(&adopted, facts, &transaction.policy, &transaction.known);
-    transaction.known.note(&added);
-    if added != Verdict::default() {
-        record::decision(Stage::Rcpt, facts, transaction, &added, began.elapsed());
-    }
-    let mut verdict = adopted;
-    verdict.add(added.findings);
-    verdict.would.extend(added.would);
-    verdict
 }
 
 impl Transaction {

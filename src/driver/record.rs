@@ -1,15 +1,15 @@
 //! What is written down of a decision: metrics and one log line.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Transaction;
 use crate::checks::greylist;
 use crate::facts::{Facts, Stage};
 use crate::policy::Mode;
-use crate::telemetry::{DecisionLine, log, metrics};
-use crate::verdict::{Finding, Verdict};
+use crate::telemetry::{DecisionLine, Trace, log, metrics};
+use crate::verdict::Verdict;
 
-/// Counts and logs what was decided of a recipient or a message, and what a check in monitor mode would have decided. Stages that
+/// Counts, logs and traces what was decided of a recipient or a message, and what a check in monitor mode would have decided. Stages that
 /// only collect leave no trace, and DATA only where it is refused.
 pub(super) fn decision(
     stage: Stage,
@@ -17,6 +17,7 @@ pub(super) fn decision(
     transaction: &Transaction,
     verdict: &Verdict,
     took: Duration,
+    trace: &Trace,
 ) {
     metrics::decision_duration(transaction.protocol, stage, took);
     let decides = match stage {
@@ -33,19 +34,21 @@ pub(super) fn decision(
         greylist::exemption(facts, &settings).into_iter().for_each(metrics::greylist_exempt);
     }
     let identities = transaction.attempt.as_ref().map_or(&[][..], |attempt| &attempt.identities);
-    let line = |finding, mode| {
-        log::decision_line(&DecisionLine {
-            protocol: transaction.protocol,
-            stage,
-            facts,
-            finding,
-            mode,
-            helo_dns: &transaction.known.helo,
-            spf: &transaction.known.spf,
-            identities,
-            took,
-        });
+    let line = |finding, mode| DecisionLine {
+        protocol: transaction.protocol,
+        stage,
+        facts,
+        finding,
+        mode,
+        helo_dns: &transaction.known.helo,
+        spf: &transaction.known.spf,
+        identities,
+        took,
     };
-    line(verdict.decisive(), Mode::Enforce);
-    verdict.would.iter().for_each(|finding: &Finding| line(Some(finding), Mode::Monitor));
+    let decided = line(verdict.decisive(), Mode::Enforce);
+    log::decision_line(&decided);
+    for finding in &verdict.would {
+        log::decision_line(&line(Some(finding), Mode::Monitor));
+    }
+    trace.record(transaction.number, SystemTime::now(), &decided, verdict);
 }

@@ -177,6 +177,11 @@ fn spf_result(slot: &Slot<SpfOutcome>) -> Value<'_> {
     }
 }
 
+/// A detail of a finding, as much of it as is shown.
+pub(super) fn detail_shown(detail: &str) -> Cow<'_, str> {
+    cut(detail, MAX_DETAIL)
+}
+
 fn detail(finding: &Finding) -> Value<'_> {
     match finding.detail.as_str() {
         "" => Value::Absent,

@@ -5,8 +5,10 @@ mod escape;
 pub mod log;
 pub mod metrics;
 pub mod nat;
+mod trace;
 
 pub use decision::DecisionLine;
+pub use trace::{Trace, TraceQuery, Traced, TracedStep};
 
 use crate::driver::Protocol;
 

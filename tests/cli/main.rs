@@ -7,6 +7,7 @@ mod support;
 mod documented;
 mod explain;
 mod greylist;
+mod recent;
 mod reload;
 mod scan;
 mod serve;

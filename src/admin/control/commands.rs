@@ -8,12 +8,16 @@ use serde_json::Value;
 
 use super::{GreylistRequest, Request, greylist};
 use crate::admin::Readiness;
+use crate::driver::Driver;
 use crate::reload::{Cause, PolicyState, Reload};
 use crate::store::Store;
+use crate::telemetry::TraceQuery;
 
 /// The parts of the daemon that commands ask.
 #[derive(Debug)]
 pub struct Control {
+    /// Judges mails.
+    pub driver: Arc<Driver>,
     /// Reads the policies anew.
     pub reload: Reload,
     /// Which parts can do their work.
@@ -31,6 +35,7 @@ impl Control {
             Request::Reload => json(self.reload.ask(Cause::Control).await?),
             Request::Status => json(self.status()),
             Request::Greylist(request) => self.greylist(request).await,
+            Request::Trace(query) => self.trace(query).await,
         }
     }
 
@@ -44,6 +49,12 @@ impl Control {
             GreylistRequest::Forget(about) => json(greylist::forget(store, &about).await?),
             GreylistRequest::Stats => json(greylist::stats(store).await?),
         }
+    }
+
+    async fn trace(&self, query: TraceQuery) -> Result<Value, String> {
+        let driver = Arc::clone(&self.driver);
+        let found = tokio::task::spawn_blocking(move || driver.trace().find(&query)).await;
+        json(found.map_err(|error| format!("the trace cannot be read: {error}"))?)
     }
 
     fn status(&self) -> Status {

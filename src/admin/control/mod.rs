@@ -10,6 +10,8 @@ mod server;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::telemetry::TraceQuery;
+
 pub use commands::{Control, Status};
 pub use greylist::{About, Counts, Forgotten, GreylistRequest, Released, Shown};
 pub use server::serve;
@@ -30,6 +32,8 @@ pub enum Request {
     Status,
     /// Look into the greylist, release or forget; answered as [`GreylistRequest`] says.
     Greylist(GreylistRequest),
+    /// What was decided lately; answered by a list of [`crate::telemetry::Traced`].
+    Trace(TraceQuery),
 }
 
 /// What is answered.

@@ -103,11 +103,12 @@ mod tests {
         let path = directory.path().join("control.sock");
         let listener = Listener::bind_unix(&path, super::super::MODE).unwrap();
         let drain = CancellationToken::new();
-        let (reloader, reload) = Reloader::new(None, 0, Arc::new(Driver::accepting()));
+        let driver = Arc::new(Driver::accepting());
+        let (reloader, reload) = Reloader::new(None, 0, Arc::clone(&driver));
         tokio::spawn(reloader.run(drain.clone()));
         let readiness = Arc::new(Readiness::default());
         let store = Arc::new(crate::store::MemoryStore::new(1_000).unwrap());
-        let control = Arc::new(Control { reload, readiness, store, since: Instant::now() });
+        let control = Arc::new(Control { driver, reload, readiness, store, since: Instant::now() });
         let task = tokio::spawn(serve_with(listener, control, deadline, drain.clone()));
         Server { path, drain, task, _directory: directory }
     }

@@ -105,6 +105,7 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         let (reloader, reload) = Reloader::new(directory, read.fingerprint(), Arc::clone(&driver));
         tasks.spawn(reloader.run(drain.clone()));
         let control = Control {
+            driver: Arc::clone(&driver),
             reload: reload.clone(),
             readiness: Arc::clone(&readiness),
             store: Arc::clone(&store),
