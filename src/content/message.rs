@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use mail_parser::{Encoding, Message, MessageParser, MessagePart, PartFlags, PartKind, Source};
+use mail_parser::{ContentType, Encoding, Message, MessageParser, MessagePart, PartFlags, PartKind, Source};
 
 use super::budget::Exceeded;
 use super::filename::{self, Content};
@@ -81,11 +81,12 @@ fn other_readings(
     Ok((tree.is_lost && !unused.is_empty()) || by_bare_cr > tree.parts)
 }
 
-/// Walks another reading of a text. Returns the number of its parts.
+/// Walks another reading of a text. Returns the number of its parts. What cannot be read under it may be none, as where
+/// an old bounce quotes the beginning of a message.
 fn again(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<usize, Exceeded> {
     let mut tree = Tree::default();
     let Some(message) = &parse(scanner, text)? else { return Ok(0) };
-    tree.walk(scanner, message, place)?;
+    tree.walk(scanner, message, &place.salvaged())?;
     for (text, place) in tree
         .messages
         .iter()
@@ -257,10 +258,14 @@ impl<'m> Tree<'m> {
         let is_message =
             (main_type == "message" && !REPORTS.contains(&subtype)) || is_of_digest(part, header);
         let is_message = is_message && !data.trim_ascii().is_empty();
-        scanner.part(&Part { names, data: &data, is_message }, place)?;
+        let of_type = names.is_empty().then(|| content_type.and_then(name_of_type)).flatten();
+        let names = of_type.as_slice().iter().chain(names).cloned().collect::<Vec<_>>();
+        let lenient = place.salvaged();
+        let place = if is_cut_in_bounce(part) { &lenient } else { place };
+        scanner.part(&Part { names: &names, data: &data, is_message }, place)?;
         let is_intact = problems.is_empty() && !is_padded_inside(part);
         for other in other_decodings(scanner, part, header, &data, is_intact)? {
-            scanner.part(&Part { names, data: &other, is_message: false }, &place.salvaged())?;
+            scanner.part(&Part { names: &names, data: &other, is_message: false }, &place.salvaged())?;
         }
         let is_file = magic::is_sure(super::archive::prefix(&data));
         if is_file || (is_intact && part.encoding() == Encoding::Base64) {
@@ -289,6 +294,32 @@ fn is_padded_inside(part: &MessagePart<'_>) -> bool {
     let body = part.raw_body();
     let padding = memchr::memchr(b'=', body).filter(|_| part.encoding() == Encoding::Base64);
     padding.is_some_and(|at| body[at..].iter().any(|byte| decode::digit(*byte).is_some()))
+}
+
+/// Whether a part is the last of a message that was returned as undeliverable and cut on the way: what is in it is not
+/// whole, and nobody's fault.
+fn is_cut_in_bounce(part: &MessagePart<'_>) -> bool {
+    let is_cut = part.parent().is_some_and(|parent| parent.flags().contains(PartFlags::UNTERMINATED));
+    let returned_in = part.message().container().and_then(|returned| returned.parent());
+    is_cut && returned_in.is_some_and(|parent| parent.is_content_type("multipart", "report"))
+}
+
+/// The name that mail programs give a part without one, where its type is registered for programs.
+fn name_of_type(content_type: ContentType<'_>) -> Option<String> {
+    let main = content_type.ctype();
+    let full = format!("{main}/{}", content_type.subtype().unwrap_or_default()).to_ascii_lowercase();
+    let extension = match full.as_str() {
+        "application/x-msdownload" | "application/x-msdos-program" | "application/x-dosexec" => "exe",
+        "application/hta" => "hta",
+        "application/x-msi" => "msi",
+        "application/x-ms-shortcut" => "lnk",
+        "application/x-bat" | "application/bat" => "bat",
+        "text/vbscript" | "application/vbscript" => "vbs",
+        "text/scriptlet" => "sct",
+        "application/x-java-jnlp-file" => "jnlp",
+        _ => return None,
+    };
+    Some(format!("unnamed.{extension}"))
 }
 
 /// What else the body of a part can be decoded to, where its encoding is damaged or contradicts itself; only what is

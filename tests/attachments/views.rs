@@ -328,6 +328,38 @@ fn what_mail_programs_disagree_on_is_tagged() {
 }
 
 #[test]
+fn a_part_without_a_name_has_that_of_its_type() {
+    for (kind, name) in [("application/hta", "unnamed.hta"), ("application/X-MSDownload", "unnamed.exe")] {
+        let report = scan(mixed("boundary=B", &format!("Content-Type: {kind}\r\n\r\nx")).as_bytes());
+        let found: Vec<_> = report.found.iter().map(|found| (found.reason, found.path.as_str())).collect();
+        assert_eq!(found, [(Reason::AttachmentForbiddenExtension, name)]);
+    }
+    let named = "Content-Type: application/x-msdownload; name=report.pdf\r\n\r\nx";
+    assert_eq!(scan(mixed("boundary=B", named).as_bytes()).found, []);
+}
+
+#[test]
+fn what_was_cut_on_its_way_back_is_not_unreadable() {
+    let archive = zip(&[("report.pdf", &b"%PDF".repeat(500))]);
+    let half = base64(&archive[..archive.len() / 2]);
+    let part = format!(
+        "Content-Type: application/zip; name=a.zip\r\nContent-Transfer-Encoding: base64\r\n\r\n{half}"
+    );
+    let cut = message("Content-Type: multipart/mixed; boundary=C", &format!("--C\r\n{part}"));
+    let returned =
+        format!("--B\r\n\r\nIt failed.\r\n--B\r\nContent-Type: message/rfc822\r\n\r\n{cut}\r\n--B--\r\n");
+    let report = |kind: &str| {
+        scan(message(&format!("Content-Type: multipart/{kind}; boundary=B"), &returned).as_bytes())
+    };
+    assert_eq!(report("report; report-type=delivery-status").found, []);
+    assert_eq!(report("mixed").found[0].reason, Reason::AttachmentUnreadableContainer);
+    // An old bounce quotes the message in its text.
+    let quoted =
+        message("Content-Type: text/plain", &format!("It failed. Your message was:\r\n\r\n{cut}\r\n"));
+    assert_eq!(scan(quoted.as_bytes()).found, []);
+}
+
+#[test]
 fn fragments_and_content_elsewhere_are_told() {
     let partial = "Content-Type: message/partial; id=\"x@example.com\"; number=1; total=2";
     let external = "Content-Type: message/external-body; access-type=URL; URL=\"http://example.com/x\"";
