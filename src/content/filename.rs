@@ -109,7 +109,8 @@ fn is_decoy(reading: &str, extension: &str) -> bool {
 }
 
 /// Whether characters of the name are shown in another order than they stand: overrides do that to any text, and
-/// embeddings from right to left have no place in a name without letters of such a script.
+/// embeddings and isolates of one direction have no place in a name without letters of the other. Isolates of either
+/// direction (U+2068) do: programs put them around any name.
 fn turns_direction(reading: &str) -> bool {
     if reading.is_ascii() {
         return false;
@@ -121,7 +122,7 @@ fn turns_direction(reading: &str) -> bool {
         })
     };
     reading.contains(['\u{202d}', '\u{202e}'])
-        || (reading.contains(['\u{202b}', '\u{2067}']) && !has_rtl_letters())
+        || (reading.contains(['\u{202b}', '\u{2066}', '\u{2067}']) && !has_rtl_letters())
 }
 
 /// Work of judging a name, in bytes: a name of plain characters has one reading, others may have all.
@@ -339,6 +340,7 @@ mod tests {
             "\u{5d3}\u{5d5}\u{5d7}\u{200f}.pdf",
             "\u{202b}\u{5d3}\u{5d5}\u{5d7}\u{202c}.pdf",
             "\u{200e}IMG-2026.jpg",
+            "\u{2068}Invoice\u{2069}.pdf",
         ] {
             assert_eq!(judged(name).bidi, None, "{name:?}");
         }

@@ -260,13 +260,15 @@ impl<'m> Tree<'m> {
         let is_message = is_message && !data.trim_ascii().is_empty();
         let of_type = names.is_empty().then(|| content_type.and_then(name_of_type)).flatten();
         let names = of_type.as_slice().iter().chain(names).cloned().collect::<Vec<_>>();
-        let lenient = place.salvaged();
-        let place = if is_cut_in_bounce(part) { &lenient } else { place };
-        scanner.part(&Part { names: &names, data: &data, is_message }, place)?;
         let is_intact = problems.is_empty() && !is_padded_inside(part);
-        for other in other_decodings(scanner, part, header, &data, is_intact)? {
-            scanner.part(&Part { names: &names, data: &other, is_message: false }, &place.salvaged())?;
-        }
+        let others = other_decodings(scanner, part, header, &data, is_intact)?;
+        let lenient = place.salvaged();
+        // Without an empty line the content is no body for the tree, and in uuencode it is none that it decodes: the
+        // salvage view finds it in both.
+        let is_elsewhere = part.flags().contains(PartFlags::NO_BLANK_LINE) || data.starts_with(b"begin ");
+        let is_lenient = is_cut_in_bounce(part) || is_elsewhere;
+        let inside = if is_lenient { &lenient } else { place };
+        scanner.part_in_each_decoding(&Part { names: &names, data: &data, is_message }, &others, inside)?;
         let is_file = magic::is_sure(super::archive::prefix(&data));
         if is_file || (is_intact && part.encoding() == Encoding::Base64) {
             self.decoded_body(part);
@@ -332,15 +334,21 @@ fn other_decodings(
     is_intact: bool,
 ) -> Result<Vec<Vec<u8>>, Exceeded> {
     let body = part.raw_body();
-    let is_due =
-        |encoding| header.encodings.contains(&encoding) && (part.encoding() != encoding || !is_intact);
+    let glance = &body[..body.len().min(2 * magic::SURE)];
+    let is_due = |encoding, begins: &[u8]| {
+        let is_used = part.encoding() == encoding;
+        let is_claimed = header.encodings.contains(&encoding);
+        (is_used && !is_intact) || (!is_used && (is_claimed || magic::is_sure(begins)))
+    };
     let mut others = Vec::new();
-    if is_due(Encoding::Base64) {
+    if is_due(Encoding::Base64, &decode::base64(glance, Padding::EndsGroup, magic::SURE)) {
         scanner.budget.work(3 * body.len() as u64)?;
         let paddings = [Padding::EndsGroup, Padding::EndsAll, Padding::Ignored];
         others.extend(paddings.map(|padding| decode::base64(body, padding, usize::MAX)));
     }
-    if is_due(Encoding::QuotedPrintable) {
+    // Quoted-printable is the same as the text itself but where it has an escape.
+    let has_escapes = memchr::memchr(b'=', glance).is_some();
+    if has_escapes && is_due(Encoding::QuotedPrintable, &decode::quoted_printable(glance, magic::SURE)) {
         scanner.budget.work(body.len() as u64)?;
         others.push(decode::quoted_printable(body, usize::MAX));
     }

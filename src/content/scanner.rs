@@ -70,6 +70,8 @@ pub(super) struct Scanner<'s> {
     report: Report,
     /// Whether nothing says that what is looked into is a file at all, so that one which cannot be read is none.
     is_salvaging: bool,
+    /// The first that could not be read while salvaging.
+    unread: Option<(String, View)>,
     /// Names that were judged with their content, so that the raw view need not judge them without it.
     judged: HashSet<String>,
 }
@@ -82,6 +84,7 @@ impl<'s> Scanner<'s> {
             settings,
             report: Report::default(),
             is_salvaging: false,
+            unread: None,
             judged: HashSet::new(),
         }
     }
@@ -116,6 +119,32 @@ impl<'s> Scanner<'s> {
         let result = self.open(kind, name, part.data, place);
         self.is_salvaging = before;
         result
+    }
+
+    /// Judges a part that can be decoded in several ways. It is unreadable only where it is so in each of them: one is what
+    /// its sender meant, and the others are garbage.
+    pub(super) fn part_in_each_decoding(
+        &mut self,
+        part: &Part<'_>,
+        others: &[Vec<u8>],
+        place: &Place,
+    ) -> Result<(), Exceeded> {
+        if others.is_empty() {
+            return self.part(part, place);
+        }
+        let place = &place.salvaged();
+        self.unread = None;
+        self.part(part, place)?;
+        let mut unread = self.unread.take();
+        for data in others {
+            self.part(&Part { data, ..*part }, place)?;
+            let found = self.unread.take();
+            unread = unread.filter(|_| found.is_some());
+        }
+        if let Some((path, view)) = unread {
+            self.unreadable(path, view);
+        }
+        Ok(())
     }
 
     /// Looks into a container under its own depth; a plain file holds nothing.
@@ -261,7 +290,9 @@ impl<'s> Scanner<'s> {
 
     /// A container that claims to be one and cannot be read.
     pub(super) fn unreadable(&mut self, path: String, view: View) {
-        if !self.is_salvaging {
+        if self.is_salvaging {
+            self.unread.get_or_insert((path, view));
+        } else {
             self.found(Reason::AttachmentUnreadableContainer, path, None, view);
         }
     }

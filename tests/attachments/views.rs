@@ -328,6 +328,26 @@ fn what_mail_programs_disagree_on_is_tagged() {
 }
 
 #[test]
+fn a_wrong_encoding_makes_an_archive_no_unreadable_one() {
+    let archive = |data: &[u8]| Payload {
+        fields: "Content-Type: application/zip; name=a.zip".into(),
+        data: data.to_vec(),
+    };
+    let intact = archive(&zip(&[("readme.txt", b"hello")]));
+    let broken = archive(b"PK\x03\x04 and nothing that could follow it in a zip of any kind");
+    for (what, row) in ENCODINGS.iter().filter(|(what, _)| !what.contains("multipart")) {
+        if !["equals signs as junk", "quoted-printable with =="].contains(what) {
+            assert!(worst(&scan(row(&intact).as_bytes())) <= Action::Tag, "{what}");
+        }
+    }
+    for encoding in ["base64", "x-base64", "7bit"] {
+        let report =
+            scan(mixed("boundary=B", &broken.encoded_as(encoding, &base64(&broken.data))).as_bytes());
+        assert_eq!(worst(&report), Action::Reject, "{encoding}");
+    }
+}
+
+#[test]
 fn a_part_without_a_name_has_that_of_its_type() {
     for (kind, name) in [("application/hta", "unnamed.hta"), ("application/X-MSDownload", "unnamed.exe")] {
         let report = scan(mixed("boundary=B", &format!("Content-Type: {kind}\r\n\r\nx")).as_bytes());
