@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
-use greylag::store::{Attempt, EmbeddedStore, StoreFault, Timestamp};
+use greylag::store::{Attempt, EmbeddedStore, Rules, StoreFault, Timestamp};
 
 use super::{CAPACITY, KNOWN_PAIR, at, attempt, first_seen, matured, peek, record, too_early};
 
@@ -12,7 +13,13 @@ use super::{CAPACITY, KNOWN_PAIR, at, attempt, first_seen, matured, peek, record
 const CHILD_DIRECTORY: &str = "GREYLAG_TEST_STORE_DIRECTORY";
 const CHILD_START: &str = "GREYLAG_TEST_STORE_START";
 
-const ROUNDS: u64 = 10;
+const ROUNDS: u64 = 30;
+
+/// Threads of the child, each with numbers of its own.
+const THREADS: u64 = 4;
+
+/// Answers after which the child is killed.
+const ANSWERS: u64 = 200;
 
 #[test]
 fn what_was_answered_survives_a_kill() {
@@ -23,7 +30,7 @@ fn what_was_answered_survives_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
-        let mut child = spawn(directory.path(), round * 1_000_000);
+        let mut child = spawn(directory.path(), round * THREADS * 1_000_000);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut since_start = 0;
         for line in lines.map(Result::unwrap) {
@@ -31,14 +38,14 @@ fn what_was_answered_survives_a_kill() {
             let Some(number) = line.strip_prefix("acknowledged ") else { continue };
             acknowledged.push(number.parse::<u64>().unwrap());
             since_start += 1;
-            if since_start == 50 * (round + 1) {
+            if since_start == ANSWERS {
                 let fault = open(directory.path()).unwrap_err();
                 assert!(matches!(fault, StoreFault::InUse { .. }), "{fault}");
                 child.kill().unwrap();
             }
         }
         child.wait().unwrap();
-        assert!(since_start >= 50 * (round + 1), "the child of round {round} died by itself");
+        assert!(since_start >= ANSWERS, "the child of round {round} died by itself");
 
         let store = open(directory.path()).unwrap();
         for number in &acknowledged {
@@ -73,17 +80,25 @@ fn spawn(directory: &Path, start: u64) -> Child {
 /// The child: says the number of each triplet once the store has answered.
 fn attempt_until_killed(directory: &Path, start: u64) -> ! {
     let store = open(directory).unwrap();
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout).unwrap();
-    for number in start.. {
-        let (triplet, now) = (triplet(number), moment(number));
-        assert_eq!(record(&store, &triplet, now), first_seen());
-        if is_retried(number) {
-            assert_eq!(record(&store, &triplet, now.plus(super::RULES.min_delay)), matured(120));
+    let stdout = Mutex::new(std::io::stdout());
+    writeln!(stdout.lock().unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (store, stdout) = (&store, &stdout);
+            scope.spawn(move || {
+                for number in start + thread * 1_000_000.. {
+                    let (triplet, now) = (triplet(number), moment(number));
+                    assert_eq!(record(store, &triplet, now), first_seen());
+                    if is_retried(number) {
+                        assert_eq!(record(store, &triplet, now.plus(super::RULES.min_delay)), matured(120));
+                    }
+                    let mut stdout = stdout.lock().unwrap();
+                    writeln!(stdout, "acknowledged {number}").unwrap();
+                    stdout.flush().unwrap();
+                }
+            });
         }
-        writeln!(stdout, "acknowledged {number}").unwrap();
-        stdout.flush().unwrap();
-    }
+    });
     unreachable!("killed before it runs out of numbers")
 }
 
@@ -92,7 +107,9 @@ fn open(directory: &Path) -> Result<EmbeddedStore, StoreFault> {
 }
 
 fn triplet(number: u64) -> Attempt {
-    attempt("192.0.2.0/24", &format!("{number}@sender.test"), "r@example.test")
+    let attempt = attempt("192.0.2.0/24", &format!("{number}@sender.test"), "r@example.test");
+    let rules = Rules { network_cap: u32::MAX, ..super::RULES };
+    Attempt { rules, ..attempt }
 }
 
 fn moment(number: u64) -> Timestamp {
