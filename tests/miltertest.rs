@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use support::dns::Dns;
-use support::greylag::{Greylag, Setup, Store};
+use support::greylag::{Greylag, Setup};
 use support::process;
 
 #[test]
@@ -42,8 +42,8 @@ fn run(script: &str, greylist: &str) {
     let dns = Dns::start();
     let greylag = Greylag::start(Setup {
         policies: &[("greylist.toml", greylist)],
-        store: Store::Memory,
         dns: Some(dns.address()),
+        ..Setup::default()
     });
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/miltertest");
     let output = Command::new(process::program("miltertest"))

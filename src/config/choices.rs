@@ -164,8 +164,17 @@ pub struct StoreText(String);
 
 impl StoreText {
     /// Schemes of stores, of this version or another.
-    const SCHEMES: [&'static str; 7] =
-        ["memory", "redb", "redis", "rediss", "unix", "redis+sentinel", "redis+cluster"];
+    const SCHEMES: [&'static str; 9] = [
+        "memory",
+        "redb",
+        "redis",
+        "rediss",
+        "unix",
+        "redis+sentinel",
+        "rediss+sentinel",
+        "redis+cluster",
+        "rediss+cluster",
+    ];
 
     /// The URL.
     pub fn as_str(&self) -> &str {
@@ -180,7 +189,8 @@ impl Default for StoreText {
 }
 
 impl Setting for StoreText {
-    const EXPECTED: &'static str = "the URL of a store, such as \"redb:/var/lib/greylag\" or \"memory:\"";
+    const EXPECTED: &'static str =
+        "the URL of a store, such as \"redb:/var/lib/greylag\" or \"redis://HOST\"";
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
         let text = value.get_ref().as_str().unwrap_or_default();

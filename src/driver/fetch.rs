@@ -84,7 +84,9 @@ impl Driver {
     async fn greylist(&self, attempt: &Attempt) -> Slot<Answer> {
         timed(Lookup::Greylist, STORE_BUDGET, async {
             let answer = self.store.attempt(attempt, Timestamp::from(SystemTime::now())).await;
-            metrics::store_up(answer.is_ok());
+            if !self.store.tells_its_state() {
+                metrics::store_up(answer.is_ok());
+            }
             let answer = answer.map_err(|fault| Fault::Failed(fault.to_string()))?;
             metrics::greylist(&answer);
             Ok(answer)

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::redis::RedisFault;
+
 /// Why a store cannot be opened, or has no answer.
 #[derive(Debug, Error)]
 pub enum StoreFault {
@@ -55,7 +57,17 @@ pub enum StoreFault {
     /// The system has no random numbers for the hash key.
     #[error("no random numbers from the system: {0}")]
     Random(#[from] getrandom::Error),
+    /// The Redis servers fail.
+    #[error(transparent)]
+    Redis(#[from] RedisFault),
     /// The store was closed for shutdown.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreFault {
+    /// Whether the configuration, here or at a server, has to be changed before the store can be used.
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Redis(fault) if fault.is_configuration())
+    }
 }

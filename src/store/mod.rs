@@ -10,6 +10,7 @@ mod fault;
 mod key;
 mod memory;
 pub mod model;
+mod redis;
 mod table;
 mod timestamp;
 mod url;
@@ -25,6 +26,7 @@ pub use embedded::EmbeddedStore;
 pub use fault::StoreFault;
 pub use key::{AttemptKeys, HashKey, IdentityKey, Key, KeysUnder, MAX_IDENTITIES, NetworkKey, QueryKeys};
 pub use memory::MemoryStore;
+pub use redis::{ACL_RULES, RedisFault, RedisStore, RedisUrl, RedisUrlError};
 pub use timestamp::Timestamp;
 pub use url::{StoreUrl, StoreUrlError};
 
@@ -56,6 +58,11 @@ pub trait Store: Send + Sync + Debug {
 
     /// How much is held.
     fn stats(&self) -> StoreFuture<'_, Stats>;
+
+    /// Whether the store tells by itself, in the metrics, if it answers; else each answer tells.
+    fn tells_its_state(&self) -> bool {
+        false
+    }
 
     /// Writes everything out, for shutdown. No attempt may follow: a store on disk fails it.
     fn close(&self) -> StoreFuture<'_, ()>;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::redis::{RedisStore, RedisUrl, RedisUrlError, without_passwords};
 use super::{EmbeddedStore, MemoryStore, Store, StoreFault, Timestamp};
+use crate::telemetry::metrics;
 
 /// Which store to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,33 +18,63 @@ pub enum StoreUrl {
     Memory,
     /// `redb:PATH`: files in this directory, which is created when missing.
     Redb(PathBuf),
+    /// `redis://…` and its like: servers that several Greylags share.
+    Redis(Box<RedisUrl>),
 }
 
 impl StoreUrl {
     /// Opens the store, for at most `max_entries` clocks where it is kept in this process; `now` names files that have to be set
-    /// aside and rules what is expired.
-    pub fn open(&self, max_entries: u32, now: Timestamp) -> Result<Arc<dyn Store>, StoreFault> {
+    /// aside and rules what is expired. `on_change` is told whether the store answers: once now, then at each change. Servers that
+    /// cannot be reached are waited for beside the mail.
+    pub async fn open(
+        &self,
+        max_entries: u32,
+        now: Timestamp,
+        on_change: impl Fn(bool) + Send + Sync + 'static,
+    ) -> Result<Arc<dyn Store>, StoreFault> {
         let capacity = max_entries as usize;
-        Ok(match self {
+        let store: Arc<dyn Store> = match self {
             Self::Memory => Arc::new(MemoryStore::new(capacity)?),
             Self::Redb(directory) => Arc::new(EmbeddedStore::open(directory, capacity, now)?),
-        })
+            Self::Redis(url) => {
+                return Ok(Arc::new(RedisStore::open((**url).clone(), Box::new(on_change)).await?));
+            }
+        };
+        metrics::store_up(true);
+        on_change(true);
+        Ok(store)
     }
 }
 
-/// A text that names no store of this version.
+/// A text that names no store of this version. Passwords are not in it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{text:?} names no store: expected \"memory:\", or \"redb:PATH\" where PATH is a directory{hint}")]
-pub struct StoreUrlError {
-    text: String,
-    hint: &'static str,
+pub enum StoreUrlError {
+    /// It is none of the forms.
+    #[error(
+        "{text:?} names no store: expected \"memory:\", \"redb:PATH\" where PATH is a directory, or a URL of Redis servers such \
+         as \"redis://HOST\"{hint}"
+    )]
+    Unknown {
+        /// The text.
+        text: String,
+        /// What may have been meant.
+        hint: &'static str,
+    },
+    /// The URL of a Redis store has a mistake.
+    #[error("{text:?} names no Redis store: {source}")]
+    Redis {
+        /// The text.
+        text: String,
+        /// The mistake.
+        source: RedisUrlError,
+    },
 }
 
 impl FromStr for StoreUrl {
     type Err = StoreUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |hint| StoreUrlError { text: text.to_owned(), hint };
+        let error = |hint| StoreUrlError::Unknown { text: without_passwords(text), hint };
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("memory", _)) => Err(error(" (a store in memory has no path)")),
@@ -51,8 +83,9 @@ impl FromStr for StoreUrl {
                 Err(error(" (write the path right behind the colon, as in redb:/var/lib/greylag)"))
             }
             Some(("redb", path)) => Ok(Self::Redb(path.into())),
-            Some(("redis" | "rediss" | "unix" | "redis+sentinel" | "redis+cluster", _)) => {
-                Err(error(" (this version has no Redis store)"))
+            Some((scheme, _)) if RedisUrl::SCHEMES.contains(&scheme) => {
+                let url = text.parse().map(|url| Self::Redis(Box::new(url)));
+                url.map_err(|source| StoreUrlError::Redis { text: without_passwords(text), source })
             }
             _ => Err(error("")),
         }
@@ -64,6 +97,7 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Redb(directory) => write!(f, "redb:{}", directory.display()),
+            Self::Redis(url) => url.fmt(f),
         }
     }
 }
@@ -78,6 +112,7 @@ mod tests {
             ("memory:", StoreUrl::Memory),
             ("redb:/var/lib/greylag", StoreUrl::Redb("/var/lib/greylag".into())),
             ("redb:state:1", StoreUrl::Redb("state:1".into())),
+            ("unix:///run/redis.sock", StoreUrl::Redis(Box::new("unix:/run/redis.sock".parse().unwrap()))),
         ] {
             assert_eq!(text.parse(), Ok(url.clone()), "{text}");
             assert_eq!(url.to_string(), text);
@@ -86,8 +121,8 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused_with_the_forms_that_exist() {
-        const FORMS: &str =
-            "names no store: expected \"memory:\", or \"redb:PATH\" where PATH is a directory";
+        const FORMS: &str = "names no store: expected \"memory:\", \"redb:PATH\" where PATH is a directory, or a URL of Redis \
+                             servers such as \"redis://HOST\"";
         for (text, hint) in [
             ("", ""),
             ("memory", ""),
@@ -96,10 +131,21 @@ mod tests {
             ("memory:x", " (a store in memory has no path)"),
             ("redb:", " (the path is missing)"),
             ("redb:///x", " (write the path right behind the colon, as in redb:/var/lib/greylag)"),
-            ("redis://localhost", " (this version has no Redis store)"),
         ] {
             let error = text.parse::<StoreUrl>().unwrap_err();
             assert_eq!(error.to_string(), format!("{text:?} {FORMS}{hint}"));
         }
+    }
+
+    #[test]
+    fn mistakes_in_the_urls_of_redis_are_told_without_the_password() {
+        let error = "redis://joe:secret@a,b".parse::<StoreUrl>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "\"redis://joe:***@a,b\" names no Redis store: there are several hosts: write redis+sentinel://…/SERVICE or \
+             redis+cluster://… for more than one server"
+        );
+        let error = "reddis://joe:secret@a".parse::<StoreUrl>().unwrap_err().to_string();
+        assert!(error.contains("reddis://joe:***@a") && !error.contains("secret"), "{error}");
     }
 }

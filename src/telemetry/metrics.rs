@@ -37,6 +37,7 @@ const SCANNED_BYTES: &str = "greylag_scanned_bytes_total";
 const POLICY_GENERATION: &str = "greylag_policy_generation";
 const POLICY_RELOAD_FAILED: &str = "greylag_policy_reload_failed";
 const STORE_UP: &str = "greylag_store_up";
+const STORE_DURATION: &str = "greylag_store_duration_seconds";
 const DNS_LOOKUPS: &str = "greylag_dns_lookups_total";
 const DNS_CACHE: &str = "greylag_dns_cache_total";
 const DNS_UP: &str = "greylag_dns_up";
@@ -73,6 +74,11 @@ fn describe() {
         "Whether the policy files as they were last read are refused, and those before in force: 1 or 0."
     );
     describe_gauge!(STORE_UP, Unit::Count, "Whether the greylist store answers: 1 or 0.");
+    describe_histogram!(
+        STORE_DURATION,
+        Unit::Seconds,
+        "Time a request to a store over the network took, by its outcome."
+    );
     describe_counter!(
         DNS_LOOKUPS,
         Unit::Count,
@@ -97,6 +103,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     for (name, buckets) in [
         (DECISION_DURATION, &DURATION_BUCKETS[..]),
         (LOOKUP_DURATION, &DURATION_BUCKETS[..]),
+        (STORE_DURATION, &DURATION_BUCKETS[..]),
         (GREYLIST_WAIT, &WAIT_BUCKETS[..]),
     ] {
         builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)?;
@@ -261,6 +268,24 @@ pub fn store_up(up: bool) {
     }
 }
 
+/// How a request to a store over the network ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreResult {
+    /// With an answer.
+    Got,
+    /// No answer came in time.
+    Timeout,
+    /// With an error of the server or the connection.
+    Failed,
+    /// It was not sent: the circuit breaker is open.
+    LeftAlone,
+}
+
+/// Records a request to a store over the network.
+pub fn store(result: StoreResult, took: Duration) {
+    record(|handles| &handles.store_duration, result, took);
+}
+
 /// Shows whether the name servers answer.
 pub fn dns_up(up: bool) {
     if let Some(handles) = HANDLES.get() {
@@ -347,6 +372,7 @@ struct Handles {
     policy_generation: Gauge,
     policy_reload_failed: Gauge,
     store_up: Gauge,
+    store_duration: Labelled<StoreResult, Histogram>,
     dns_lookups: Labelled<(RecordType, DnsResult), Counter>,
     dns_cache_hits: Counter,
     dns_cache_misses: Counter,
@@ -372,6 +398,12 @@ impl Handles {
             (LookupResult::Got, "got"),
             (LookupResult::Timeout, "timeout"),
             (LookupResult::Failed, "failed"),
+        ];
+        const STORE_RESULTS: [(StoreResult, &str); 4] = [
+            (StoreResult::Got, "got"),
+            (StoreResult::Timeout, "timeout"),
+            (StoreResult::Failed, "failed"),
+            (StoreResult::LeftAlone, "left_alone"),
         ];
         const DNS_RESULTS: [(DnsResult, &str); 5] = [
             (DnsResult::Got, "got"),
@@ -422,6 +454,11 @@ impl Handles {
             policy_generation: gauge!(POLICY_GENERATION),
             policy_reload_failed: gauge!(POLICY_RELOAD_FAILED),
             store_up: gauge!(STORE_UP),
+            store_duration: Labelled(
+                STORE_RESULTS
+                    .map(|(result, ended)| (result, histogram!(STORE_DURATION, "result" => ended)))
+                    .into(),
+            ),
             dns_lookups: Labelled(
                 RecordType::ALL
                     .iter()

@@ -15,13 +15,13 @@ const RECIPIENT: &str = "me@example.org";
 const FIRST_SEEN: &str = "DEFER_IF_PERMIT 4.7.1 Greylisted, try again in 120 seconds";
 
 /// A daemon with nothing but its greylist in force.
-fn start(store: Store) -> Greylag {
+fn start(store: Store<'_>) -> Greylag {
     let policies = [
         ("greylist.toml", "client_identity = [\"network\"]\n"),
         ("auth.toml", "mode = \"off\"\n"),
         ("helo.toml", "mode = \"off\"\n"),
     ];
-    Greylag::start(Setup { policies: &policies, store, dns: None })
+    Greylag::start(Setup { policies: &policies, store, ..Setup::default() })
 }
 
 fn ask(greylag: &Greylag, arguments: &[&str]) -> Outcome {

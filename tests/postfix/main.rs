@@ -48,9 +48,9 @@ impl Site {
         Self::start_with(hook_up, policies, Store::Memory)
     }
 
-    fn start_with(hook_up: HookUp, policies: &[(&str, &str)], store: Store) -> Self {
+    fn start_with(hook_up: HookUp, policies: &[(&str, &str)], store: Store<'_>) -> Self {
         let dns = Dns::start();
-        let greylag = Greylag::start(Setup { policies, store, dns: Some(dns.address()) });
+        let greylag = Greylag::start(Setup { policies, store, dns: Some(dns.address()), ..Setup::default() });
         let sink = Sink::start();
         let postfix = Postfix::start(hook_up, greylag.ports(), &sink);
         Self { postfix, greylag, sink, _dns: dns }

@@ -9,8 +9,10 @@ use greylag::store::{
     Release, ReleaseOf, Rules, StoreFault, Timestamp,
 };
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
-use super::{RULES, Subject, at, every_store, peek, record, wait_for};
+use super::support::redis::Cluster;
+use super::{RULES, Subject, at, every_store, peek, record, shared, wait_for};
 
 /// The model over plain maps and lists that forget nothing.
 struct Oracle {
@@ -289,3 +291,13 @@ macro_rules! histories {
 }
 
 every_store! { histories!() }
+
+/// All in one test, as a Cluster takes seconds to start.
+#[test]
+fn cluster() {
+    let cluster = Cluster::start();
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() });
+    let steps = prop::collection::vec(step(), 1..120);
+    runner.run(&steps, |steps| history(&mut shared::cluster(&cluster), steps)).unwrap();
+}

@@ -1,9 +1,13 @@
 //! The greylist stores: one suite of scenarios over each of them, random histories against the pure model, damage, and kills.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at what it did not expect")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod damage;
 mod histories;
 mod kill;
+mod shared;
 mod suite;
 
 use std::sync::OnceLock;
@@ -87,7 +91,8 @@ macro_rules! every_store {
     ($of_each:ident!($($more:tt)*)) => {
         $of_each! {
             memory: crate::Subject::memory(crate::CAPACITY),
-            embedded: crate::Subject::embedded(crate::CAPACITY);
+            embedded: crate::Subject::embedded(crate::CAPACITY),
+            redis: crate::shared::redis();
             $($more)*
         }
     };

@@ -23,6 +23,16 @@ macro_rules! suite {
 
             super::scenarios! { $scenarios }
         })+
+
+        listed! { $scenarios }
+    };
+}
+
+/// For stores that are too dear to be made for each scenario.
+macro_rules! listed {
+    ({ $($scenario:ident,)+ }) => {
+        /// All scenarios and their names.
+        pub(super) const SCENARIOS: &[(&str, fn(&dyn Store))] = &[$((stringify!($scenario), $scenario)),+];
     };
 }
 

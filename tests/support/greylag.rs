@@ -14,12 +14,14 @@ use super::process::{self, Process};
 
 /// Which greylist store it uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Store {
+pub enum Store<'a> {
     /// `memory:`.
     #[default]
     Memory,
     /// `redb:` in the temporary directory.
     Embedded,
+    /// Another one.
+    Url(&'a str),
 }
 
 /// How it is started.
@@ -29,16 +31,28 @@ pub struct Setup<'a> {
     /// two listeners.
     pub policies: &'a [(&'a str, &'a str)],
     /// The greylist store.
-    pub store: Store,
+    pub store: Store<'a>,
     /// The DNS server it asks.
     pub dns: Option<SocketAddr>,
+    /// Environment variables, beside those of the test.
+    pub environment: &'a [(&'a str, &'a str)],
+    /// It counts as started when `/readyz` answers, whatever it says.
+    pub may_be_unready: bool,
+}
+
+/// What it is started with, each time.
+#[derive(Debug)]
+struct Launch {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    may_be_unready: bool,
 }
 
 /// The running daemon.
 #[derive(Debug)]
 pub struct Greylag {
     process: Process,
-    arguments: Vec<String>,
+    launch: Launch,
     ports: Ports,
     admin: u16,
     dir: TempDir,
@@ -59,6 +73,7 @@ impl Greylag {
         let store = match setup.store {
             Store::Memory => "memory:".to_owned(),
             Store::Embedded => format!("redb:{}", dir.path().join("store").display()),
+            Store::Url(url) => url.to_owned(),
         };
         let mut arguments = vec!["serve".to_owned()];
         let options = [
@@ -72,8 +87,11 @@ impl Greylag {
         for (option, value) in options.into_iter().chain(dns) {
             arguments.extend([option.to_owned(), value]);
         }
-        let process = spawn(&arguments, &dir, admin);
-        Self { process, arguments, ports: Ports { milter, policy }, admin, dir }
+        let environment = setup.environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let launch =
+            Launch { arguments, environment: environment.collect(), may_be_unready: setup.may_be_unready };
+        let process = spawn(&launch, &dir, admin);
+        Self { process, launch, ports: Ports { milter, policy }, admin, dir }
     }
 
     /// The port of metrics and health.
@@ -114,7 +132,7 @@ impl Greylag {
     /// Ends it as an administrator does and starts it again on the same ports.
     pub fn restart(&mut self) {
         self.process.terminate();
-        self.process = spawn(&self.arguments, &self.dir, self.admin);
+        self.process = spawn(&self.launch, &self.dir, self.admin);
     }
 
     /// Where it reads its policies from.
@@ -163,19 +181,22 @@ impl Greylag {
 
     /// Starts it again on the same ports after [`Self::kill`].
     pub fn start_again(&mut self) {
-        self.process = spawn(&self.arguments, &self.dir, self.admin);
+        self.process = spawn(&self.launch, &self.dir, self.admin);
     }
 }
 
-fn spawn(arguments: &[String], dir: &TempDir, admin: u16) -> Process {
+fn spawn(launch: &Launch, dir: &TempDir, admin: u16) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_greylag"));
     // The directories systemd would give it; without them it would use the machine's own.
     command
-        .args(arguments)
+        .args(&launch.arguments)
+        .envs(launch.environment.iter().map(|(name, value)| (name, value)))
         .current_dir(dir.path())
         .env("STATE_DIRECTORY", dir.path())
         .env("RUNTIME_DIRECTORY", dir.path());
     let mut process = Process::spawn(&mut command, &dir.path().join("greylag.log"));
-    process.wait_until("ready", || process::http_get(admin, "/readyz").is_some_and(|(code, _)| code == 200));
+    process.wait_until("ready", || {
+        process::http_get(admin, "/readyz").is_some_and(|(code, _)| code == 200 || launch.may_be_unready)
+    });
     process
 }

@@ -14,6 +14,7 @@ pub mod odd_dns;
 pub mod policy;
 pub mod postfix;
 pub mod process;
+pub mod redis;
 pub mod sendmail;
 pub mod sink;
 pub mod smtp;

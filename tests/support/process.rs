@@ -139,6 +139,16 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Stops it with SIGSTOP: it keeps its connections, and does nothing.
+    pub fn freeze(&self) {
+        signal(self.id(), Signal::STOP);
+    }
+
+    /// Lets it go on after [`Self::freeze`].
+    pub fn thaw(&self) {
+        signal(self.id(), Signal::CONT);
+    }
+
     /// Its resident memory in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();

@@ -27,7 +27,7 @@ use crate::dns::{self, DnsFault};
 use crate::driver::{Driver, Scanner};
 use crate::policy::Policy;
 use crate::reload::{Cause, Reload, Reloader};
-use crate::store::{Store, StoreUrl, Timestamp};
+use crate::store::{Store, StoreFault, StoreUrl};
 use crate::telemetry::{log, metrics};
 use sockets::Sockets;
 
@@ -66,7 +66,8 @@ pub(super) struct Args {
     /// Where commands such as `greylag reload` reach the daemon: unix:PATH, or off.
     #[arg(long, value_name = "ADDR")]
     control: Option<ControlSocket>,
-    /// Where the greylist is kept: memory: or redb:DIRECTORY.
+    /// Where the greylist is kept: memory:, redb:DIRECTORY, or Redis: redis://HOST, unix:///SOCKET,
+    /// redis+sentinel://HOST,HOST/SERVICE, redis+cluster://HOST,HOST; rediss for TLS.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// A DNS server to ask instead of the system's: an address, with a port where it is not 53.
@@ -90,12 +91,15 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
     let url: StoreUrl = url.parse().map_err(|error| wrong(errors, &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(errors, &error))?;
-    let now = Timestamp::from(SystemTime::now());
-    let store = url.open(config.store_max_entries.get(), now).map_err(|error| failed(errors, &error))?;
     runtime.block_on(async {
         // Before anything is served: a signal that comes early is not lost.
         let signals = Signals::new().map_err(|error| failed(errors, &error))?;
         let readiness = Arc::new(Readiness::default());
+        let store =
+            store(&url, &config, &readiness).await.map_err(|fault| match fault.is_configuration() {
+                true => wrong(errors, &fault),
+                false => failed(errors, &fault),
+            })?;
         let driver = driver(&config, policy, Arc::clone(&store), &readiness)
             .map_err(|error| failed(errors, &error))?;
         let sockets = Sockets::bind(&config).await.map_err(|error| failed(errors, &error))?;
@@ -113,8 +117,7 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         };
         let admin = Admin { metrics, readiness: Arc::clone(&readiness) };
         sockets.serve(&config, &driver, admin, control, &drain, &tasks);
-        [Part::Store, Part::Policy].into_iter().for_each(|part| readiness.set(part, true));
-        metrics::store_up(true);
+        readiness.set(Part::Policy, true);
         info!(version = env!("CARGO_PKG_VERSION"), store = %url, "serving");
         wait(signals, reload).await;
         shut_down(&drain, &tasks, &*store).await;
@@ -154,6 +157,16 @@ fn configuration(args: &Args, errors: &mut dyn Write) -> Result<(Config, Option<
     }
     let policies = args.policies.clone().or_else(|| config.policies.directory(path));
     Ok((config, policies))
+}
+
+async fn store(
+    url: &StoreUrl,
+    config: &Config,
+    readiness: &Arc<Readiness>,
+) -> Result<Arc<dyn Store>, StoreFault> {
+    let readiness = Arc::clone(readiness);
+    let on_change = move |up| readiness.set(Part::Store, up);
+    url.open(config.store_max_entries.get(), SystemTime::now().into(), on_change).await
 }
 
 fn driver(
