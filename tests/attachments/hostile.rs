@@ -166,6 +166,35 @@ fn bodies_of_headers_and_magic_numbers() {
     }
 }
 
+/// What the views beside the tree look for, over and over: each may cost a few passes, none a pass for each.
+#[test]
+fn work_of_the_other_views_grows_with_size_only() {
+    let zip_in_base64 = "UEsDBBQAAAAIAAAAIQAAAAAAAAAAAAAAAAAFAAAAYS50eHQ";
+    type Piece = fn(usize) -> String;
+    let pieces: [(&str, Piece); 8] = [
+        ("data URLs", |_| ";base64,UEsDBBQAAAAIAAAAIQ\r\n".into()),
+        ("delimiters", |n| format!("--{n}\r\nContent-Type: x\r\n\r\n")),
+        ("uuencode", |_| "begin 644 a.txt\r\n#86)C\r\n".into()),
+        ("yEnc", |_| "=ybegin line=128 size=5 name=a.txt\r\nabc\r\n".into()),
+        ("BinHex", |_| "(This file must be converted with BinHex 4.0)\r\n:abc".into()),
+        ("escapes", |_| "PK=03=04=14=00\r\n".into()),
+        ("bare CRs", |_| "Content-Type: x; name=a.txt\r".into()),
+        ("boundaries", |n| format!("Content-Type: multipart/mixed; boundary={n}; boundary=x{n}\r\n")),
+    ];
+    let work = |unit: Piece, count: usize| {
+        let body: String = (0..count).map(unit).collect();
+        soon("a piece", format!("Subject: x\r\n\r\nHello\r\n{body}").as_bytes()).work
+    };
+    for (what, unit) in pieces {
+        let (once, four_times) = (work(unit, 1000), work(unit, 4000));
+        assert!(four_times <= 5 * once, "{what}: {once}, then {four_times}");
+    }
+    let run = |lines: usize| format!("{zip_in_base64}\r\n").repeat(lines);
+    let (once, four_times) =
+        (soon("decoys", run(1000).as_bytes()).work, soon("decoys", run(4000).as_bytes()).work);
+    assert!(four_times <= 5 * once, "decoys: {once}, then {four_times}");
+}
+
 #[test]
 fn a_report_of_many_findings_is_short() {
     let names: Vec<String> = (0..5000).map(|number| format!("{number}.exe")).collect();
