@@ -13,14 +13,15 @@ use std::time::Duration;
 
 pub use self::normalise::Sender;
 pub use self::settings::{
-    ClientIdentities, GreylistSettings, Ipv4Prefix, Ipv6Prefix, NullSender, OnStoreFailure,
+    ClientIdentities, Distinct, GreylistSettings, Ipv4Prefix, Ipv6Prefix, NullSender, OnStoreFailure,
 };
+use crate::auth::{SpfQuery, SpfResult};
 use crate::checks::auth;
 use crate::facts::{Address, Facts, ReversePath};
 use crate::filter::{Fault, Known, Needs, Slot};
 use crate::policy::{Mode, Settings};
 use crate::reason::Reason;
-use crate::store::{Answer, Attempt, KnownBy, Rules};
+use crate::store::{Answer, Attempt, KnownBy};
 use crate::verdict::{Code, Finding, Outcome, Reply};
 
 /// Why a recipient is none of the greylist's business; a metric label.
@@ -118,24 +119,36 @@ pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> 
     finding.into_iter().collect()
 }
 
+/// What to go on asking beside the mail when its attempt was recorded without the identity that SPF would have given: the DNS was
+/// slow or failing.
+pub fn late_spf(facts: &Facts, settings: &GreylistSettings, known: &Known) -> Option<SpfQuery> {
+    let is_recorded = matches!(
+        known.greylist,
+        Slot::Got(Answer::FirstSeen { .. } | Answer::TooEarly { .. } | Answer::Matured { .. }, _)
+    );
+    let is_missing = match &known.spf {
+        Slot::NotAsked => false,
+        Slot::Got(spf, _) => spf.result == SpfResult::TempError,
+        Slot::Unknown(_) => true,
+    };
+    let wanted = is_recorded && is_missing && identity::wants_spf(facts, settings);
+    if wanted { auth::spf_query(facts) } else { None }
+}
+
 /// The attempt to record.
 fn attempt(facts: &Facts, settings: &GreylistSettings, known: &Known) -> Option<Attempt> {
     let recipient = facts.recipient.as_ref()?.address();
     let sender = facts.sender.as_ref()?;
     let address = facts.connection.client.ip()?;
+    let identities = identity::ladder(address, facts, settings, known);
+    let never_promote = identity::is_listed(&settings.never_promote, &identities, facts);
     Some(Attempt {
-        identities: identity::ladder(address, facts, settings, known),
+        identities,
         client: address,
         sender: sender_key(sender, recipient, known),
         recipient: normalise::recipient(recipient),
-        never_promote: false,
-        rules: Rules {
-            min_delay: settings.min_delay,
-            retry_window: settings.retry_window,
-            pass_ttl: settings.pass_ttl,
-            promote_pairs: settings.promote_pairs,
-            ..Rules::DEFAULT
-        },
+        never_promote,
+        rules: settings.rules(),
     })
 }
 
@@ -171,20 +184,22 @@ fn judge_answer(answer: Answer, client: &str) -> Finding {
         Answer::TooEarly { wait } => {
             (Reason::GreylistTooEarly, come_again(wait), format!("{client} came again too early"))
         }
-        Answer::Matured { waited, .. } => {
-            let detail = format!("{client} came again after {} s", waited.as_secs());
+        Answer::Matured { waited, identity } => {
+            let detail =
+                format!("{client} came again after {} s, known by its {}", waited.as_secs(), identity.name());
             (Reason::GreylistMatured, Outcome::Accept, detail)
         }
         Answer::Known { by: KnownBy::Promotion, identity } => {
             let detail = format!("{client} is known by its {} as a whole", identity.name());
             (Reason::GreylistKnown, Outcome::Accept, detail)
         }
-        Answer::Known { by, .. } => {
+        Answer::Known { by, identity } => {
             let by = match by {
                 KnownBy::Triplet => "this sender and recipient",
                 KnownBy::Pair | KnownBy::Promotion => "this sender",
             };
-            (Reason::GreylistKnown, Outcome::Accept, format!("{client} is known with {by}"))
+            let detail = format!("{client} is known by its {} with {by}", identity.name());
+            (Reason::GreylistKnown, Outcome::Accept, detail)
         }
         Answer::Released => {
             (Reason::GreylistReleased, Outcome::Accept, format!("a rule releases this mail of {client}"))

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{DNS_BUDGET, Driver, MESSAGE_AUTH_BUDGET, STORE_BUDGET, Transaction};
 use crate::auth::{self, MessageAuth, SpfOutcome, SpfQuery};
-use crate::checks::{AttachmentSettings, ContentSettings};
+use crate::checks::{AttachmentSettings, ContentSettings, greylist};
 use crate::content::{Inspection, Report};
 use crate::dns::{DnsFault, HeloResolution, resolve_helo};
 use crate::facts::Facts;
@@ -17,6 +17,7 @@ impl Driver {
     /// Fills the slots of everything asked. Each ends as an answer or as unknown.
     pub(super) async fn fetch(&self, needs: Needs, facts: &Facts, transaction: &mut Transaction) {
         let Needs { helo, spf, message_auth, greylist, inspection, scan } = needs;
+        let made = Timestamp::from(SystemTime::now());
         let ((), (), (), (), (), ()) = tokio::join!(
             async {
                 if let Some(name) = &helo {
@@ -35,7 +36,7 @@ impl Driver {
             },
             async {
                 if let Some(attempt) = &greylist {
-                    transaction.known.greylist = self.greylist(attempt).await;
+                    transaction.known.greylist = self.greylist(attempt, made).await;
                 }
             },
             async {
@@ -51,8 +52,27 @@ impl Driver {
                 }
             },
         );
-        if greylist.is_some() {
-            transaction.attempt = greylist;
+        if let Some(attempt) = greylist {
+            self.watch_for_late_spf(&attempt, made, facts, transaction);
+            transaction.attempt = Some(attempt);
+        }
+    }
+
+    /// Sees to it that an attempt recorded without the SPF identity gets it when SPF answers after all.
+    fn watch_for_late_spf(
+        &self,
+        attempt: &Attempt,
+        made: Timestamp,
+        facts: &Facts,
+        transaction: &mut Transaction,
+    ) {
+        let Transaction { policy, known, late_spf, .. } = transaction;
+        let Some(query) = greylist::late_spf(facts, &policy.settings(facts).greylist, known) else { return };
+        if late_spf.is_none() {
+            *late_spf = self.late_spf.go_on(query, Arc::clone(&self.resolver), Arc::clone(&self.store));
+        }
+        if let Some(mail) = late_spf {
+            mail.add(attempt, made);
         }
     }
 
@@ -81,9 +101,9 @@ impl Driver {
         .await
     }
 
-    async fn greylist(&self, attempt: &Attempt) -> Slot<Answer> {
+    async fn greylist(&self, attempt: &Attempt, now: Timestamp) -> Slot<Answer> {
         timed(Lookup::Greylist, STORE_BUDGET, async {
-            let answer = self.store.attempt(attempt, Timestamp::from(SystemTime::now())).await;
+            let answer = self.store.attempt(attempt, now).await;
             if !self.store.tells_its_state() {
                 metrics::store_up(answer.is_ok());
             }

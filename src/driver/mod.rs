@@ -2,6 +2,7 @@
 
 mod adopt;
 mod fetch;
+mod late;
 mod record;
 mod scanner;
 
@@ -20,6 +21,7 @@ use crate::telemetry::Trace;
 use crate::telemetry::nat::NatWatch;
 use crate::verdict::{Finding, Outcome, Verdict};
 use adopt::Adopted;
+use late::{LateMail, LateSpf};
 pub use scanner::Scanner;
 
 /// Longest time a DNS question may take; with [`STORE_BUDGET`] it stays below the 2 s within which every RCPT is answered.
@@ -68,6 +70,8 @@ pub struct Transaction {
     helo: Option<String>,
     /// The triplet that was asked for the recipient judged now.
     attempt: Option<Attempt>,
+    /// What takes this mail's attempts until SPF answers after all.
+    late_spf: Option<LateMail>,
     /// Tags found at earlier stages, written into the message at its end.
     tags: Vec<Finding>,
 }
@@ -80,6 +84,7 @@ pub struct Driver {
     store: Arc<dyn Store>,
     scanner: Scanner,
     adopted: Adopted,
+    late_spf: LateSpf,
     nat: NatWatch,
     trace: Trace,
     /// Mails begun so far.
@@ -95,6 +100,7 @@ impl Driver {
             store,
             scanner,
             adopted: Adopted::default(),
+            late_spf: LateSpf::default(),
             nat: NatWatch::default(),
             trace: Trace::default(),
             mails: AtomicU64::new(0),
@@ -126,6 +132,7 @@ impl Driver {
             client: None,
             helo: None,
             attempt: None,
+            late_spf: None,
             tags: Vec::new(),
         }
     }

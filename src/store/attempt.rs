@@ -182,6 +182,17 @@ pub enum KnownBy {
     Promotion,
 }
 
+impl KnownBy {
+    /// The name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Triplet => "triplet",
+            Self::Pair => "pair",
+            Self::Promotion => "promotion",
+        }
+    }
+}
+
 /// What the greylist says of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {

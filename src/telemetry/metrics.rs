@@ -20,7 +20,7 @@ use crate::driver::Protocol;
 use crate::facts::Stage;
 use crate::filter::Fault;
 use crate::reason::Reason;
-use crate::store::Answer;
+use crate::store::{Answer, IdentityKind, KnownBy};
 use crate::verdict::{Action, Finding, Outcome, Verdict};
 
 const DECISIONS: &str = "greylag_decisions_total";
@@ -29,6 +29,9 @@ const DECISION_DURATION: &str = "greylag_decision_duration_seconds";
 const LOOKUP_DURATION: &str = "greylag_lookup_duration_seconds";
 const GREYLIST: &str = "greylag_greylist_total";
 const GREYLIST_WAIT: &str = "greylag_greylist_wait_seconds";
+const GREYLIST_MATURED: &str = "greylag_greylist_matured_total";
+const GREYLIST_KNOWN: &str = "greylag_greylist_known_total";
+const GREYLIST_LATE_SPF: &str = "greylag_greylist_late_spf_total";
 const GREYLIST_EXEMPT: &str = "greylag_greylist_exempt_total";
 const CONNECTIONS: &str = "greylag_connections";
 const CONNECTIONS_TOTAL: &str = "greylag_connections_total";
@@ -62,6 +65,21 @@ fn describe() {
     describe_histogram!(LOOKUP_DURATION, Unit::Seconds, "Time a look-up took until its answer or failure.");
     describe_counter!(GREYLIST, Unit::Count, "Delivery attempts, by what the greylist knew of them.");
     describe_histogram!(GREYLIST_WAIT, Unit::Seconds, "Time from first attempt to the retry that passed.");
+    describe_counter!(
+        GREYLIST_MATURED,
+        Unit::Count,
+        "Retries that passed, by the identity under which they were known."
+    );
+    describe_counter!(
+        GREYLIST_KNOWN,
+        Unit::Count,
+        "Attempts that passed at once, by what was known of them."
+    );
+    describe_counter!(
+        GREYLIST_LATE_SPF,
+        Unit::Count,
+        "Attempts answered before SPF was, by what became of the identity."
+    );
     describe_counter!(GREYLIST_EXEMPT, Unit::Count, "Recipients that were not greylisted, by why.");
     describe_gauge!(CONNECTIONS, Unit::Count, "Connections that are open.");
     describe_counter!(CONNECTIONS_TOTAL, Unit::Count, "Connections accepted.");
@@ -187,13 +205,35 @@ pub fn greylist(answer: &Answer) {
     match answer {
         Answer::FirstSeen { .. } => handles.greylist_first_seen.increment(1),
         Answer::TooEarly { .. } => handles.greylist_too_early.increment(1),
-        Answer::Matured { waited, .. } => {
+        Answer::Matured { waited, identity } => {
             handles.greylist_matured.increment(1);
             handles.greylist_wait.record(waited.as_secs_f64());
+            handles.greylist_matured_by.get(*identity).into_iter().for_each(|matured| matured.increment(1));
         }
-        Answer::Known { .. } => handles.greylist_known.increment(1),
+        Answer::Known { by, identity } => {
+            handles.greylist_known.increment(1);
+            handles.greylist_known_by.get((*by, *identity)).into_iter().for_each(|known| known.increment(1));
+        }
         Answer::Released => handles.greylist_released.increment(1),
         Answer::Capped { .. } => handles.greylist_capped.increment(1),
+    }
+}
+
+/// What became of an attempt that was answered before SPF was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateSpfResult {
+    /// SPF answered after all, and the attempt has the identity.
+    Added,
+    /// SPF answered after all, and identifies nobody; or not at all.
+    None,
+    /// Too many attempts wait for SPF: nobody asked further.
+    Refused,
+}
+
+/// Counts an attempt that was answered before SPF was.
+pub fn greylist_late_spf(result: LateSpfResult) {
+    if let Some(late) = HANDLES.get().and_then(|handles| handles.greylist_late_spf.get(result)) {
+        late.increment(1);
     }
 }
 
@@ -364,6 +404,9 @@ struct Handles {
     greylist_released: Counter,
     greylist_capped: Counter,
     greylist_wait: Histogram,
+    greylist_matured_by: Labelled<IdentityKind, Counter>,
+    greylist_known_by: Labelled<(KnownBy, IdentityKind), Counter>,
+    greylist_late_spf: Labelled<LateSpfResult, Counter>,
     greylist_exempt: Labelled<Exemption, Counter>,
     connections: Labelled<Protocol, Gauge>,
     connections_total: Labelled<Protocol, Counter>,
@@ -413,6 +456,13 @@ impl Handles {
             (DnsResult::Refused, "refused"),
         ];
 
+        const KNOWN_BY: [KnownBy; 3] = [KnownBy::Triplet, KnownBy::Pair, KnownBy::Promotion];
+        const LATE_SPF: [(LateSpfResult, &str); 3] = [
+            (LateSpfResult::Added, "added"),
+            (LateSpfResult::None, "none"),
+            (LateSpfResult::Refused, "refused"),
+        ];
+
         let stages = PROTOCOLS.iter().flat_map(|protocol| STAGES.map(|stage| (*protocol, stage)));
         let lookups = LOOKUPS.iter().flat_map(|lookup| RESULTS.map(|result| (*lookup, result)));
         Self {
@@ -437,6 +487,20 @@ impl Handles {
             greylist_released: counter!(GREYLIST, "outcome" => "released"),
             greylist_capped: counter!(GREYLIST, "outcome" => "capped"),
             greylist_wait: histogram!(GREYLIST_WAIT),
+            greylist_matured_by: Labelled::new(
+                IdentityKind::ALL,
+                |it| counter!(GREYLIST_MATURED, "identity" => it.name()),
+            ),
+            greylist_known_by: Labelled::new(
+                KNOWN_BY.iter().flat_map(|by| IdentityKind::ALL.map(|identity| (*by, identity))),
+                |(by, identity)| counter!(GREYLIST_KNOWN, "by" => by.name(), "identity" => identity.name()),
+            ),
+            greylist_late_spf: Labelled(
+                LATE_SPF
+                    .iter()
+                    .map(|(it, name)| (*it, counter!(GREYLIST_LATE_SPF, "result" => *name)))
+                    .collect(),
+            ),
             greylist_exempt: Labelled::new(
                 Exemption::ALL,
                 |it| counter!(GREYLIST_EXEMPT, "reason" => it.name()),

@@ -12,6 +12,7 @@ use super::{GreylistSettings, generic};
 use crate::dns::HeloResolution;
 use crate::facts::{Facts, ReversePath, host_name};
 use crate::filter::Known;
+use crate::policy::Clients;
 use crate::store::{Identity, IdentityKind};
 
 /// The identities the settings ask for, strongest first, as far as they are known.
@@ -45,6 +46,17 @@ pub(super) fn ladder(
         }
     }
     identities
+}
+
+/// Whether the client is on the list: its address, a domain that identifies it, or the domain of the sender.
+pub(super) fn is_listed(clients: &Clients, identities: &[Identity], facts: &Facts) -> bool {
+    if clients.is_empty() {
+        return false;
+    }
+    let sender = facts.sender.as_ref().and_then(|sender| sender.address()?.domain());
+    let domains = identities.iter().filter(|it| matches!(it.kind, IdentityKind::Spf | IdentityKind::Host));
+    clients.contains(&facts.connection)
+        || domains.map(|it| it.key.as_str()).chain(sender).any(|domain| clients.contains_name(domain))
 }
 
 /// Whether SPF is to be asked before the identities are known. Of a bounce there is no sender's domain to ask.

@@ -1,12 +1,14 @@
 //! The settings of greylisting.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::policy::{Conflict, Mode, Reading, Setting, Severity};
-use crate::store::IdentityKind;
+use crate::policy::{Clients, Conflict, Mode, Reading, Setting, Severity};
+use crate::store::model::MAX_DISTINCT;
+use crate::store::{IdentityKind, Promotion, Rules};
 
 crate::settings! {
     /// Greylisting: an unknown (client, sender, recipient) is deferred with "451 4.7.1 Greylisted, try again in N seconds".
@@ -37,12 +39,49 @@ crate::settings! {
         /// After one proper retry the (client, sender) pair passes for every recipient. Without it, each recipient of a mail to
         /// many is greylisted on its own, and such a mail needs many attempts.
         promote_pairs: bool = true,
+        /// Whether a client that has proven itself with several senders and recipients passes as a whole, whatever it sends: an
+        /// "spf" identity for all its hosts, else the exact address. By the five settings below.
+        promote_identities: bool = true,
+        /// So many different senders of the client must have come again properly, from 1 to 8.
+        promote_after_senders: Distinct = Distinct(5),
+        /// And so many different recipients must have been written to, from 1 to 8.
+        promote_after_recipients: Distinct = Distinct(5),
+        /// From the first to the last of them so much time must have passed.
+        promote_after: Duration = Duration::from_secs(24 * 3600),
+        /// A client no longer passes as a whole when, within a day, it makes more first attempts than this for each proper
+        /// retry.
+        demote_above: NonZeroU32 = NonZeroU32::MIN.saturating_add(19),
+        /// Clients that never pass as a whole, by address, network, or domain of sender or host, such as a hoster's relay that
+        /// sends anyone's mail.
+        never_promote: Clients = Clients::default(),
+        /// Attempts that may wait for their retry in one /24 or /48. Beyond it the oldest gives way, and where none is old enough
+        /// the network's further mail waits together, by domain of the recipient.
+        network_cap: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999),
         /// Mail with the null sender <>, such as bounces: "greylist" it like any other, or "exempt" it.
         null_sender: NullSender = NullSender::Greylist,
         /// When the greylist store fails: "accept" the recipient, or "defer" it.
         on_store_failure: OnStoreFailure = OnStoreFailure::Accept,
     }
     conflicts = conflicts;
+}
+
+impl GreylistSettings {
+    /// The rules each attempt carries to the store.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            min_delay: self.min_delay,
+            retry_window: self.retry_window,
+            pass_ttl: self.pass_ttl,
+            promote_pairs: self.promote_pairs,
+            promotion: self.promote_identities.then_some(Promotion {
+                senders: self.promote_after_senders.count(),
+                recipients: self.promote_after_recipients.count(),
+                span: self.promote_after,
+                first_seen_per_matured: self.demote_above.get(),
+            }),
+            network_cap: self.network_cap.get(),
+        }
+    }
 }
 
 fn conflicts(settings: &GreylistSettings) -> Vec<Conflict> {
@@ -63,19 +102,43 @@ fn conflicts(settings: &GreylistSettings) -> Vec<Conflict> {
         &["pass_ttl", "min_delay"],
         "clients would be forgotten as they pass",
     );
+    let default = GreylistSettings::default();
+    if !settings.promote_identities {
+        let unused: [(&'static [&'static str], bool); 5] = [
+            (
+                &["promote_after_senders", "promote_identities"],
+                settings.promote_after_senders != default.promote_after_senders,
+            ),
+            (
+                &["promote_after_recipients", "promote_identities"],
+                settings.promote_after_recipients != default.promote_after_recipients,
+            ),
+            (&["promote_after", "promote_identities"], settings.promote_after != default.promote_after),
+            (&["demote_above", "promote_identities"], settings.demote_above != default.demote_above),
+            (&["never_promote", "promote_identities"], settings.never_promote != default.never_promote),
+        ];
+        found.extend(without_effect(unused, "`promote_identities` is false"));
+    }
     if !settings.client_identity.kinds().contains(&IdentityKind::Network) {
-        let default = GreylistSettings::default();
         let unused: [(&'static [&'static str], bool); 2] = [
             (&["ipv4_prefix", "client_identity"], settings.ipv4_prefix != default.ipv4_prefix),
             (&["ipv6_prefix", "client_identity"], settings.ipv6_prefix != default.ipv6_prefix),
         ];
-        for (keys, _) in unused.into_iter().filter(|(_, is_set)| *is_set) {
-            let title = format!("`{}` has no effect", keys[0]);
-            let label = "`client_identity` does not list \"network\"".to_owned();
-            found.push(Conflict { severity: Severity::Warning, keys, title, label });
-        }
+        found.extend(without_effect(unused, "`client_identity` does not list \"network\""));
     }
     found
+}
+
+fn without_effect(
+    unused: impl IntoIterator<Item = (&'static [&'static str], bool)>,
+    label: &'static str,
+) -> impl Iterator<Item = Conflict> {
+    unused.into_iter().filter(|(_, is_set)| *is_set).map(move |(keys, _)| Conflict {
+        severity: Severity::Warning,
+        keys,
+        title: format!("`{}` has no effect", keys[0]),
+        label: label.to_owned(),
+    })
 }
 
 /// What a client is known by, strongest first; never empty, each at most once.
@@ -186,6 +249,34 @@ impl Setting for Ipv6Prefix {
     }
 }
 
+/// How many different ones are asked for, from 1 to 8: the store remembers no more of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Distinct(u8);
+
+impl Distinct {
+    /// This many, if the store can count them.
+    pub fn new(count: u8) -> Option<Self> {
+        (1..=MAX_DISTINCT).contains(&usize::from(count)).then_some(Self(count))
+    }
+
+    /// The number.
+    pub const fn count(self) -> u8 {
+        self.0
+    }
+}
+
+impl Setting for Distinct {
+    const EXPECTED: &'static str = "a number from 1 to 8, such as 5";
+
+    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
+        whole_number(value).and_then(Self::new).or_else(|| reading.wrong(value))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// What to do with mail that has the null sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NullSender {
@@ -280,6 +371,8 @@ mod tests {
             ("client_identity = \"network\"", ClientIdentities::EXPECTED),
             ("client_identity = [\"network\", \"network\"]", ClientIdentities::EXPECTED),
             ("client_identity = [\"dkim\"]", ClientIdentities::EXPECTED),
+            ("promote_after_senders = 0", Distinct::EXPECTED),
+            ("promote_after_recipients = 9", Distinct::EXPECTED),
             ("null_sender = true", NullSender::EXPECTED),
             ("on_store_failure = \"reject\"", OnStoreFailure::EXPECTED),
         ] {

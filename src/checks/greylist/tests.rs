@@ -2,7 +2,8 @@ use super::*;
 use crate::auth::{SpfIdentity, SpfOutcome, SpfResult};
 use crate::dns::HeloResolution;
 use crate::facts::{Client, Recipient};
-use crate::store::{Identity, IdentityKind};
+use crate::store::{Identity, IdentityKind, Promotion, Rules};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 fn facts(client: &str, sender: &str, recipient: &str) -> Facts {
@@ -115,19 +116,19 @@ fn answers_become_findings() {
             Answer::Matured { waited: secs(301), identity: IdentityKind::Network },
             Reason::GreylistMatured,
             None,
-            "192.0.2.0/24 came again after 301 s",
+            "192.0.2.0/24 came again after 301 s, known by its network",
         ),
         (
             Answer::Known { by: KnownBy::Pair, identity: IdentityKind::Network },
             Reason::GreylistKnown,
             None,
-            "192.0.2.0/24 is known with this sender",
+            "192.0.2.0/24 is known by its network with this sender",
         ),
         (
             Answer::Known { by: KnownBy::Triplet, identity: IdentityKind::Network },
             Reason::GreylistKnown,
             None,
-            "192.0.2.0/24 is known with this sender and recipient",
+            "192.0.2.0/24 is known by its network with this sender and recipient",
         ),
         (
             Answer::Known { by: KnownBy::Promotion, identity: IdentityKind::Address },
@@ -306,4 +307,68 @@ fn sender_and_recipient_are_normalised() {
     let sender = "list-return-#@lists.test";
     assert_eq!(asked("Joe@example.test"), (sender.into(), "joe@example.test".into()));
     assert_eq!(asked("ann+x@example.test"), (sender.into(), "ann@example.test".into()));
+}
+
+#[test]
+fn who_is_never_promoted_is_listed_by_address_or_domain() {
+    let settings =
+        |entry: &'static str| with(|settings| settings.never_promote = [entry].into_iter().collect());
+    for (entry, listed) in [
+        ("192.0.2.0/24", true),
+        ("198.51.100.0/24", false),
+        ("b.test", true),
+        ("a.b.test", false),
+        ("*.test", true),
+        ("sender.test", true),
+        ("mx1.sender.test", true),
+        ("mx2.sender.test", false),
+        ("from.test", true),
+    ] {
+        let mut mail = facts("192.0.2.1", "a@from.test", "r@example.test");
+        mail.connection.client_name = Some("mx1.sender.test".into());
+        let known = Known { spf: spf(SpfResult::Pass, false), ..Known::default() };
+        let attempt = needs(&mail, &settings(entry), &known).greylist.unwrap();
+        assert_eq!(attempt.never_promote, listed, "{entry}");
+    }
+    let mail = facts("192.0.2.1", "a@from.test", "r@example.test");
+    assert!(!asked(&mail, &Settings::default()).unwrap().never_promote);
+}
+
+#[test]
+fn attempts_carry_the_rules_that_are_set() {
+    let mail = || facts("192.0.2.1", "a@b.test", "r@example.test");
+    let settings = with(|settings| {
+        settings.promote_after_senders = Distinct::new(3).unwrap();
+        settings.promote_after_recipients = Distinct::new(2).unwrap();
+        settings.promote_after = Duration::from_secs(60);
+        settings.demote_above = NonZeroU32::MIN;
+        settings.network_cap = NonZeroU32::MIN;
+    });
+    let promotion =
+        Promotion { senders: 3, recipients: 2, span: Duration::from_secs(60), first_seen_per_matured: 1 };
+    let expected = Rules { promotion: Some(promotion), network_cap: 1, ..Rules::DEFAULT };
+    assert_eq!(asked(&mail(), &settings).unwrap().rules, expected);
+    let never = with(|settings| settings.promote_identities = false);
+    assert_eq!(asked(&mail(), &never).unwrap().rules, Rules { promotion: None, ..Rules::DEFAULT });
+}
+
+#[test]
+fn spf_is_asked_on_for_attempts_that_were_recorded_without_it() {
+    let mail = facts("192.0.2.1", "a@b.test", "r@example.test");
+    let first = || Slot::Got(Answer::FirstSeen { wait: Duration::ZERO }, Duration::ZERO);
+    let pair = Answer::Known { by: KnownBy::Pair, identity: IdentityKind::Network };
+    let settings = Settings::default().greylist;
+    let asked =
+        |spf, greylist| late_spf(&mail, &settings, &Known { spf, greylist, ..Known::default() }).is_some();
+    assert!(asked(Slot::Unknown(Fault::Timeout), first()));
+    assert!(asked(spf(SpfResult::TempError, false), first()));
+    assert!(!asked(spf(SpfResult::Pass, false), first()), "it has the identity");
+    assert!(!asked(spf(SpfResult::Fail, false), first()), "there is none");
+    assert!(!asked(Slot::Unknown(Fault::Timeout), Slot::Got(pair, Duration::ZERO)), "nothing is recorded");
+    assert!(!asked(Slot::Unknown(Fault::Timeout), Slot::Unknown(Fault::Timeout)));
+    let plain = with(|settings| {
+        settings.client_identity = ClientIdentities::new(vec![IdentityKind::Address]).unwrap();
+    });
+    let known = Known { spf: Slot::Unknown(Fault::Timeout), greylist: first(), ..Known::default() };
+    assert_eq!(late_spf(&mail, &plain.greylist, &known), None);
 }

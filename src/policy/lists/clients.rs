@@ -55,7 +55,12 @@ impl ClientSet {
     /// Whether the client of `connection` is listed.
     pub fn contains(&self, connection: &Connection) -> bool {
         connection.client.ip().is_some_and(|address| self.networks.contains(address))
-            || connection.client_name.as_deref().is_some_and(|name| self.names.contains(name))
+            || connection.client_name.as_deref().is_some_and(|name| self.contains_name(name))
+    }
+
+    /// Whether this name is listed.
+    pub fn contains_name(&self, name: &str) -> bool {
+        self.names.contains(name)
     }
 }
 
