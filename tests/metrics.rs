@@ -6,12 +6,13 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use greylag::checks::greylist::Exemption;
 use greylag::dns::RecordType;
 use greylag::driver::Protocol;
 use greylag::facts::Stage;
 use greylag::reason::Reason;
 use greylag::store::{Answer, IdentityKind, KnownBy};
-use greylag::telemetry::metrics::{self, DnsCache, DnsResult, Lookup, LookupResult};
+use greylag::telemetry::metrics::{self, DnsCache, DnsResult, LateSpfResult, Lookup, LookupResult};
 use greylag::verdict::{Code, Finding, Outcome, Reply, Verdict};
 
 #[test]
@@ -36,6 +37,11 @@ fn metrics_count_what_happened_and_promtool_has_nothing_against_them() {
         r#"greylag_greylist_total{outcome="too_early"} 1"#,
         r#"greylag_greylist_total{outcome="matured"} 1"#,
         r#"greylag_greylist_total{outcome="known"} 1"#,
+        r#"greylag_greylist_matured_total{identity="spf"} 1"#,
+        r#"greylag_greylist_known_total{by="pair",identity="host"} 1"#,
+        r#"greylag_greylist_known_total{by="promotion",identity="spf"} 0"#,
+        r#"greylag_greylist_exempt_total{reason="role"} 1"#,
+        r#"greylag_greylist_late_spf_total{result="added"} 1"#,
         r#"greylag_greylist_wait_seconds_bucket{le="120"} 0"#,
         r#"greylag_greylist_wait_seconds_bucket{le="300"} 1"#,
         r#"greylag_greylist_wait_seconds_bucket{le="172800"} 1"#,
@@ -87,8 +93,11 @@ fn record_one_of_each() {
     let wait = Duration::from_secs(60);
     metrics::greylist(&Answer::FirstSeen { wait });
     metrics::greylist(&Answer::TooEarly { wait });
-    metrics::greylist(&Answer::Matured { waited: Duration::from_secs(200), identity: IdentityKind::Network });
-    metrics::greylist(&Answer::Known { by: KnownBy::Pair, identity: IdentityKind::Spf });
+    metrics::greylist(&Answer::Matured { waited: Duration::from_secs(200), identity: IdentityKind::Spf });
+    metrics::greylist(&Answer::Known { by: KnownBy::Pair, identity: IdentityKind::Host });
+
+    metrics::greylist_exempt(Exemption::Role);
+    metrics::greylist_late_spf(LateSpfResult::Added);
 
     // One connection that ended, one that never does.
     drop(metrics::connection(Protocol::Policy));

@@ -6,8 +6,9 @@ use super::Transaction;
 use crate::checks::greylist;
 use crate::facts::{Facts, Stage};
 use crate::policy::Mode;
+use crate::reason::Check;
 use crate::telemetry::{DecisionLine, Trace, log, metrics};
-use crate::verdict::Verdict;
+use crate::verdict::{Action, Finding, Verdict};
 
 /// Counts, logs and traces what was decided of a recipient or a message, and what a check in monitor mode would have decided. Stages that
 /// only collect leave no trace, and DATA only where it is refused.
@@ -45,10 +46,20 @@ pub(super) fn decision(
         identities,
         took,
     };
-    let decided = line(verdict.decisive(), Mode::Enforce);
+    let decided = line(told(verdict), Mode::Enforce);
     log::decision_line(&decided);
     for finding in &verdict.would {
         log::decision_line(&line(Some(finding), Mode::Monitor));
     }
     trace.record(transaction.number, SystemTime::now(), &decided, verdict);
+}
+
+/// The finding the log tells of: the decisive one. Of a mail that passes it is what the greylist knew, rather than what other checks
+/// noticed and let pass.
+fn told(verdict: &Verdict) -> Option<&Finding> {
+    let greylist = verdict.findings.iter().find(|finding| finding.reason.check() == Check::Greylist);
+    match verdict.action() {
+        Action::Accept => greylist.or_else(|| verdict.decisive()),
+        _ => verdict.decisive(),
+    }
 }

@@ -45,9 +45,14 @@ fn another_host_that_the_senders_spf_record_names_may_retry() {
             assert_eq!(nameless(&site, address, sender), ACCEPTED, "{hook_up:?} {address}");
         }
         assert!(nameless(&site, POOL[1], "bob@pool.example").contains("Greylisted"), "SPF is no pass");
-        let lines = site.greylag.log_lines(&["client=198.51.100.22", "action=accept"]);
+        let lines = site.greylag.log_lines(&["client=198.51.100.22", "reason=greylist.matured"]);
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains(" identities=spf:pool.example,network:198.51.100.0/24 "), "{}", lines[0]);
+        assert!(lines[0].contains(" s, known by its spf"), "{}", lines[0]);
+        let known =
+            |labels: &[(&str, &str)]| site.greylag.metrics().sum("greylag_greylist_known_total", labels);
+        assert_eq!(known(&[("by", "pair"), ("identity", "spf")]), 3.0);
+        assert_eq!(site.greylag.metrics().sum("greylag_greylist_matured_total", &[("identity", "spf")]), 1.0);
     }
 }
 
