@@ -1,11 +1,15 @@
 //! Who a client is: pools of mail servers that retry from whichever of them is free.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::dns::HELO;
+use crate::support::dns::{Dns, HELO};
+use crate::support::greylag::{Greylag, Setup};
 use crate::support::mail;
-use crate::support::postfix::HookUp;
+use crate::support::odd_dns::OddDns;
+use crate::support::postfix::{HookUp, Postfix};
+use crate::support::process::eventually;
+use crate::support::sink::Sink;
 use crate::support::smtp::Smtp;
 use crate::{GREYLIST_2S, RECIPIENT, Site, assert_queued};
 
@@ -174,4 +178,27 @@ set.greylist.mode = \"off\"
         assert_eq!((exempt("authenticated"), exempt("role")), (3.0, 3.0));
         assert_eq!(exempt("off"), if with_scopes { 6.0 } else { 3.0 });
     }
+}
+
+#[test]
+fn an_spf_answer_that_comes_after_the_reply_counts_from_the_attempt_on() {
+    // The record includes another one, so that SPF takes two answers, longer than a recipient may wait.
+    let dns = Dns::start();
+    let slow = OddDns::slow(dns.address(), Duration::from_millis(900));
+    let policies = &[("greylist.toml", "min_delay = \"3s\"\n")];
+    let greylag = Greylag::start(Setup { policies, dns: Some(slow.address()), ..Setup::default() });
+    let sink = Sink::start();
+    let postfix = Postfix::start(HookUp::Milter, greylag.ports(), &sink);
+    let site = Site { postfix, greylag, sink, _dns: dns };
+    let deferred = "451 4.7.1 <bob@example.test>... Greylisted, try again in 3 seconds";
+    assert_eq!(nameless(&site, POOL[0], "alice@pool.example"), deferred);
+    let answered = Instant::now();
+    let lines = site.greylag.log_lines(&["client=192.0.2.21", "greylist.first_seen"]);
+    assert!(lines[0].contains(" spf=timeout identities=network:192.0.2.0/24 "), "{}", lines[0]);
+    let added = [("result", "added")];
+    eventually("the identity is added", || {
+        site.greylag.metrics().sum("greylag_greylist_late_spf_total", &added) == 1.0
+    });
+    sleep(Duration::from_millis(3100).saturating_sub(answered.elapsed()));
+    assert_eq!(nameless(&site, POOL[1], "alice@pool.example"), ACCEPTED);
 }
