@@ -111,6 +111,8 @@ pub struct Known {
     pub greylist: Slot<Answer>,
     /// The sender as the greylist knows it; made once a mail.
     pub greylist_sender: OnceLock<Sender>,
+    /// The registrable domain that the client's verified name gives it there, if any; made once a mail.
+    pub greylist_host: OnceLock<Option<String>>,
     /// What content rules say of the message, for each set of settings they were asked under.
     pub inspections: Vec<(Arc<ContentSettings>, Slot<Arc<Inspection>>)>,
     /// What was found in the message, for each set of settings it was scanned under.

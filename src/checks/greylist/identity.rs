@@ -32,7 +32,8 @@ pub(super) fn ladder(
                 }
             }
             IdentityKind::Host => {
-                let verified = facts.connection.client_name.as_deref().and_then(|name| owner(name, address));
+                let name = || facts.connection.client_name.as_deref().and_then(|name| owner(name, address));
+                let verified = known.greylist_host.get_or_init(|| name().map(str::to_owned)).as_deref();
                 let helo = if is_bounce(facts) { helo_owner(address, facts, known) } else { None };
                 if let Some(verified) = verified {
                     add(verified.to_owned());
