@@ -14,7 +14,7 @@ use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::entry::{self, Entry};
-use super::{lzw, names};
+use super::{lzw, names, sevenz};
 use crate::content::budget::{Exceeded, MAX_DICTIONARY, contained};
 use crate::content::filename;
 use crate::content::scanner::{Place, Scanner};
@@ -22,9 +22,13 @@ use crate::content::{Kind, View};
 
 /// Dictionary and tables that the decoders of the LZMA family may have, in KiB.
 const MAX_LZMA_KIB: u32 = (MAX_DICTIONARY / 1024) as u32 + 1024;
-/// Work of starting a decoder, in bytes: bzip2 decodes a block of 900 kB before its first byte, LZMA clears its tables.
-const fn start_of_decoder(kind: Kind) -> u64 {
-    if matches!(kind, Kind::Bzip2) { 4 << 20 } else { 64 << 10 }
+/// Work of starting a decoder, in bytes: bzip2 decodes a block of 900 kB before its first byte.
+fn start_of_decoder(kind: Kind, data: &[u8]) -> u64 {
+    match kind {
+        Kind::Bzip2 => 4 << 20,
+        Kind::Lzma => sevenz::lzma_tables(data),
+        _ => 64 << 10,
+    }
 }
 
 /// Suffixes of compressed files, and of those that stand for a compressed tar, by kind.
@@ -72,7 +76,7 @@ pub(super) fn scan(
     data: &[u8],
     place: &Place,
 ) -> Result<(), Exceeded> {
-    scanner.budget.work(start_of_decoder(kind))?;
+    scanner.budget.work(start_of_decoder(kind, data))?;
     let mut inner = vec![without_suffix(kind, name)];
     if kind == Kind::Gzip
         && let Some(own) = gzip_name(data)
@@ -244,7 +248,7 @@ fn without_suffix(kind: Kind, name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tar::tests::file;
     use super::super::tests::{causes, tree};
     use super::*;
@@ -252,7 +256,7 @@ mod tests {
     use lzma_rust2::{LzipOptions, LzipWriter, LzmaOptions, LzmaWriter, XzOptions, XzWriter};
     use std::io::Write;
 
-    fn gzip(name: &str, data: &[u8]) -> Vec<u8> {
+    pub(in crate::content::archive) fn gzip(name: &str, data: &[u8]) -> Vec<u8> {
         let builder = flate2::GzBuilder::new();
         let builder = if name.is_empty() { builder } else { builder.filename(name).extra(&b"ab\x01\0x"[..]) };
         let mut out = builder.write(Vec::new(), Compression::best());

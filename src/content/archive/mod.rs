@@ -178,7 +178,9 @@ pub(super) fn looks_like_message(begins: &[u8]) -> bool {
 pub(super) mod tests {
     use super::*;
     use crate::checks::AttachmentSettings;
-    use crate::content::{Cancel, Report, scan_file};
+    use crate::content::{Cancel, DEPTH_CAP, Report, scan_file};
+    use std::io::{Cursor, Write};
+    use std::num::NonZeroU32;
 
     pub(super) fn report(name: &str, data: &[u8]) -> Report {
         scan_file(name, data, &AttachmentSettings::default(), &Cancel::default())
@@ -217,5 +219,37 @@ pub(super) mod tests {
         }
         assert_eq!(kind(&["a.txt".to_owned()], b"x", true), Kind::Message);
         assert_eq!(kind(&["a.zip".to_owned()], b"x", true), Kind::Zip);
+    }
+
+    #[test]
+    fn the_deepest_nesting_of_every_kind_fits_the_stack() {
+        let zip = |inner: &[u8]| {
+            let mut writer = ::zip::ZipWriter::new(Cursor::new(Vec::new()));
+            writer.start_file("a", ::zip::write::SimpleFileOptions::default()).unwrap();
+            writer.write_all(inner).unwrap();
+            writer.finish().unwrap().into_inner()
+        };
+        type Wrap<'w> = &'w dyn Fn(&[u8]) -> Vec<u8>;
+        let kinds: [Wrap<'_>; 5] = [
+            &|inner| tar::tests::file("a", inner),
+            &|inner| compressed::tests::gzip("", inner),
+            &|inner| ole::tests::compound(&[("/Package", inner)]),
+            &|inner| tnef::tests::tnef(&[tnef::tests::data(inner)]),
+            &zip,
+        ];
+        let settings = AttachmentSettings {
+            max_depth: NonZeroU32::MIN.saturating_add(DEPTH_CAP - 1),
+            ..AttachmentSettings::default()
+        };
+        for (index, wrap) in kinds.iter().enumerate() {
+            let nested = (0..DEPTH_CAP).fold(b"text".to_vec(), |inner, _| wrap(&inner));
+            let settings = settings.clone();
+            // As much as threads of the pool have.
+            let scan = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+                let report = scan_file("a", &nested, &settings, &Cancel::default());
+                (report.found, report.tree.last().map(|node| node.depth))
+            });
+            assert_eq!(scan.unwrap().join().unwrap(), (vec![], Some(DEPTH_CAP)), "kind {index}");
+        }
     }
 }

@@ -201,14 +201,14 @@ fn native(stream: &[u8]) -> Option<(Vec<String>, &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tar::tests::file as tar;
     use super::*;
     use crate::content::archive::tests::{causes, tree};
     use std::io::Write;
 
     /// A compound file of these streams; their storages are made, too.
-    fn compound(streams: &[(&str, &[u8])]) -> Vec<u8> {
+    pub(in crate::content::archive) fn compound(streams: &[(&str, &[u8])]) -> Vec<u8> {
         let mut file = CompoundFile::create(Cursor::new(Vec::new())).unwrap();
         for (path, data) in streams {
             file.create_storage_all(Path::new(path).parent().unwrap()).unwrap();

@@ -187,7 +187,7 @@ fn encoding(codepage: u32) -> Option<&'static Encoding> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tar::tests::file as tar;
     use super::*;
     use crate::content::archive::tests::{causes, tree};
@@ -198,7 +198,7 @@ mod tests {
         [&[level], &id.to_le_bytes()[..], &[6, 0], &length, data, &[0xff, 0xff]].concat()
     }
 
-    fn tnef(attributes: &[Vec<u8>]) -> Vec<u8> {
+    pub(in crate::content::archive) fn tnef(attributes: &[Vec<u8>]) -> Vec<u8> {
         let version = attribute(1, 0x9006, &[0, 0, 1, 0]);
         let codepage = attribute(1, id::OEM_CODEPAGE, &[0xa4, 3, 0, 0, 0, 0, 0, 0]);
         [MARK, &[1, 0], &version, &codepage, &attributes.concat()].concat()
@@ -212,7 +212,7 @@ mod tests {
         attribute(2, id::ATTACH_TITLE, name)
     }
 
-    fn data(data: &[u8]) -> Vec<u8> {
+    pub(in crate::content::archive) fn data(data: &[u8]) -> Vec<u8> {
         attribute(2, id::ATTACH_DATA, data)
     }
 

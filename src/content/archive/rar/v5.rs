@@ -72,17 +72,16 @@ fn member<'r>(fields: &mut &[u8], mut extra: &[u8], data: &'r [u8], is_service: 
     let compression = number(fields)?;
     number(fields)?;
     let name_size = number(fields)?;
-    let mut names = names::readings(names::until_nul(take_up_to(fields, name_size)));
-    if is_service {
-        // `CMT`, `QO`, `STM` …: what it is for. The name of a stream is in the extra area.
-        names.clear();
-    }
+    let name = names::until_nul(take_up_to(fields, name_size));
+    // Of a service: what it is for, such as a comment or recovery. The name of a stream is in the extra area.
+    let mut names = if is_service { Vec::new() } else { names::readings(name) };
+    let is_stream = is_service && name == b"STM";
     let mut is_encrypted = false;
     while let Some(record_size) = number(&mut extra) {
         let mut record = take_up_to(&mut extra, record_size);
         match number(&mut record) {
             Some(EXTRA_ENCRYPTION) => is_encrypted = true,
-            Some(EXTRA_SERVICE) if is_service => names = names::readings(record),
+            Some(EXTRA_SERVICE) if is_stream => names = names::readings(record),
             _ => {}
         }
     }
@@ -206,7 +205,8 @@ mod tests {
         let name = [coded(EXTRA_SERVICE), b":evil.exe".to_vec()].concat();
         let extra = [coded(name.len() as u64), name].concat();
         let stream = plain(SERVICE, &fields("STM", 0, 2), &extra, b"MZ");
-        let found = causes("x.rar", &archive(&[file("a.txt", 0, &[], b"x"), stream]));
+        let recovery = plain(SERVICE, &fields("RR", 0, 2), &extra, b"RR");
+        let found = causes("x.rar", &archive(&[file("a.txt", 0, &[], b"x"), recovery, stream]));
         assert_eq!(found, ["attachment.forbidden_extension x.rar/:evil.exe"]);
     }
 

@@ -12,12 +12,16 @@ use crate::content::filename::end_of_name;
 /// ClamAV has the same limits for them.
 const MAX_OVERLAPPING: usize = 5;
 const FUDGE: usize = 2;
+/// The method deflate (APPNOTE.TXT 4.4.5).
+const DEFLATED: u16 = 8;
 
 /// What was seen of the entries that the directory lists.
 #[derive(Default)]
 pub(super) struct Consistency {
     /// From where to where each stands in the archive, its header and its data; sorted by [`Self::seal`].
     ranges: Vec<(usize, usize)>,
+    /// The data that both headers say to be deflated and agree on the length of; sorted by [`Self::seal`].
+    deflated: Vec<(usize, usize)>,
     /// Checksum and size of each name's content.
     contents: HashMap<Vec<u8>, (u32, u64)>,
     pub(super) is_inconsistent: bool,
@@ -39,7 +43,12 @@ impl Consistency {
         };
         self.is_inconsistent |= !agree(central, local);
         let packed_size = usize::try_from(packed_size).unwrap_or(usize::MAX);
-        self.ranges.push((local.offset, local.end.saturating_add(packed_size)));
+        let end = local.end.saturating_add(packed_size);
+        self.ranges.push((local.offset, end));
+        let is_certain = !local.has_sizes_behind() && u64::from(local.compressed_size) == packed_size as u64;
+        if is_certain && local.method == DEFLATED && central.method == DEFLATED {
+            self.deflated.push((local.end, end));
+        }
         if !central.is_directory() {
             let content = (checksum, size);
             let other = self.contents.insert(end_of_name(central.name).to_vec(), content);
@@ -56,20 +65,36 @@ impl Consistency {
             overlapping += usize::from(start + FUDGE < end);
             end = end.max(*range_end);
         }
-        // From here on, each range reaches as far as all before it: what lies in one of them is a look-up away.
-        let mut furthest = 0;
-        for (_, end) in &mut self.ranges {
-            furthest = furthest.max(*end);
-            *end = furthest;
-        }
+        reach(&mut self.ranges);
+        self.deflated.sort_unstable();
+        reach(&mut self.deflated);
         overlapping > MAX_OVERLAPPING
     }
 
     /// Whether a header stands inside an entry that the directory lists, so that it is a part of its content.
     pub(super) fn is_inside(&self, offset: usize) -> bool {
-        let before = self.ranges.partition_point(|(start, _)| *start < offset);
-        before.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|(_, end)| offset < *end)
+        contains(&self.ranges, offset)
     }
+
+    /// Whether what looks like a header lies in data that every unpacker inflates: it may be one of an archive that was
+    /// not worth compressing, and is seen when that is inflated.
+    pub(super) fn is_deflated(&self, offset: usize) -> bool {
+        contains(&self.deflated, offset)
+    }
+}
+
+/// Makes each of the sorted ranges reach as far as all before it, so that what lies in one of them is a look-up away.
+fn reach(ranges: &mut [(usize, usize)]) {
+    let mut furthest = 0;
+    for (_, end) in ranges {
+        furthest = furthest.max(*end);
+        *end = furthest;
+    }
+}
+
+fn contains(ranges: &[(usize, usize)], offset: usize) -> bool {
+    let before = ranges.partition_point(|(start, _)| *start < offset);
+    before.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|(_, end)| offset < *end)
 }
 
 /// Whether both headers of an entry would have the same file unpacked in the same way.

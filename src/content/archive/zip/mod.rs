@@ -195,6 +195,9 @@ impl<'z> Archive<'z> {
                 from = *end;
                 continue;
             }
+            if self.consistency.is_deflated(header.offset) && !self.listed.contains(&header.offset) {
+                continue;
+            }
             has_directory |= header.origin == Origin::Central;
             self.header(scanner, &header)?;
         }
