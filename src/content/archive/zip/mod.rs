@@ -60,11 +60,13 @@ pub(super) fn scan(
 ) -> Result<(), Exceeded> {
     scanner.budget.work(data.len() as u64)?;
     let mut archive = Archive::new(data, place);
-    let is_listed = archive.central_directory(scanner)?;
+    let is_listed = archive.central_directory(scanner);
     let mut found = |reason: Reason| scanner.found_in(place, reason, View::CentralDirectory);
+    // A bomb of entries that share their data may have used up the budget; its cause is told all the same.
     if archive.consistency.seal() {
         found(Reason::AttachmentZipOverlap);
     }
+    let is_listed = is_listed?;
     if archive.consistency.has_duplicates {
         found(Reason::AttachmentZipDuplicate);
     }
