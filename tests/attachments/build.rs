@@ -46,7 +46,11 @@ pub(crate) fn zip_by(method: CompressionMethod, entries: &[(&str, &[u8])]) -> Ve
 
 /// `evil.exe` in `levels` zips, `1.zip` the innermost.
 pub(crate) fn nested_zip(levels: usize) -> Vec<u8> {
-    let mut inner = zip(&[("evil.exe", b"MZ")]);
+    nested_zip_of(levels, "evil.exe", b"MZ")
+}
+
+pub(crate) fn nested_zip_of(levels: usize, name: &str, data: &[u8]) -> Vec<u8> {
+    let mut inner = zip(&[(name, data)]);
     for level in 1..levels {
         inner = zip(&[(&format!("{level}.zip"), &inner)]);
     }

@@ -4,6 +4,7 @@
 
 mod allowed;
 mod build;
+mod generator;
 mod hostile;
 mod names;
 mod ordinary;
