@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 mod allowed;
+mod bombs;
 mod build;
 mod generator;
 mod hostile;

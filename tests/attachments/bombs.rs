@@ -1,0 +1,212 @@
+//! Messages that are small and ask for much: each ends with the right cause after bounded work. What they take of the processor and of
+//! memory is measured by `benches/bombs.rs`, for which the tests have no clock.
+
+use std::io::Write;
+
+use greylag::reason::Reason;
+
+use crate::build::{attachment, mail, zip};
+use crate::generator::archives::{bz2, gz, lzma, rar4, sevenz_file, sevenz_streams, tar, xz};
+use crate::generator::carriers::{nested_tnef, tnef_of};
+use crate::generator::quine::quine;
+use crate::generator::zips::{Entry, archive, overlapping, with_sizes};
+
+/// A message, and what it is refused for.
+pub(crate) struct Bomb {
+    pub(crate) what: &'static str,
+    pub(crate) mail: Vec<u8>,
+    /// `None` where nothing is wrong with it but that it is large.
+    pub(crate) cause: Option<Reason>,
+}
+
+/// All bombs. They are made one by one, as some are large.
+pub(crate) fn all() -> impl Iterator<Item = Bomb> {
+    let makers: [(&'static str, fn() -> Vec<u8>, Option<Reason>); 32] = [
+        ("zeros in a zip in a zip", zeros_in_zip, Some(Reason::AttachmentLimitBytes)),
+        ("zeros in a zip", || of("a.zip", &zip(&[("zeros.txt", &zeros(100))])), None),
+        ("quine", || of("a.zip", &quine()), Some(Reason::AttachmentLimitDepth)),
+        ("42.zip", || of("42.zip", &forty_two()), Some(Reason::AttachmentLimitBytes)),
+        ("overlapping entries", || of("a.zip", &overlapping(2_000)), Some(Reason::AttachmentZipOverlap)),
+        ("size lie", || of("a.zip", &size_lie()), Some(Reason::AttachmentLimitBytes)),
+        ("65,535 entries", || of("a.zip", &many_entries(65_535)), Some(Reason::AttachmentLimitEntries)),
+        (
+            "zips one in the other, 100 deep",
+            || of("a.zip", &deep_zip(100)),
+            Some(Reason::AttachmentLimitDepth),
+        ),
+        ("zip of 1,000 zips", || of("a.zip", &many_zips(1_000)), None),
+        (
+            "zip signatures",
+            || of("a.zip", &b"PK\x03\x04".repeat(1 << 20)),
+            Some(Reason::AttachmentLimitEntries),
+        ),
+        (
+            "zip end records",
+            || of("a.zip", &b"PK\x05\x06".repeat(1 << 20)),
+            Some(Reason::AttachmentUnreadableContainer),
+        ),
+        ("zeros in gz", || of("a.tar.gz", &gz(None, &zeros(100))), Some(Reason::AttachmentLimitBytes)),
+        ("gz in gz in gz", || of("a.gz", &deep_gz(100)), Some(Reason::AttachmentLimitDepth)),
+        ("zeros in bz2", || of("a.tar.bz2", &bz2(&zeros(1)).repeat(100)), Some(Reason::AttachmentLimitBytes)),
+        ("zeros in xz", || of("a.tar.xz", &xz(&zeros(1)).repeat(100)), Some(Reason::AttachmentLimitBytes)),
+        ("zeros in lzma", || of("a.tar.lzma", &lzma(&zeros(100))), Some(Reason::AttachmentLimitBytes)),
+        ("zeros in zst", || of("a.tar.zst", &zst_of_zeros(8_000)), Some(Reason::AttachmentLimitBytes)),
+        (
+            "7z with a dictionary of 4 GiB",
+            || of("a.7z", &greedy_sevenz()),
+            Some(Reason::AttachmentUnreadableContainer),
+        ),
+        ("7z of very many files", || of("a.7z", &boastful_sevenz()), Some(Reason::AttachmentLimitEntries)),
+        ("tar of 60,000 files", || of("a.tar", &many_in_tar(60_000)), Some(Reason::AttachmentLimitEntries)),
+        ("RAR of 60,000 files", || of("a.rar", &many_in_rar(60_000)), Some(Reason::AttachmentLimitEntries)),
+        ("TNEF, 1,000 deep", || of("winmail.dat", &nested_tnef(1_000)), Some(Reason::AttachmentLimitDepth)),
+        ("TNEF of very many attributes", || of("winmail.dat", &tnef_of("a.txt", b"x").repeat(50_000)), None),
+        ("20,000 parts", || mail(&vec!["\r\nx".to_owned(); 20_000]), Some(Reason::AttachmentLimitEntries)),
+        ("40,000 messages", || MESSAGE.repeat(40_000).into_bytes(), Some(Reason::AttachmentLimitDepth)),
+        ("10,000 multiparts", multiparts, Some(Reason::AttachmentLimitDepth)),
+        ("header of 2.5 MB", || header("X-Long: ", "word ", 2_500_000), None),
+        ("200,000 parameters", || parameters(|n| format!("; f{n}*1=x")), None),
+        ("200,000 pieces of a name", || parameters(|n| format!("; filename*{n}=x")), None),
+        (
+            "100,000 encoded words",
+            || header("Content-Disposition: attachment; filename=\"", "=?utf-8?Q?a?= ", 1_400_000),
+            None,
+        ),
+        (
+            "1 MB of fields",
+            || header("Subject: x\r\n", "Content-Type: text/plain; name=a.txt\r\n", 1_000_000),
+            None,
+        ),
+        (
+            "uuencoded files without end",
+            || header("Subject: x\r\n\r\n", "begin 644 a.txt\r\n", 2_000_000),
+            None,
+        ),
+    ];
+    makers.into_iter().map(|(what, make, cause)| Bomb { what, mail: make(), cause })
+}
+
+const MESSAGE: &str = "Content-Type: message/rfc822\r\n\r\n";
+
+fn of(name: &str, data: &[u8]) -> Vec<u8> {
+    mail(&[attachment(name, data)])
+}
+
+fn zeros(mebibytes: usize) -> Vec<u8> {
+    vec![0; mebibytes << 20]
+}
+
+fn zeros_in_zip() -> Vec<u8> {
+    let inner = archive(&[Entry::stored("zeros.txt", &zeros(100))]);
+    of("a.zip", &zip(&[("b.zip", &inner)]))
+}
+
+/// Sixteen zips in each of sixteen, five levels deep: a million of them, and a file of zeros in each.
+fn forty_two() -> Vec<u8> {
+    (0..5).fold(zip(&[("0.dll.txt", &zeros(4))]), |inner, level| {
+        let names: Vec<String> = (0..16).map(|n| format!("lib {level}{n}.zip")).collect();
+        let entries: Vec<(&str, &[u8])> =
+            names.iter().map(|name| (name.as_str(), inner.as_slice())).collect();
+        zip(&entries)
+    })
+}
+
+/// An archive that is said to be ten bytes long and is 256 MiB.
+fn size_lie() -> Vec<u8> {
+    let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    let block = zeros(1);
+    deflated.write_all(b"PK\x03\x04").unwrap();
+    for _ in 0..256 {
+        deflated.write_all(&block).unwrap();
+    }
+    with_sizes("b.zip", &deflated.finish().unwrap(), 8, 10)
+}
+
+fn many_entries(count: usize) -> Vec<u8> {
+    archive(&(0..count).map(|n| Entry::stored(&format!("{n}.txt"), b"x")).collect::<Vec<_>>())
+}
+
+fn many_zips(count: usize) -> Vec<u8> {
+    let inner = zip(&[("a.txt", b"x")]);
+    archive(&(0..count).map(|n| Entry::stored(&format!("{n}.zip"), &inner)).collect::<Vec<_>>())
+}
+
+fn deep_zip(levels: usize) -> Vec<u8> {
+    (0..levels).fold(zip(&[("a.txt", b"x")]), |inner, _| archive(&[Entry::stored("a.zip", &inner)]))
+}
+
+fn deep_gz(levels: usize) -> Vec<u8> {
+    (0..levels).fold(b"hello".to_vec(), |inner, _| gz(None, &inner))
+}
+
+/// Blocks of one repeated byte, 128 KiB from four bytes each (RFC 8878, section 3.1.1.2).
+fn zst_of_zeros(blocks: u32) -> Vec<u8> {
+    let mut out = b"\x28\xb5\x2f\xfd\x00\x58".to_vec();
+    for block in 1..=blocks {
+        let header = (128 << 10) << 3 | 1 << 1 | u32::from(block == blocks);
+        out.extend(&header.to_le_bytes()[..3]);
+        out.push(0);
+    }
+    out
+}
+
+fn greedy_sevenz() -> Vec<u8> {
+    let coder = [0x23, 3, 1, 1, 5, 0x5d, 0xff, 0xff, 0xff, 0xff];
+    sevenz_file(&[0; 64], &[vec![0x17], sevenz_streams(0, 64, &coder, 1_000, Some(7))].concat())
+}
+
+/// A header that says there were 2^56 files.
+fn boastful_sevenz() -> Vec<u8> {
+    sevenz_file(b"", &[1, 5, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0])
+}
+
+fn many_in_tar(count: usize) -> Vec<u8> {
+    let one = tar("a.txt", b"");
+    [one[..512].repeat(count), vec![0; 1024]].concat()
+}
+
+fn many_in_rar(count: usize) -> Vec<u8> {
+    let one = rar4("a.txt", b"", 0x8000);
+    let (start, end) = (7 + 13, one.len() - 7);
+    [&one[..start], &one[start..end].repeat(count), &one[end..]].concat()
+}
+
+fn multiparts() -> Vec<u8> {
+    let level = |n: usize| format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n");
+    (0..10_000).map(level).collect::<String>().into_bytes()
+}
+
+fn header(start: &str, unit: &str, size: usize) -> Vec<u8> {
+    format!("{start}{}\r\n\r\nx", unit.repeat(size / unit.len())).into_bytes()
+}
+
+fn parameters(parameter: impl Fn(usize) -> String) -> Vec<u8> {
+    let all: String = (0..200_000).map(parameter).collect();
+    format!("Content-Disposition: attachment{all}\r\n\r\nx").into_bytes()
+}
+
+/// Work that any message may take under the default settings: what is inflated (64 MiB), what came, and what its nodes cost. The
+/// budget allows more; no bomb here needs it.
+#[cfg(test)]
+fn fair_work(size: usize) -> u64 {
+    8 * (size as u64 + (64 << 20)) + 60_000 * 4096
+}
+
+#[test]
+fn each_bomb_ends_with_its_cause_after_bounded_work() {
+    let mut wrong = Vec::new();
+    for Bomb { what, mail, cause } in all() {
+        let report = crate::build::scan(&mail);
+        let mut causes: Vec<Reason> = report.found.iter().map(|found| found.reason).collect();
+        causes.dedup();
+        let is_right = cause.map_or(causes.is_empty(), |cause| causes.contains(&cause));
+        if !is_right || report.work > fair_work(mail.len()) {
+            wrong.push(format!(
+                "{what}: {causes:?}, expected {cause:?}; {} of work for {} bytes",
+                report.work,
+                mail.len()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
