@@ -4,6 +4,7 @@
 //! `cargo bench --ignore-rust-version --bench bombs`; further words choose the bombs whose names have them. Linux only: it reads /proc.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     clippy::panic,
     reason = "it shares the tests' modules, and fails by panicking"

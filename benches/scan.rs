@@ -4,6 +4,7 @@
 //! `cargo bench --ignore-rust-version --bench scan`
 #![allow(
     dead_code,
+    unused_imports,
     missing_docs,
     clippy::unwrap_used,
     clippy::panic,

@@ -19,9 +19,12 @@ pub(crate) struct Bomb {
     pub(crate) cause: Option<Reason>,
 }
 
+/// What a bomb is called, what makes it, and its cause.
+type Maker = (&'static str, fn() -> Vec<u8>, Option<Reason>);
+
 /// All bombs. They are made one by one, as some are large.
 pub(crate) fn all() -> impl Iterator<Item = Bomb> {
-    let makers: [(&'static str, fn() -> Vec<u8>, Option<Reason>); 32] = [
+    let makers: [Maker; 32] = [
         ("zeros in a zip in a zip", zeros_in_zip, Some(Reason::AttachmentLimitBytes)),
         ("zeros in a zip", || of("a.zip", &zip(&[("zeros.txt", &zeros(100))])), None),
         ("quine", || of("a.zip", &quine()), Some(Reason::AttachmentLimitDepth)),

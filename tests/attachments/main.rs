@@ -5,6 +5,7 @@
 mod allowed;
 mod bombs;
 mod build;
+mod corpus;
 mod generator;
 mod hostile;
 mod names;

@@ -238,7 +238,7 @@ pub(crate) fn compress(data: &[u8]) -> Vec<u8> {
         codes.extend(chunk.iter().map(|byte| u32::from(*byte)));
         codes.push(CLEAR);
         // A clear code ends a group of eight codes; the rest of the group is not read.
-        while codes.len() % 8 != 0 {
+        while !codes.len().is_multiple_of(8) {
             codes.push(0);
         }
     }

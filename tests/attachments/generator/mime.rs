@@ -253,13 +253,12 @@ fn messages(part: &str) -> Vec<(&'static str, String)> {
             ),
         ),
         ("messages in base64, five deep", {
-            let nested = (0..5).fold(multipart(part), |inner, _| {
+            (0..5).fold(multipart(part), |inner, _| {
                 format!(
                     "{MIME}Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n{}\r\n",
                     base64(inner.as_bytes())
                 )
-            });
-            nested
+            })
         }),
         ("chain of forwarded messages", {
             (0..6).fold(multipart(part), |inner, level| {

@@ -158,7 +158,7 @@ fn passing(payload: &Payload) -> Vec<(&'static str, Vec<u8>)> {
         ("zips three deep", nested_zip_of(3, name, data)),
         ("zip behind a text", [b"this is no program\r\n".repeat(20), plain.clone()].concat()),
         ("zip behind a picture", [b"\xff\xd8\xff\xe0\0\x10JFIF".repeat(20), plain.clone()].concat()),
-        ("comment of 65,535 bytes", listing(&[entry.clone()], &[0], &[b'c'; 65_535])),
+        ("comment of 65,535 bytes", listing(std::slice::from_ref(&entry), &[0], &[b'c'; 65_535])),
         ("name in a folder", archive(&[Entry::stored(&format!("a/b/{name}"), data)])),
         ("name with backslashes", archive(&[Entry::stored(&format!("a\\b\\{name}"), data)])),
         ("name with dots behind", archive(&[Entry::stored(&format!("{name}. ."), data)])),
@@ -216,13 +216,13 @@ fn passing(payload: &Payload) -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("behind much junk", [plain.clone(), vec![b'j'; 70_000]].concat()),
         ("offset of the directory is wrong", {
-            let mut archive = archive(&[entry.clone()]);
+            let mut archive = archive(std::slice::from_ref(&entry));
             let at = archive.len() - 22;
             archive[at + 16..at + 20].fill(0xee);
             archive
         }),
         ("disk numbers are wrong", {
-            let mut archive = archive(&[entry.clone()]);
+            let mut archive = archive(std::slice::from_ref(&entry));
             let at = archive.len() - 22;
             archive[at + 4..at + 8].fill(7);
             archive
@@ -249,9 +249,9 @@ fn refused(payload: &Payload) -> Vec<(&'static str, Vec<u8>)> {
         ("central name differs", archive(&[names("other.txt", name)])),
         ("first of two zips", [plain.clone(), other.clone()].concat()),
         ("second of two zips", [other.clone(), plain.clone()].concat()),
-        ("zip in the comment of a zip", listing(&[ok.clone()], &[0], &plain)),
+        ("zip in the comment of a zip", listing(std::slice::from_ref(&ok), &[0], &plain)),
         ("entry that is not listed", listing(&[ok.clone(), entry.clone()], &[0], b"")),
-        ("directory that lists nothing", listing(&[entry.clone()], &[], b"")),
+        ("directory that lists nothing", listing(std::slice::from_ref(&entry), &[], b"")),
         (
             "two entries of one name",
             archive(&[entry.clone(), Entry { data: b"other".to_vec(), declared_size: 5, ..entry.clone() }]),
@@ -262,7 +262,7 @@ fn refused(payload: &Payload) -> Vec<(&'static str, Vec<u8>)> {
         ("no directory", entry.local()),
         ("directory cut off", plain[..plain.len() - 30].to_vec()),
         ("count of entries is zero", {
-            let mut archive = archive(&[entry.clone()]);
+            let mut archive = archive(std::slice::from_ref(&entry));
             let at = archive.len() - 22;
             archive[at + 8..at + 12].fill(0);
             archive

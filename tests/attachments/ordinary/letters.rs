@@ -65,8 +65,8 @@ fn clients() -> Vec<(&'static str, Vec<u8>)> {
         ("Exchange, journal", of("X-MS-Journal-Report:\r\nSender: journal@example.com", "mixed", "_000_journal_", &[text("Sender: a@example.com\r\nSubject: Hello\r\nMessage-Id: <x@example.com>\r\nTo: b@example.org"), forwarded("Hello.eml", &mail(std::slice::from_ref(&pdf)))])),
         ("Exchange Online", of("X-MS-Exchange-Organization-SCL: -1\r\nContent-Language: en-US\r\n\
              X-Forefront-Antispam-Report: CIP:192.0.2.1;CTRY:US", "mixed", "_004_AM6PR01MB1234eurprd01prod_", &[nested("alternative", "_000_AM6PR01MB1234_", &[text("Hello"), html("Hello")]), pdf.clone()])),
-        ("Thunderbird", of("User-Agent: Mozilla Thunderbird", "mixed", "------------0K0PqM7cLzX3vUuKx0VQ2mYd", &[format!("Content-Type: text/plain; charset=UTF-8; format=flowed\r\nContent-Transfer-Encoding: 8bit\r\n\
-             \r\nGrüße\u{a0}\r\n-- \r\nAlice\r\n"), pdf.clone()])),
+        ("Thunderbird", of("User-Agent: Mozilla Thunderbird", "mixed", "------------0K0PqM7cLzX3vUuKx0VQ2mYd", &["Content-Type: text/plain; charset=UTF-8; format=flowed\r\nContent-Transfer-Encoding: 8bit\r\n\
+             \r\nGrüße\u{a0}\r\n-- \r\nAlice\r\n".to_owned(), pdf.clone()])),
         ("Thunderbird, forwarded as attachments", of("User-Agent: Mozilla Thunderbird", "mixed", "------------F", &["\r\n".to_owned(), forwarded("Re: www.example.com.eml", &mail(&["\r\nHi".to_owned()])), forwarded("Your invoice 2026.01.eml", &mail(std::slice::from_ref(&pdf)))])),
         ("Gmail", of("X-Received: by 2002:a17:906:: with SMTP id x", "mixed", "000000000000a1b2c305f0e1d2c3", &[nested("alternative", "000000000000a1b2c005f0e1d2c1", &["Content-Type: text/plain; charset=\"UTF-8\"\r\n\r\nHello\r\n".to_owned(), html("<div dir=3D\"ltr\">Hello</div>")]), part("Content-Type: application/pdf; name=\"www.example.com.pdf\"\r\n\
              Content-Disposition: attachment; filename=\"www.example.com.pdf\"\r\n\
@@ -237,10 +237,8 @@ fn lists() -> Vec<(&'static str, Vec<u8>)> {
                 &[&nested(
                     "digest",
                     "o",
-                    &[format!(
-                        "\r\nContent-Type: multipart/digest; boundary=i\r\n\r\n--i\r\n\r\nSubject: x\r\n\r\nHi\r\n\
-             --i--\r\n"
-                    )],
+                    &["\r\nContent-Type: multipart/digest; boundary=i\r\n\r\n--i\r\n\r\nSubject: x\r\n\r\nHi\r\n\
+             --i--\r\n".to_owned()],
                 )],
             ),
         ),

@@ -1,0 +1,106 @@
+//! What is fuzzed, and what must hold of any input. The fuzzers and the replay of their corpora (`tests/attachments/corpus.rs`)
+//! share this file.
+
+#![allow(unreachable_pub, reason = "the fuzzers' library shows it, the tests do not")]
+
+use std::num::NonZeroU32;
+
+use greylag::checks::AttachmentSettings;
+use greylag::content::{self, Cancel, Report};
+use greylag::facts::Message;
+use greylag::policy::ByteSize;
+
+/// A reader of hostile bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// A whole message, through every view.
+    Mime,
+    /// The parameters of a part's header fields.
+    Names,
+    /// A file named and read as a container of this kind.
+    Zip,
+    Rar,
+    Tnef,
+    Tar,
+    Ole,
+    Sevenz,
+    Cab,
+    Lzh,
+    Gzip,
+}
+
+impl Target {
+    pub const ALL: [Self; 11] = [
+        Self::Mime,
+        Self::Names,
+        Self::Zip,
+        Self::Rar,
+        Self::Tnef,
+        Self::Tar,
+        Self::Ole,
+        Self::Sevenz,
+        Self::Cab,
+        Self::Lzh,
+        Self::Gzip,
+    ];
+
+    /// Its name, and its corpus' folder.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mime => "mime",
+            Self::Names => "names",
+            Self::Zip => "zip",
+            Self::Rar => "rar",
+            Self::Tnef => "tnef",
+            Self::Tar => "tar",
+            Self::Ole => "ole",
+            Self::Sevenz => "sevenz",
+            Self::Cab => "cab",
+            Self::Lzh => "lzh",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// Scans `data` as the target reads it, with little enough to inflate that a fuzzer stays quick.
+    pub fn scan(self, data: &[u8]) -> Report {
+        let settings = settings();
+        let cancel = Cancel::default();
+        let file = |name: &str| content::scan_file(name, data, &settings, &cancel);
+        match self {
+            Self::Mime => content::scan(&Message::from_bytes(data), &settings, &cancel),
+            Self::Names => {
+                let field = b"Content-Disposition: attachment; filename".as_slice();
+                let mail = [field, data, b"\r\nContent-Type: text/plain; name", data, b"\r\n\r\nHello\r\n"];
+                content::scan(&Message::from_bytes(&mail.concat()), &settings, &cancel)
+            }
+            Self::Zip => file("a.zip"),
+            Self::Rar => file("a.rar"),
+            Self::Tnef => file("winmail.dat"),
+            Self::Tar => file("a.tar"),
+            Self::Ole => file("a.msg"),
+            Self::Sevenz => file("a.7z"),
+            Self::Cab => file("a.cab"),
+            Self::Lzh => file("a.lzh"),
+            Self::Gzip => file("a.gz"),
+        }
+    }
+}
+
+const MAX_INFLATED: u64 = 1 << 20;
+const MAX_NODES: u32 = 500;
+
+fn settings() -> AttachmentSettings {
+    let nodes = NonZeroU32::MIN.saturating_add(MAX_NODES - 1);
+    AttachmentSettings {
+        max_inflated: ByteSize(MAX_INFLATED),
+        max_parts: nodes,
+        max_entries: nodes,
+        ..AttachmentSettings::default()
+    }
+}
+
+/// The most work a scan of `size` bytes may have done under these settings: linear in the bytes that came and were inflated. The
+/// last charge may go over the limit, by as much as one buffer.
+pub fn work_limit(size: usize) -> u64 {
+    20 * (2 * size as u64 + MAX_INFLATED) + 4096 * 2 * u64::from(MAX_NODES)
+}
