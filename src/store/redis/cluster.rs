@@ -96,23 +96,23 @@ async fn settle(
     changed: Changed,
 ) -> Result<bool, RedisError> {
     let Changed { leave, come } = changed;
-    let mut has_room = true;
+    let (mut has_room, mut swept) = (true, Vec::new());
     if begins > 0 || !come.is_empty() {
         let mut arguments = question.arguments(at, record);
         arguments.push(begins.to_string().into());
         arguments.extend(come.iter().cloned());
         let reply: (u8, Vec<Entry>) = ACCOUNT.run(connection, &[question.account_key()], &arguments).await?;
-        has_room = reply.0 == 1;
-        if record {
-            for entry in reply.1 {
-                end(connection, &entry).await?;
-            }
+        (has_room, swept) = (reply.0 == 1, reply.1);
+        for entry in swept.iter().filter(|_| record) {
+            end(connection, entry).await?;
         }
     }
     for pair in leave.chunks_exact(2) {
         let [network, entry] = pair else { continue };
-        let is_undone =
-            !has_room && come.iter().any(|begun| begun.first_chunk::<16>() == entry.first_chunk());
+        // What was swept out of the full account stays ended.
+        let is_undone = !has_room
+            && !swept.contains(entry)
+            && come.iter().any(|begun| begun.first_chunk::<16>() == entry.first_chunk());
         if is_undone {
             restore(connection, question, network, entry).await?;
         } else {
