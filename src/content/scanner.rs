@@ -307,6 +307,7 @@ impl<'s> Scanner<'s> {
         let is_damage =
             matches!(reason, Reason::AttachmentUnreadableContainer | Reason::AttachmentZipInconsistent);
         if is_damage && self.is_salvaging {
+            self.unread.get_or_insert_with(|| (place.path_of(""), view));
             return;
         }
         let container = self.report.tree.iter_mut().rev().find(|node| node.depth < place.depth);
