@@ -120,10 +120,11 @@ impl Source {
 
     fn summary(&self) -> String {
         let lists = self.files.keys().filter(|path| path.starts_with("lists/")).count();
+        let tests = self.files.keys().filter(|path| path.starts_with("tests/")).count();
         let errors = self.problems.iter().filter(|problem| problem.is_error()).count();
         let mut counts = Vec::new();
         if self.root.is_some() {
-            counts.push(count(self.files.len() - lists, "file"));
+            counts.push(count(self.files.len() - lists - tests, "file"));
             counts.push(count(lists, "list"));
         }
         counts.push(count(errors, "error"));
@@ -207,7 +208,8 @@ mod tests {
         let args = Args { directory: Some(shipped.clone()), ..Args::default() };
         let (outcome, text) = check(&args);
         let files = embedded::paths().filter(|path| path.ends_with(".toml")).count();
-        let summary = format!("{}/: {files} files, 1 list, 0 errors, 0 warnings\n", shipped.display());
+        let lists = count(embedded::paths().filter(|path| path.starts_with("lists/")).count(), "list");
+        let summary = format!("{}/: {files} files, {lists}, 0 errors, 0 warnings\n", shipped.display());
         assert_eq!((outcome, text), (Outcome::Clean, summary));
 
         let (outcome, text) = check(&Args { json: true, ..args });

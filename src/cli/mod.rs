@@ -4,14 +4,20 @@ mod check;
 mod configuration;
 mod control;
 mod explain;
+mod generate;
 mod greylist;
+mod handbook;
 mod policies;
+mod progress;
 mod recent;
 mod reload;
 mod scan;
 mod serve;
 mod status;
+mod test;
+mod usage;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -30,6 +36,7 @@ Examples:
   greylag serve                                    # built-in policies, embedded greylist
   greylag serve --policies /etc/greylag/policies   # policies of your own
   greylag check /etc/greylag/policies              # every mistake in them at once
+  greylag test /etc/greylag/policies               # what they decide of the mails in tests/*.toml
   greylag explain --client 192.0.2.1 --helo mail.example.org \\
       --from a@example.org --to b@example.net      # what would happen to a mail, and why
   greylag scan message.eml invoice.zip             # what is inside, and whether it is forbidden
@@ -44,10 +51,13 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Explain(explain::Args),
+    Test(test::Args),
     Scan(scan::Args),
     Reload(reload::Args),
     Status(status::Args),
     Greylist(greylist::Args),
+    #[command(hide = true)]
+    Generate(generate::Args),
 }
 
 /// How a command ended; its exit code.
@@ -80,6 +90,28 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Reads the command line `words`, the program's name first.
+///
+/// # Errors
+/// How the program ends where there is nothing to run: the help or version asked for was written, or the mistake was.
+pub fn parse(words: Vec<OsString>) -> Result<Cli, Exit> {
+    let error = match Cli::try_parse_from(&words) {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error,
+    };
+    let words: Vec<String> = words.iter().map(|word| printable(&word.to_string_lossy())).collect();
+    // Writing fails only where nobody reads.
+    match usage::mistake(&error, &words, io::stderr().is_terminal()) {
+        Some(mistake) => {
+            let _ = io::stderr().write_all(mistake.as_bytes());
+        }
+        None => {
+            let _ = error.print();
+        }
+    }
+    Err(if error.use_stderr() { Exit::Usage } else { Exit::Success })
+}
+
 /// Runs a command line. Results go to standard output, what keeps it from having any to standard error.
 pub fn run(cli: Cli) -> Exit {
     let (mut out, mut errors) = (io::stdout().lock(), io::stderr());
@@ -87,6 +119,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Serve(args) => Ok(serve::run(&args, &mut errors)),
         Command::Check(args) => check::run(&args, out.is_terminal(), &mut out).map(Exit::from),
         Command::Explain(args) => explain::run(&args, &mut out, &mut errors),
+        Command::Test(args) => test::run(&args, &mut out, &mut errors),
+        Command::Generate(args) => generate::run(&args, &mut out, &mut errors),
         Command::Scan(args) => scan::run(&args, &mut out, &mut errors),
         Command::Reload(args) => reload::run(&args, &mut out, &mut errors),
         Command::Status(args) => status::run(&args, &mut out, &mut errors),

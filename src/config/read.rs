@@ -134,6 +134,8 @@ impl PolicyDirectory {
             }
             ("" | "tests/", Some("toml")) if metadata.is_file() => self.read_file(root, path, MAX_TOML),
             ("lists/", Some("txt")) if metadata.is_file() => self.read_file(root, path, MAX_LIST),
+            // The reference that lies beside the shipped files.
+            ("", _) if name == "README.md" => {}
             // Messages that the tests name.
             ("tests/", _) => {}
             _ => {

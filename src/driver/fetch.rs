@@ -1,7 +1,7 @@
 //! Puts the filter's questions to the world: in parallel, each under its own deadline.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::{DNS_BUDGET, Driver, MESSAGE_AUTH_BUDGET, STORE_BUDGET, Transaction};
 use crate::auth::{self, MessageAuth, SpfOutcome, SpfQuery};
@@ -17,7 +17,7 @@ impl Driver {
     /// Fills the slots of everything asked. Each ends as an answer or as unknown.
     pub(super) async fn fetch(&self, needs: Needs, facts: &Facts, transaction: &mut Transaction) {
         let Needs { helo, spf, message_auth, greylist, inspection, scan } = needs;
-        let made = Timestamp::from(SystemTime::now());
+        let made = self.clock.now();
         let ((), (), (), (), (), ()) = tokio::join!(
             async {
                 if let Some(name) = &helo {

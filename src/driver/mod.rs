@@ -1,6 +1,7 @@
 //! Fetches what the filter asks for and hands its verdict to the protocols. The only IO between question and answer.
 
 mod adopt;
+mod clock;
 mod fetch;
 mod late;
 mod record;
@@ -21,6 +22,7 @@ use crate::telemetry::Trace;
 use crate::telemetry::nat::NatWatch;
 use crate::verdict::{Finding, Outcome, Verdict};
 use adopt::Adopted;
+pub use clock::Clock;
 use late::{LateMail, LateSpf};
 pub use scanner::Scanner;
 
@@ -83,6 +85,7 @@ pub struct Driver {
     resolver: Arc<dyn Resolver>,
     store: Arc<dyn Store>,
     scanner: Scanner,
+    clock: Clock,
     adopted: Adopted,
     late_spf: LateSpf,
     nat: NatWatch,
@@ -99,6 +102,7 @@ impl Driver {
             resolver,
             store,
             scanner,
+            clock: Clock::default(),
             adopted: Adopted::default(),
             late_spf: LateSpf::default(),
             nat: NatWatch::default(),
@@ -110,6 +114,12 @@ impl Driver {
     /// What was decided lately.
     pub const fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    /// The same driver by another clock.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// The policy in force.

@@ -29,9 +29,10 @@ pub use lists::{
     AddressPatterns, Clients, Expressions, Extensions, FileNames, HostPatterns, Networks, Phrases,
     Sha256Sums, matches_file_name,
 };
-pub(crate) use problem::sort as sort_problems;
 pub use problem::{Problem, Severity};
+pub(crate) use problem::{line_of, sort as sort_problems};
 pub use reading::Reading;
+pub(crate) use reading::quoted;
 pub use rules::{Rule, RuleSettings, Rules};
 pub use scopes::{Listeners, Logins, PolicyContexts, When};
 pub use settings::{CheckSettings, Conflict, EnvelopeAction, KeyDoc, Mode, Setting, SettingChange};

@@ -96,6 +96,11 @@ impl Lines {
     }
 }
 
+/// The line of `text` that holds the byte `offset`, counted from 1.
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
+    Lines::new(text).number(offset)
+}
+
 /// The candidate that needs the fewest edits (insert, delete, replace, swap neighbours): at most one for every three letters, or
 /// any number where one is the beginning of the other.
 pub(crate) fn closest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {

@@ -11,15 +11,21 @@ use crate::support::mail;
 use crate::support::process::{self, Process, loopback, temp_dir};
 use crate::{greylag, outcome};
 
+/// A line of the log that `greylag test` judges anew.
+const LOGGED: &str = "2026-11-23T13:51:28Z INFO decision protocol=milter stage=rcpt queue_id=- client=198.51.100.10 client_name=- \
+    helo=localhost sender=a@example.org recipients=b@example.net action=reject reason=helo.localhost reply=- helo_dns=- identities=- \
+    login=- tls=- micros=73 mode=enforce detail=-\n";
+
 #[test]
 fn every_command_of_the_documentation_works() {
     let documented = commands();
-    for subcommand in ["serve", "check", "explain", "scan", "reload", "status", "greylist"] {
+    for subcommand in ["serve", "check", "test", "explain", "scan", "reload", "status", "greylist"] {
         assert!(documented.iter().any(|words| words[0] == subcommand), "no {subcommand} in {documented:?}");
     }
     let dns = Dns::start();
     let dir = temp_dir();
     fs::write(dir.path().join("message.eml"), mail::plain("documented")).unwrap();
+    fs::write(dir.path().join("mail.log"), LOGGED).unwrap();
     fs::write(dir.path().join("invoice.zip"), mail::zip("invoice.txt", b"1")).unwrap();
     let running = Greylag::start(Setup::default());
     let state = running.control_socket().parent().unwrap().to_owned();
@@ -42,7 +48,9 @@ fn every_command_of_the_documentation_works() {
 
 /// The words behind `greylag` of each command: code spans and blocks of the README, examples of `--help`.
 fn commands() -> BTreeSet<Vec<String>> {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let readme = ["/README.md", "/policies/README.md"]
+        .map(|file| fs::read_to_string(format!("{}{file}", env!("CARGO_MANIFEST_DIR"))).unwrap())
+        .concat();
     let spans = readme.split('`').skip(1).step_by(2).filter_map(|span| span.strip_prefix("greylag "));
     let blocks = readme.split("```").skip(1).step_by(2).flat_map(str::lines).filter_map(|line| {
         let line = line.trim_start_matches("$ ");
@@ -50,7 +58,7 @@ fn commands() -> BTreeSet<Vec<String>> {
             .or_else(|| line.strip_prefix("cargo run ")?.split_once(" -- ").map(|it| it.1))
     });
     let mut found: BTreeSet<Vec<String>> = spans.chain(blocks).map(words).collect();
-    for subcommand in ["", "serve", "check", "explain", "scan", "reload", "status", "greylist"] {
+    for subcommand in ["", "serve", "check", "test", "explain", "scan", "reload", "status", "greylist"] {
         let help =
             greylag(&[subcommand, "--help"].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>()).out;
         let (_, examples) = help.split_once("\nExamples:\n").unwrap();

@@ -1,7 +1,6 @@
 //! `greylag scan FILE…`: what the attachment check makes of messages and files, and what is inside them.
 
 mod mbox;
-mod progress;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -13,10 +12,10 @@ use super::policies::load_or_report;
 use super::{Exit, printable};
 use crate::checks::AttachmentSettings;
 use crate::checks::attachments::findings;
+use crate::cli::progress::Progress;
 use crate::content::{self, Cancel, Node, Report};
 use crate::facts::Message;
 use crate::verdict::{Action, Finding, Verdict};
-use progress::Progress;
 
 /// Show what is inside messages and files, and whether the attachment check would refuse them.
 #[derive(Debug, clap::Args)]
@@ -43,7 +42,7 @@ pub(super) struct Args {
 /// all files. Fails only when `out` or `errors` cannot be written.
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
     let Some(policy) = load_or_report(args.policies.as_deref(), errors)? else { return Ok(Exit::Config) };
-    let progress = Progress::new();
+    let progress = Progress::new("scanning");
     let mut run =
         Run { settings: &policy.base().attachments, json: args.json, progress, out, forbidden: false };
     let mut unreadable = false;

@@ -1,4 +1,4 @@
-//! What is being scanned, on a terminal, when it takes longer than a second.
+//! What a command is at, on a terminal, when it takes longer than a second.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -19,18 +19,19 @@ pub(super) struct Progress {
 }
 
 enum Tell {
-    /// Another thing is being scanned.
+    /// Another thing has begun.
     Now(String),
     /// Something else is written: make room, then answer.
     Hide(Sender<()>),
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
-        Self { teller: io::stderr().is_terminal().then(start) }
+    /// `doing` stands before the name of what it is at.
+    pub(super) fn new(doing: &'static str) -> Self {
+        Self { teller: io::stderr().is_terminal().then(|| start(doing)) }
     }
 
-    /// From now on `what` is being scanned.
+    /// From now on it is at `what`.
     pub(super) fn now(&self, what: &str) {
         if let Some((tell, _)) = &self.teller {
             // The teller is gone only when standard error cannot be written.
@@ -58,14 +59,14 @@ impl Drop for Progress {
     }
 }
 
-fn start() -> (Sender<Tell>, JoinHandle<()>) {
+fn start(doing: &'static str) -> (Sender<Tell>, JoinHandle<()>) {
     let (tell, told) = mpsc::channel();
     let teller = thread::spawn(move || {
         let mut errors = io::stderr();
         let (began, mut now, mut is_shown) = (Instant::now(), String::new(), false);
         loop {
             match told.recv_timeout(INTERVAL) {
-                Ok(Tell::Now(what)) => now = line(&what),
+                Ok(Tell::Now(what)) => now = line(doing, &what),
                 Ok(Tell::Hide(done)) => {
                     now.clear();
                     if std::mem::take(&mut is_shown) {
@@ -88,14 +89,14 @@ fn start() -> (Sender<Tell>, JoinHandle<()>) {
     (tell, teller)
 }
 
-fn line(what: &str) -> String {
+fn line(doing: &str, what: &str) -> String {
     let length = what.chars().count();
     let name = printable(what);
     if length <= MAX_NAME {
-        return format!("scanning {name}");
+        return format!("{doing} {name}");
     }
     let end: String = name.chars().skip(length - MAX_NAME).collect();
-    format!("scanning ...{end}")
+    format!("{doing} ...{end}")
 }
 
 #[cfg(test)]
@@ -104,8 +105,8 @@ mod tests {
 
     #[test]
     fn a_long_name_keeps_its_end() {
-        assert_eq!(line("a.eml"), "scanning a.eml");
+        assert_eq!(line("scanning", "a.eml"), "scanning a.eml");
         let long = format!("{}/b\x1b.eml", "a".repeat(100));
-        assert_eq!(line(&long), format!("scanning ...{}/b\u{fffd}.eml", "a".repeat(43)));
+        assert_eq!(line("scanning", &long), format!("scanning ...{}/b\u{fffd}.eml", "a".repeat(43)));
     }
 }

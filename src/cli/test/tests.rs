@@ -1,0 +1,107 @@
+use std::fs;
+
+use super::*;
+
+fn test(args: &Args) -> (Exit, String, String) {
+    let (mut out, mut errors) = (Vec::new(), Vec::new());
+    let exit = run(args, &mut out, &mut errors).unwrap();
+    (exit, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
+}
+
+#[test]
+fn the_shipped_policies_do_what_their_transcripts_say() {
+    let (exit, out, errors) = test(&Args::default());
+    assert_eq!((exit, errors.as_str()), (Exit::Success, ""), "{out}");
+    let cases = embedded::TESTS.iter().map(|(_, text)| text.matches("\n[[case]]").count()).sum::<usize>();
+    assert!(cases >= 60, "{cases} cases");
+    assert_eq!(out, format!("built-in policies: {cases} cases, {cases} passed, 0 failed\n"));
+}
+
+/// Transcripts that are wrong, each in its own way; what is said of them stands in `broken.txt`.
+#[test]
+fn broken_transcripts_are_told_readably() {
+    let told = include_str!("broken.txt");
+    let mut anew = String::new();
+    let mut count = 0;
+    for case in told.split("### ").skip(1) {
+        let (title, rest) = case.split_once('\n').unwrap();
+        let (transcript, says) = rest.split_once("--- says\n").unwrap_or((rest, ""));
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("tests")).unwrap();
+        fs::write(directory.path().join("tests/x.toml"), transcript).unwrap();
+        let args = Args { directory: Some(directory.path().to_owned()), ..Args::default() };
+        let (exit, out, errors) = test(&args);
+        assert_ne!(exit, Exit::Success, "{title}: {out}");
+        let found = (errors + &out).replace(&directory.path().display().to_string(), "policies");
+        if std::env::var_os("UPDATE_MISTAKES").is_some() {
+            anew += &format!("### {title}\n{transcript}--- says\n{}\n\n", found.trim_end());
+        } else {
+            assert_eq!(found.trim_end(), says.trim_end(), "{title} (UPDATE_MISTAKES=1 writes it anew)");
+        }
+        count += 1;
+    }
+    if !anew.is_empty() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/test/broken.txt");
+        fs::write(path, anew.trim_end().to_owned() + "\n").unwrap();
+    }
+    assert!(count >= 10, "{count}");
+}
+
+#[test]
+fn a_log_is_judged_by_the_policy_of_today() {
+    let line = |stage: &str, helo: &str, action: &str, reason: &str| {
+        format!(
+            "2026-11-23T13:51:28Z INFO decision protocol=milter stage={stage} queue_id=- client=198.51.100.10 client_name=- \
+             helo={helo} sender=a@example.org recipients=b@example.net action={action} reason={reason} reply=- helo_dns=198.51.100.10 \
+             identities=- login=- tls=- micros=7 mode=enforce detail=-\n"
+        )
+    };
+    let log = [
+        line("rcpt", "localhost", "reject", "helo.localhost"),
+        line("rcpt", "mail.example.org", "defer", "greylist.first_seen"),
+        line("rcpt", "mail.example.org", "accept", "greylist.known"),
+        line("end_of_message", "mail.example.org", "reject", "attachment.forbidden_extension"),
+        "2026-11-23T13:51:28Z INFO something else\n".to_owned(),
+    ]
+    .concat();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mail.log");
+    fs::write(&file, log).unwrap();
+    let policies = directory.path().join("policies");
+    fs::create_dir(&policies).unwrap();
+    fs::write(policies.join("auth.toml"), "spf_none = \"accept\"\n").unwrap();
+    let args = |json| Args {
+        directory: Some(policies.clone()),
+        from_log: Some(file.clone()),
+        json,
+        ..Args::default()
+    };
+    let (exit, out, errors) = test(&args(false));
+    let name = file.display();
+    assert_eq!((exit, errors.as_str()), (Exit::Success, ""), "{out}");
+    assert_eq!(out, format!("{name}: 4 decisions, 0 would change\n"));
+
+    fs::write(policies.join("helo.toml"), "localhost = \"accept\"\n").unwrap();
+    fs::write(policies.join("attachments.toml"), "forbidden_extension = \"quarantine\"\n").unwrap();
+    let (exit, out, _) = test(&args(false));
+    assert_eq!(exit, Exit::Findings);
+    assert_eq!(
+        out,
+        format!(
+            "line 1: rcpt b@example.net from a@example.org at 198.51.100.10: reject helo.localhost -> defer greylist.first_seen\n\
+             line 4: end_of_message b@example.net from a@example.org at 198.51.100.10: reject attachment.forbidden_extension \
+             -> quarantine attachment.forbidden_extension\n{name}: 4 decisions, 2 would change\n"
+        )
+    );
+    let (_, out, _) = test(&args(true));
+    let first: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["was"]["reason"], &first["is"]["action"]),
+        (&"helo.localhost".into(), &"defer".into())
+    );
+
+    fs::write(&file, "nothing of ours\n").unwrap();
+    let (exit, _, errors) = test(&args(false));
+    assert_eq!(exit, Exit::NoInput);
+    assert!(errors.contains("has no decision lines of Greylag"), "{errors}");
+}
