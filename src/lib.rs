@@ -24,6 +24,7 @@
 //! | [`filter`], [`checks`], [`verdict`], [`reason`] | what is decided, and why |
 //! | [`content`] | what is inside a message |
 //! | [`driver`], [`dns`], [`store`], [`breaker`] | answers from the world, each under its deadline |
+//! | [`explain`] | what would happen to a mail, and why |
 //! | [`reload`] | changed policy files → the policy in force |
 //! | [`admin`], [`telemetry`] | metrics, health, control socket, log, the trace of late decisions |
 //!
@@ -52,6 +53,7 @@ pub mod content;
 pub mod delegation;
 pub mod dns;
 pub mod driver;
+pub mod explain;
 pub mod facts;
 pub mod filter;
 pub mod listener;

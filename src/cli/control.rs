@@ -65,6 +65,11 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 impl ControlArgs {
+    /// Whether the command line says which daemon is meant.
+    pub(super) const fn is_named(&self) -> bool {
+        self.control.is_some() || self.config.is_some()
+    }
+
     /// The socket to ask at; says what is wrong where there is none.
     pub(super) fn socket(&self, errors: &mut dyn Write) -> Result<PathBuf, Exit> {
         let path = self.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));

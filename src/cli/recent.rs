@@ -33,7 +33,7 @@ pub(super) struct RecentArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 10, requires = "recent")]
     last: usize,
     #[command(flatten)]
-    control: ControlArgs,
+    pub control: ControlArgs,
 }
 
 pub(super) fn run(

@@ -53,7 +53,9 @@ impl Driver {
             },
         );
         if let Some(attempt) = greylist {
-            self.watch_for_late_spf(&attempt, made, facts, transaction);
+            if self.is_live {
+                self.watch_for_late_spf(&attempt, made, facts, transaction);
+            }
             transaction.attempt = Some(attempt);
         }
     }
@@ -77,7 +79,7 @@ impl Driver {
     }
 
     async fn helo(&self, name: &str) -> Slot<HeloResolution> {
-        timed(Lookup::HeloDns, DNS_BUDGET, async {
+        self.timed(Lookup::HeloDns, DNS_BUDGET, async {
             resolve_helo(&*self.resolver, name).await.map_err(|fault| match fault {
                 DnsFault::Timeout => Fault::Timeout,
                 other => Fault::Failed(other.to_string()),
@@ -87,14 +89,14 @@ impl Driver {
     }
 
     async fn spf(&self, query: &SpfQuery) -> Slot<SpfOutcome> {
-        timed(Lookup::Spf, DNS_BUDGET, async { Ok(auth::spf(query, &*self.resolver).await) }).await
+        self.timed(Lookup::Spf, DNS_BUDGET, async { Ok(auth::spf(query, &*self.resolver).await) }).await
     }
 
     async fn message_auth(&self, facts: &Facts, spf: &SpfOutcome) -> Slot<Arc<MessageAuth>> {
         let Some(message) = &facts.message else {
             return Slot::Unknown(Fault::Failed("there is no message to check".into()));
         };
-        timed(Lookup::MessageAuth, MESSAGE_AUTH_BUDGET, async {
+        self.timed(Lookup::MessageAuth, MESSAGE_AUTH_BUDGET, async {
             let checked = auth::message(message, spf, &self.resolver).await;
             checked.map(Arc::new).map_err(|fault| Fault::Failed(fault.to_string()))
         })
@@ -102,7 +104,10 @@ impl Driver {
     }
 
     async fn greylist(&self, attempt: &Attempt, now: Timestamp) -> Slot<Answer> {
-        timed(Lookup::Greylist, STORE_BUDGET, async {
+        self.timed(Lookup::Greylist, STORE_BUDGET, async {
+            if !self.is_live {
+                return self.store.peek(attempt, now).await.map_err(|fault| Fault::Failed(fault.to_string()));
+            }
             let answer = self.store.attempt(attempt, now).await;
             if !self.store.tells_its_state() {
                 metrics::store_up(answer.is_ok());
@@ -120,31 +125,37 @@ impl Driver {
         };
         let (client, budget) = (facts.connection.client, settings.time_limit);
         let inspect = self.scanner.inspect(client, message, Arc::clone(settings), budget);
-        timed(Lookup::Inspection, Duration::MAX, inspect).await
+        self.timed(Lookup::Inspection, Duration::MAX, inspect).await
     }
 
     async fn scan(&self, facts: &Facts, settings: &Arc<AttachmentSettings>) -> Slot<Arc<Report>> {
         let Some(message) = facts.message.clone() else {
             return Slot::Unknown(Fault::Failed("there is no message to scan".into()));
         };
-        metrics::scanned_bytes(message.len() as u64);
+        if self.is_live {
+            metrics::scanned_bytes(message.len() as u64);
+        }
         let (client, budget) = (facts.connection.client, settings.scan_time_limit);
         let scan = self.scanner.scan(client, message, Arc::clone(settings), budget);
-        timed(Lookup::Scan, Duration::MAX, scan).await
+        self.timed(Lookup::Scan, Duration::MAX, scan).await
     }
-}
 
-async fn timed<T>(
-    lookup: Lookup,
-    budget: Duration,
-    answer: impl Future<Output = Result<T, Fault>>,
-) -> Slot<T> {
-    let began = Instant::now();
-    let result = tokio::time::timeout(budget, answer).await.unwrap_or(Err(Fault::Timeout));
-    let took = began.elapsed();
-    metrics::lookup(lookup, result.as_ref().map_or_else(LookupResult::from, |_| LookupResult::Got), took);
-    match result {
-        Ok(answer) => Slot::Got(answer, took),
-        Err(fault) => Slot::Unknown(fault),
+    async fn timed<T>(
+        &self,
+        lookup: Lookup,
+        budget: Duration,
+        answer: impl Future<Output = Result<T, Fault>>,
+    ) -> Slot<T> {
+        let began = Instant::now();
+        let result = tokio::time::timeout(budget, answer).await.unwrap_or(Err(Fault::Timeout));
+        let took = began.elapsed();
+        if self.is_live {
+            let shown = result.as_ref().map_or_else(LookupResult::from, |_| LookupResult::Got);
+            metrics::lookup(lookup, shown, took);
+        }
+        match result {
+            Ok(answer) => Slot::Got(answer, took),
+            Err(fault) => Slot::Unknown(fault),
+        }
     }
 }

@@ -90,6 +90,8 @@ pub struct Driver {
     late_spf: LateSpf,
     nat: NatWatch,
     trace: Trace,
+    /// Whether mails are judged, or only explained.
+    is_live: bool,
     /// Mails begun so far.
     mails: AtomicU64,
 }
@@ -107,8 +109,17 @@ impl Driver {
             late_spf: LateSpf::default(),
             nat: NatWatch::default(),
             trace: Trace::default(),
+            is_live: true,
             mails: AtomicU64::new(0),
         }
+    }
+
+    /// A driver that judges as this one does at this moment and leaves no trace of it: it looks into the greylist and writes nothing,
+    /// and it counts, logs and remembers no decision.
+    pub fn explaining(&self) -> Self {
+        let (resolver, store) = (Arc::clone(&self.resolver), Arc::clone(&self.store));
+        let policy = Policy::clone(&self.policy());
+        Self { is_live: false, ..Self::new(policy, resolver, store, self.scanner.clone()) }
     }
 
     /// What was decided lately.
@@ -156,7 +167,7 @@ impl Driver {
     /// verdict. Always answers, within 2 s before the end of message. What is decided is counted and logged here.
     pub async fn judge(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Verdict {
         let began = Instant::now();
-        if transaction.meet_client(facts) {
+        if transaction.meet_client(facts) && self.is_live {
             self.watch_nat(facts);
         }
         transaction.enter(stage, facts);
@@ -170,7 +181,9 @@ impl Driver {
         self.adopted.remember(stage, facts, transaction.protocol, &verdict);
         transaction.keep_tags(&verdict);
         transaction.known.note(&verdict);
-        record::decision(stage, facts, transaction, &verdict, began.elapsed(), &self.trace);
+        if self.is_live {
+            record::decision(stage, facts, transaction, &verdict, began.elapsed(), &self.trace);
+        }
         if stage == Stage::EndOfMessage {
             verdict.add(transaction.tags.drain(..));
         }
@@ -201,7 +214,7 @@ impl Driver {
     ) -> Verdict {
         let added = filter::judge_adopted(&adopted, facts, &transaction.policy, &transaction.known);
         transaction.known.note(&added);
-        if added != Verdict::default() {
+        if self.is_live && added != Verdict::default() {
             record::decision(Stage::Rcpt, facts, transaction, &added, began.elapsed(), &self.trace);
         }
         let mut verdict = adopted;
@@ -238,6 +251,11 @@ impl Driver {
 }
 
 impl Transaction {
+    /// What the greylist was asked for the recipient judged last.
+    pub const fn attempt(&self) -> Option<&Attempt> {
+        self.attempt.as_ref()
+    }
+
     /// Whether this is another client than before, and so another session: a connection of the policy protocol carries many.
     fn meet_client(&mut self, facts: &Facts) -> bool {
         let client = (facts.connection.client, facts.connection.client_port);

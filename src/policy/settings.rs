@@ -196,6 +196,17 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// The mode's name in policy files and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Monitor => "monitor",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl Mode {
     const NAMES: [(&'static str, Self); 3] =
         [("enforce", Self::Enforce), ("monitor", Self::Monitor), ("off", Self::Off)];
 }

@@ -82,7 +82,7 @@ impl<'a> DecisionLine<'a> {
             ("login", optional(facts.login.as_deref())),
             ("tls", optional(facts.tls.as_deref())),
             ("micros", Value::Number(took.as_micros())),
-            ("mode", Value::text(mode_name(mode))),
+            ("mode", Value::text(mode.name())),
             ("detail", finding.map_or(Value::Absent, detail)),
         ]
     }
@@ -186,14 +186,6 @@ fn detail(finding: &Finding) -> Value<'_> {
     match finding.detail.as_str() {
         "" => Value::Absent,
         detail => Value::Text(cut(detail, MAX_DETAIL)),
-    }
-}
-
-const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Enforce => "enforce",
-        Mode::Monitor => "monitor",
-        Mode::Off => "off",
     }
 }
 

@@ -1,12 +1,15 @@
 //! `greylag explain`, with a DNS of the tests' own.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::dns::{Dns, HELO};
+use crate::support::greylag::{Greylag, Setup};
 use crate::support::mail;
-use crate::support::process::temp_dir;
+use crate::support::policy::{PolicyClient, PolicyRequest};
+use crate::support::process::{loopback, temp_dir};
 use crate::{Outcome, greylag};
 
 fn explain(dns: &Dns, arguments: &[&str]) -> Outcome {
@@ -106,4 +109,87 @@ fn a_message_is_judged_too() {
     let found = explain(&dns, &[&arguments[..6], &["/nonexistent.eml"]].concat());
     assert_eq!((found.code, found.out.as_str()), (Some(66), ""));
     assert!(found.errors.starts_with("greylag explain: cannot read /nonexistent.eml: "), "{}", found.errors);
+}
+
+/// Asks `greylag explain` about a mail through the daemon.
+fn through(greylag: &Greylag, recipient: &str, more: &[&str]) -> Outcome {
+    let control = format!("unix:{}", greylag.control_socket().display());
+    let mail = ["explain", "--client", "192.0.2.77", "--helo", "x", "--from", "shop@sender.test", "--to"];
+    crate::greylag(&[&mail[..], &[recipient, "--control", &control], more].concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_tells_by_its_own_greylist_and_records_nothing() {
+    let policies = [
+        ("greylist.toml", "client_identity = [\"network\"]\nmin_delay = \"1s\"\n"),
+        ("auth.toml", "mode = \"off\"\n"),
+        ("helo.toml", "mode = \"off\"\n"),
+        (
+            "scopes.toml",
+            "[[scope]]\nname = \"quick\"\nrecipient = [\"@quick.test\"]\nset.greylist.mode = \"off\"\n",
+        ),
+    ];
+    let greylag = Greylag::start(Setup { policies: &policies, ..Setup::default() });
+    let mut client = PolicyClient::tcp(loopback(greylag.ports().policy)).await;
+    let request = PolicyRequest::rcpt("me@example.org")
+        .with("sender", "shop@sender.test")
+        .with("client_address", "192.0.2.77");
+    let deferred = client.ask(&request).await.unwrap();
+    assert_eq!(deferred, "DEFER_IF_PERMIT 4.7.1 Greylisted, try again in 1 seconds");
+    let early = through(&greylag, "me@example.org", &[]);
+    assert!(early.out.contains("greylist.too_early: "), "{}", early.out);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let due = through(&greylag, "me@example.org", &[]);
+    assert!(due.out.contains("would pass now by its network, after 1 s ("), "{}", due.out);
+    assert_eq!(client.ask(&request).await.as_deref(), Some("DUNNO"));
+
+    let state = || {
+        let metrics = greylag.metrics();
+        let counted = ["greylag_decisions_total", "greylag_lookups_total", "greylag_greylist_total"];
+        (counted.map(|name| metrics.sum(name, &[])), greylag.log_lines(&["decision"]).len())
+    };
+    let before = state();
+    assert!(before.0[0] >= 2.0 && before.1 == 2, "{before:?}");
+    let known = through(&greylag, "me@example.org", &[]);
+    assert_eq!((known.code, known.errors.as_str()), (Some(0), ""));
+    for part in [
+        "  greylist     accept      greylist.known: ",
+        "  look-up      greylist, of network:192.0.2.0/24: known by its network, with this sender (",
+        "  => accept\n",
+        "Note: the running daemon was asked, ",
+    ] {
+        assert!(known.out.contains(part), "no {part:?} in {}", known.out);
+    }
+    // Asked twice, it is never seen twice.
+    for _ in 0..2 {
+        let other = ["--from", "other@sender.test"];
+        let control = format!("unix:{}", greylag.control_socket().display());
+        let first = ["explain", "--client", "203.0.113.9", "--to", "you@example.org", "--control", &control];
+        let found = crate::greylag(&[&first[..], &other, &["--json"]].concat());
+        let stage = &json(&found)["stages"][0];
+        assert_eq!((found.code, &stage["reason"]), (Some(1), &"greylist.first_seen".into()), "{found:?}");
+        assert_eq!(stage["reply"], "451 4.7.1 Greylisted, try again in 1 seconds");
+        assert_eq!(stage["lookups"][0]["answer"], "never seen, would wait 1 s");
+    }
+    let scoped = through(&greylag, "me@quick.test", &[]);
+    assert!(scoped.out.contains("  greylist     off\n"), "{}", scoped.out);
+    assert!(scoped.out.contains("  scopes       quick\n"), "{}", scoped.out);
+    assert_eq!(state(), before);
+
+    let control = format!("unix:{}", greylag.control_socket().display());
+    let recent = crate::greylag(&["explain", "--recent", "--control", &control, "--json"]);
+    let mails: Value = serde_json::from_str(&recent.out).unwrap();
+    let steps = mails.as_array().unwrap().iter().map(|mail| mail["steps"].as_array().unwrap().len());
+    assert_eq!(steps.sum::<usize>(), 2, "{}", recent.out);
+}
+
+#[test]
+fn a_daemon_that_is_named_and_missing_is_an_error() {
+    let mail = ["explain", "--client", "192.0.2.77", "--from", "a@sender.test", "--to", "b@example.org"];
+    let found = greylag(&[&mail[..], &["--control", "unix:/nonexistent/control.sock"]].concat());
+    assert_eq!((found.code, found.out.as_str()), (Some(69), ""));
+    assert!(
+        found.errors.starts_with("greylag: no Greylag answers at /nonexistent/control.sock: "),
+        "{found:?}"
+    );
 }

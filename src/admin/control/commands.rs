@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{GreylistRequest, Request, greylist};
 use crate::admin::Readiness;
 use crate::driver::Driver;
+use crate::explain::explain;
 use crate::reload::{Cause, PolicyState, Reload};
 use crate::store::Store;
 use crate::telemetry::TraceQuery;
@@ -35,6 +36,7 @@ impl Control {
             Request::Reload => json(self.reload.ask(Cause::Control).await?),
             Request::Status => json(self.status()),
             Request::Greylist(request) => self.greylist(request).await,
+            Request::Explain(envelope) => json(explain(&envelope, None, &self.driver).await),
             Request::Trace(query) => self.trace(query).await,
         }
     }

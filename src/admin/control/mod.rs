@@ -10,6 +10,7 @@ mod server;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::explain::Envelope;
 use crate::telemetry::TraceQuery;
 
 pub use commands::{Control, Status};
@@ -32,6 +33,8 @@ pub enum Request {
     Status,
     /// Look into the greylist, release or forget; answered as [`GreylistRequest`] says.
     Greylist(GreylistRequest),
+    /// What would happen to a mail; answered by an [`crate::explain::Explanation`].
+    Explain(Envelope),
     /// What was decided lately; answered by a list of [`crate::telemetry::Traced`].
     Trace(TraceQuery),
 }

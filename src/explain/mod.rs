@@ -1,0 +1,170 @@
+//! What would happen to a mail, and why: for `greylag explain`, be it by the running daemon or alone.
+//!
+//! The mail is judged by the driver that judges all mail, but by one that [leaves no trace](Driver::explaining).
+
+mod explanation;
+mod lookups;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+pub use explanation::{Checked, Explanation, Found, Judged, Lookup};
+
+use crate::checks::greylist;
+use crate::driver::{Driver, Protocol, Transaction};
+use crate::facts::{Client, Connection, Facts, Message, Recipient, ReversePath, Stage, host_name};
+use crate::filter::Known;
+use crate::policy::{Mode, Settings};
+use crate::reason::Check;
+use crate::verdict::{Finding, Verdict};
+
+/// Said where no message is there to be judged.
+const NO_MESSAGE: &str = "without the message, nothing is known of DKIM, DMARC, content and attachments";
+
+/// The mail that is asked about, but for its message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The client's verified host name.
+    pub client_name: Option<String>,
+    /// The HELO name.
+    pub helo: Option<String>,
+    /// The sender; `<>` for the null reverse-path.
+    pub sender: String,
+    /// The recipients.
+    pub recipients: Vec<String>,
+    /// The name the client logged in with.
+    pub login: Option<String>,
+}
+
+impl Envelope {
+    fn facts(&self) -> Facts {
+        Facts {
+            connection: Connection {
+                client: Client::Ip(self.client.to_canonical()),
+                client_name: self.client_name.as_deref().and_then(host_name),
+                ..Connection::default()
+            },
+            helo: self.helo.clone(),
+            sender: Some(ReversePath::parse(&self.sender)),
+            login: self.login.clone(),
+            ..Facts::default()
+        }
+    }
+}
+
+/// Judges as `driver` does at this moment, and leaves no trace of it there.
+pub async fn explain(envelope: &Envelope, message: Option<Message>, driver: &Driver) -> Explanation {
+    let driver = driver.explaining();
+    let mut transaction = driver.begin(Protocol::Milter);
+    let mut facts = envelope.facts();
+    facts.content_follows = message.is_some();
+    let mut explanation = Explanation::default();
+    for recipient in envelope.recipients.iter().map(|recipient| Recipient::parse(recipient)) {
+        let subject = format!("recipient {}", recipient.raw());
+        facts.recipient = Some(recipient.clone());
+        let verdict = driver.judge(Stage::Rcpt, &facts, &mut transaction).await;
+        if !verdict.action().refuses() {
+            facts.accepted.push(recipient);
+        }
+        explanation.stages.push(judged(subject, Stage::Rcpt, &facts, &transaction, &verdict));
+    }
+    facts.recipient = None;
+    let Some(message) = message else {
+        explanation.notes.push(NO_MESSAGE.to_owned());
+        return explanation;
+    };
+    let subject = format!("message of {} bytes", message.len());
+    facts.message = Some(message);
+    let verdict = driver.judge(Stage::EndOfMessage, &facts, &mut transaction).await;
+    explanation.stages.push(judged(subject, Stage::EndOfMessage, &facts, &transaction, &verdict));
+    explanation
+}
+
+fn judged(
+    subject: String,
+    stage: Stage,
+    facts: &Facts,
+    transaction: &Transaction,
+    verdict: &Verdict,
+) -> Judged {
+    let Transaction { policy, known, .. } = transaction;
+    let settings = policy.settings(facts);
+    let findings = verdict.findings.iter().map(|finding| found(finding, false));
+    let would = verdict.would.iter().map(|finding| found(finding, true));
+    let check = |(check, mode): (Check, Mode)| Checked {
+        check: check.name().to_owned(),
+        mode: mode.name().to_owned(),
+        note: note(check, mode, facts, &settings, known, verdict),
+    };
+    Judged {
+        subject,
+        stage: stage.name().to_owned(),
+        action: verdict.action().name().to_owned(),
+        reason: verdict.decisive().map(|finding| finding.reason.code().to_owned()),
+        reply: verdict.reply().map(ToString::to_string),
+        scopes: policy.scope_names(facts).into_iter().map(str::to_owned).collect(),
+        checks: checks(stage, &settings).into_iter().map(check).collect(),
+        findings: findings.chain(would).collect(),
+        lookups: lookups::all(stage, &settings, transaction),
+    }
+}
+
+/// The checks of a stage in their order, and the mode of each.
+fn checks(stage: Stage, settings: &Settings) -> Vec<(Check, Mode)> {
+    let (recipients, auth) = (settings.recipients.mode, settings.auth.mode);
+    match stage {
+        Stage::EndOfMessage => vec![
+            (Check::Recipients, recipients),
+            (Check::Auth, auth),
+            (Check::Content, settings.content.mode),
+            (Check::Attachments, settings.attachments.mode),
+        ],
+        _ => vec![
+            (Check::Address, settings.address.mode),
+            (Check::Recipients, recipients),
+            (Check::Helo, settings.helo.mode),
+            (Check::Auth, auth),
+            (Check::Greylist, settings.greylist.mode),
+        ],
+    }
+}
+
+/// Why a check found nothing.
+fn note(
+    check: Check,
+    mode: Mode,
+    facts: &Facts,
+    settings: &Settings,
+    known: &Known,
+    verdict: &Verdict,
+) -> String {
+    match check {
+        _ if mode == Mode::Off => "switched off".to_owned(),
+        Check::Greylist if verdict.action().refuses() && known.greylist.is_not_asked() => {
+            "not asked: refused before it".to_owned()
+        }
+        Check::Greylist => greylist::exemption(facts, settings)
+            .map_or("nothing to say", greylist::Exemption::summary)
+            .to_owned(),
+        Check::Attachments if known.scan(&settings.attachments).got().is_some() => {
+            "nothing forbidden inside".to_owned()
+        }
+        _ => "nothing to say".to_owned(),
+    }
+}
+
+fn found(finding: &Finding, monitored: bool) -> Found {
+    let Finding { reason, outcome, detail } = finding;
+    Found {
+        check: reason.check().name().to_owned(),
+        reason: reason.code().to_owned(),
+        summary: reason.summary().to_owned(),
+        action: outcome.action().name().to_owned(),
+        reply: outcome.reply().map(ToString::to_string),
+        saw: detail.clone(),
+        monitored,
+    }
+}
