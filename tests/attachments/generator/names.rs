@@ -238,6 +238,7 @@ fn marked(payload: &Payload) -> Vec<(&'static str, String)> {
             "turned around and extended",
             disposition(&format!("filename*=utf-8''{stem}%E2%80%AEgpj.{extension}")),
         ),
+        ("isolated", disposition(&format!("filename=\"{stem}\u{2066}.{extension}\u{2069}\""))),
     ]
 }
 
@@ -258,7 +259,6 @@ pub(super) fn hidden(payload: &Payload) -> Vec<(&'static str, String)> {
         ("stream of a file", format!("{name}::$DATA")),
         ("named stream", format!("a.txt:{name}")),
         ("stream behind the name", format!("{name}:a.txt")),
-        ("isolate", format!("{stem}\u{2066}.{extension}\u{2069}")),
         ("zero-width space", format!("{stem}.{head}\u{200b}{tail}")),
         ("zero-width joiner", format!("{stem}.{head}\u{200d}{tail}")),
         ("word joiner", format!("{stem}.{head}\u{2060}{tail}")),
