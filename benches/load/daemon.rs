@@ -1,0 +1,83 @@
+//! The real `greylag serve`, with its decision log in a file.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::ports::{self, Ports};
+
+/// The running daemon; ends when this value does.
+pub(crate) struct Daemon {
+    child: Child,
+    pub(crate) ports: Ports,
+    /// From its start until it accepted connections.
+    pub(crate) start: Duration,
+}
+
+/// State and log of a daemon, which outlive it.
+pub(crate) struct Home(TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        let home =
+            tempfile::Builder::new().prefix("greylag-bench-").tempdir().expect("a temporary directory");
+        let policies = home.path().join("policies");
+        std::fs::create_dir(&policies).expect("a directory in it");
+        // All checks as shipped. A triplet matures after a second, so that the benchmark need not wait for two minutes.
+        std::fs::write(policies.join("greylist.toml"), "min_delay = \"1s\"\n").expect("a file in it");
+        Self(home)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Daemon {
+    /// Starts it with the embedded store of `home`, or with `store`.
+    pub(crate) fn start(home: &Home, dns: SocketAddr, store: Option<&str>) -> Self {
+        let (ports, admin) = (Ports::free(), ports::free());
+        let log = File::create(home.path().join("greylag.log")).expect("a log file");
+        let embedded = format!("redb:{}", home.path().join("store").display());
+        let began = std::time::Instant::now();
+        let child = Command::new(env!("CARGO_BIN_EXE_greylag"))
+            .arg("serve")
+            .arg("--policies")
+            .arg(home.path().join("policies"))
+            .args(["--policy", &format!("127.0.0.1:{}", ports.policy)])
+            .args(["--milter", &format!("127.0.0.1:{}", ports.milter)])
+            .args(["--admin", &format!("127.0.0.1:{admin}")])
+            .args(["--store", store.unwrap_or(&embedded)])
+            .args(["--dns", &dns.to_string()])
+            .env("STATE_DIRECTORY", home.path())
+            .env("RUNTIME_DIRECTORY", home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("greylag starts");
+        ports::wait(ports.policy);
+        Self { child, ports, start: began.elapsed() }
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // SIGTERM, so that the store is closed; SIGKILL is for benches of crashes.
+        if let Some(id) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}
