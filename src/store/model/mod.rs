@@ -21,8 +21,8 @@
 //!    expiry counts, so their order is of no account.
 //! 2. Otherwise reads the clocks of all its triplets. The earliest live one decides between `FirstSeen`, `TooEarly` and `Matured`.
 //!    Each identity is proven by its own clock only: it becomes a proof, and ends. Identities without a live clock begin one.
-//! 3. If clocks are to be begun: reads the account of the network. Where it would have more than `network_cap`, expired clocks at
-//!    its beginning end, up to [`MAX_SWEPT`]. If that is not enough, the oldest of the others end, at most one for each that
+//! 3. If clocks are to be begun: reads the account of the network. Where it would have more than `network_cap`, clocks at its
+//!    beginning that expired more than an hour ago end, up to [`MAX_SWEPT`]. If that is not enough, the oldest of the others end, at most one for each that
 //!    begins, if all of those are older than 2 × `min_delay`. Else none begins; and if the attempt found no clock at
 //!    all, it is judged by the clock of (network, recipient's domain), which is in no account, proves nothing and does not end
 //!    by maturing: `Capped`.
@@ -55,6 +55,7 @@ pub use standing::{Distinct, MAX_DISTINCT, Standing};
 use super::attempt::{Answer, Attempt, IdentityKind, KnownBy, Promotion, Rules};
 use super::fault::StoreFault;
 use super::key::{AttemptKeys, HashKey, IdentityKey, Key, KeysUnder, MAX_IDENTITIES, NetworkKey};
+use super::table::is_forgettable;
 use super::timestamp::Timestamp;
 
 /// Most expired clocks that one attempt ends in a full account.
@@ -307,7 +308,8 @@ impl Clocks {
             return Ok(true);
         }
         let rules = &attempt.rules;
-        let is_over = |began: Timestamp| now.since(began) > rules.retry_window;
+        // Not as soon as they expire: what a store may have dropped already must make no difference.
+        let is_over = |began: Timestamp| is_forgettable(began.plus(rules.retry_window), now);
         let over: Vec<Key> = records
             .oldest(network)
             .take_while(|(_, began)| is_over(*began))

@@ -7,7 +7,7 @@ local function first_of(entry)
   return (struct.unpack('>I6', string.sub(entry, 17)))
 end
 
--- Whether so many clocks may begin; and the entries that leave: expired ones in any case.
+-- Whether so many clocks may begin; and the entries that leave: those long expired in any case.
 local function make_room(account, begins)
   if begins == 0 then return true, {} end
   if begins > a.network_cap then return false, {} end
@@ -17,7 +17,7 @@ local function make_room(account, begins)
   local oldest = redis.call('ZRANGE', account, 0, MAX_SWEPT + begins - 1)
   local over = {}
   for i, entry in ipairs(oldest) do
-    if i > MAX_SWEPT or since(first_of(entry), a.now) <= a.retry_window then break end
+    if i > MAX_SWEPT or a.now <= first_of(entry) + a.retry_window + SLACK then break end
     over[i] = entry
   end
   local excess = math.min(math.max(running - #over + begins - a.network_cap, 0), begins)
