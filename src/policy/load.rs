@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::effective::Settings;
 use super::idle::{self, Written};
+use super::origins::Origins;
 use super::problem::{self, Problem};
 use super::reading::Reading;
 use super::scopes::{self, Scope};
@@ -19,6 +20,7 @@ const SCOPES: &str = "scopes.toml";
 pub(super) struct Loaded {
     pub(super) base: Settings,
     pub(super) scopes: Vec<Scope>,
+    pub(super) origins: Origins,
     pub(super) warnings: Vec<Problem>,
 }
 
@@ -29,13 +31,14 @@ pub(super) struct Loaded {
 pub(super) fn load(files: &BTreeMap<String, String>) -> Result<Loaded, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut base = Settings::default();
-    let (mut written, mut named) = (Vec::new(), HashSet::new());
+    let (mut written, mut named, mut origins) = (Vec::new(), HashSet::new(), Origins::default());
     for check in Check::ALL {
         let file = format!("{}.toml", check.name());
         let text = files.get(&file).map_or("", String::as_str);
         let mut reading = Reading { file: &file, files, problems: &mut problems };
         reading.document(text, |table, reading| {
             idle::lists_named(table, &mut named);
+            origins.read_check(check, table, text);
             written.extend(table.iter().map(|(key, _)| {
                 let (key, span) = (key.get_ref().to_string(), key.span());
                 Written { check, key, span }
@@ -67,7 +70,9 @@ pub(super) fn load(files: &BTreeMap<String, String>) -> Result<Loaded, Vec<Probl
     if problems.iter().any(Problem::is_error) {
         return Err(problems);
     }
-    Ok(Loaded { base, scopes, warnings: problems })
+    let text = files.get(SCOPES).map_or("", String::as_str);
+    origins.read_scopes(&scopes, text);
+    Ok(Loaded { base, scopes, origins, warnings: problems })
 }
 
 /// Warns of listeners that scopes name and that are none of `listeners`.

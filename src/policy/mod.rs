@@ -7,6 +7,7 @@ pub mod embedded;
 mod idle;
 pub mod lists;
 mod load;
+mod origins;
 mod problem;
 mod reading;
 pub mod reference;
@@ -29,6 +30,7 @@ pub use lists::{
     AddressPatterns, Clients, Expressions, Extensions, FileNames, HostPatterns, Networks, Phrases,
     Sha256Sums, matches_file_name,
 };
+pub use origins::Place;
 pub use problem::{Problem, Severity};
 pub(crate) use problem::{line_of, sort as sort_problems};
 pub use reading::Reading;
@@ -39,7 +41,9 @@ pub use settings::{CheckSettings, Conflict, EnvelopeAction, KeyDoc, Mode, Settin
 pub use units::{ByteSize, parse_duration};
 
 use crate::facts::{Facts, Recipient};
+use crate::reason::Check;
 use effective::Pool;
+use origins::Origins;
 use scopes::Scopes;
 
 /// Everything an administrator decided. Immutable: a reload makes a new one. Copies share everything.
@@ -48,6 +52,7 @@ pub struct Policy {
     base: Arc<Settings>,
     scopes: Arc<Scopes>,
     effective: Arc<Effective>,
+    origins: Arc<Origins>,
 }
 
 impl Policy {
@@ -58,7 +63,8 @@ impl Policy {
     /// Everything wrong in any of the files, warnings included, when a part of it is an error.
     pub fn load(files: &BTreeMap<String, String>) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let loaded = load::load(files)?;
-        let policy = Self::new(loaded.base, Scopes::new(loaded.scopes));
+        let policy =
+            Self { origins: Arc::new(loaded.origins), ..Self::new(loaded.base, Scopes::new(loaded.scopes)) };
         Ok((policy, loaded.warnings))
     }
 
@@ -106,13 +112,47 @@ impl Policy {
             .collect()
     }
 
+    /// Where the scopes begin that hold for `facts`, in the order in which they apply.
+    pub fn scope_places(&self, facts: &Facts) -> Vec<Place> {
+        let matching = self.scopes.matching(facts, facts.recipient.as_ref());
+        matching.into_iter().filter_map(|index| self.place_in_scope(index, None)).collect()
+    }
+
+    /// Where `key` of `check` is set that is in force for `recipient` of the mail `facts` are about; `None` where it is not set, and
+    /// so has its default.
+    pub fn place(
+        &self,
+        facts: &Facts,
+        recipient: Option<&Recipient>,
+        check: Check,
+        key: &str,
+    ) -> Option<Place> {
+        let matching = self.scopes.matching(facts, recipient);
+        let in_scope = |index: &usize| self.place_in_scope(*index, Some((check, key)));
+        matching.iter().rev().find_map(in_scope).or_else(|| self.origins.setting(check, key))
+    }
+
+    /// Where the content rule of this name stands.
+    pub fn place_of_rule(&self, name: &str) -> Option<Place> {
+        self.origins.rule(name)
+    }
+
+    fn place_in_scope(&self, index: usize, set: Option<(Check, &str)>) -> Option<Place> {
+        self.origins.scope(index, self.scopes.all().get(index)?, set)
+    }
+
     fn new(base: Settings, scopes: Scopes) -> Self {
         let mut base = base;
         let mut pool = Pool::default();
         pool.share(&mut base);
         let by_scopes = Cache::new(Effective::MOST);
         let effective = Effective { by_scopes, pool: Mutex::new(pool) };
-        Self { base: Arc::new(base), scopes: Arc::new(scopes), effective: Arc::new(effective) }
+        Self {
+            base: Arc::new(base),
+            scopes: Arc::new(scopes),
+            effective: Arc::new(effective),
+            origins: Arc::default(),
+        }
     }
 }
 

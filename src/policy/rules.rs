@@ -75,9 +75,14 @@ impl Rules {
         self.rules.get(index)
     }
 
+    /// The rules that hold.
+    pub(crate) fn in_force(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| self.holds(rule))
+    }
+
     /// Whether no rule holds, so that nothing need be looked at.
     pub fn is_empty(&self) -> bool {
-        !self.rules.iter().any(|rule| self.holds(rule))
+        self.in_force().next().is_none()
     }
 
     /// Whether a rule is limited to this scope.

@@ -177,6 +177,10 @@ impl Scope {
         }
     }
 
+    pub(super) const fn span(&self) -> &Range<usize> {
+        &self.span
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
