@@ -3,11 +3,13 @@
 mod decision;
 mod escape;
 pub mod log;
+mod logged;
 pub mod metrics;
 pub mod nat;
 mod trace;
 
 pub use decision::DecisionLine;
+pub use logged::LoggedDecision;
 pub use trace::{Trace, TraceQuery, Traced, TracedStep};
 
 use crate::driver::Protocol;

@@ -1,7 +1,6 @@
 //! `greylag test [DIR]`: proves a policy before it bites, by transcripts of mails and by the log of those that came.
 
 mod fields;
-mod log;
 mod play;
 mod replay;
 mod report;

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::log::Decision;
 use crate::auth::{SpfOutcome, SpfResult};
 use crate::cli::progress::Progress;
 use crate::cli::{Exit, printable};
@@ -22,6 +21,7 @@ use crate::facts::{Client, Connection, Facts, Recipient, ReversePath, Stage, hos
 use crate::filter::{self, Fault, Known, Slot, Step};
 use crate::policy::{Mode, Policy, Settings};
 use crate::reason::{Check, Reason};
+use crate::telemetry::LoggedDecision;
 use crate::verdict::{Action, Verdict};
 
 /// Changes that are listed; a policy that changes more needs no list.
@@ -93,7 +93,7 @@ pub(super) fn run(
                 return Ok(Exit::NoInput);
             }
         };
-        let Some(decision) = Decision::parse(&String::from_utf8_lossy(&line)) else { continue };
+        let Some(decision) = LoggedDecision::parse(&String::from_utf8_lossy(&line)) else { continue };
         let Some((then, now)) = judged_again(&decision, policy) else { continue };
         decisions += 1;
         if decisions.is_multiple_of(PROGRESS) {
@@ -129,7 +129,7 @@ pub(super) fn run(
 fn write_change(
     out: &mut dyn Write,
     line: usize,
-    decision: &Decision,
+    decision: &LoggedDecision,
     then: Outcome,
     now: Outcome,
 ) -> io::Result<()> {
@@ -145,7 +145,7 @@ fn write_change(
     )
 }
 
-fn change_as_json(line: usize, decision: &Decision, then: Outcome, now: Outcome) -> Value {
+fn change_as_json(line: usize, decision: &LoggedDecision, then: Outcome, now: Outcome) -> Value {
     let outcome = |it: Outcome| json!({ "action": it.action.name(), "reason": it.reason.map(Reason::code) });
     json!({
         "line": line,
@@ -159,7 +159,7 @@ fn change_as_json(line: usize, decision: &Decision, then: Outcome, now: Outcome)
 }
 
 /// What was decided then, and what would be now; none for lines of checks that were only watched, and of other stages.
-fn judged_again(decision: &Decision, policy: &Policy) -> Option<(Outcome, Outcome)> {
+fn judged_again(decision: &LoggedDecision, policy: &Policy) -> Option<(Outcome, Outcome)> {
     if decision.get("mode").is_some_and(|mode| mode != "enforce") {
         return None;
     }
@@ -174,7 +174,7 @@ fn judged_again(decision: &Decision, policy: &Policy) -> Option<(Outcome, Outcom
     Some((then, now))
 }
 
-fn facts(decision: &Decision) -> Facts {
+fn facts(decision: &LoggedDecision) -> Facts {
     let text = |key: &str| decision.get(key).map(str::to_owned);
     Facts {
         connection: Connection {
@@ -198,7 +198,7 @@ fn facts(decision: &Decision) -> Facts {
 }
 
 /// Judges one recipient. The greylist's part in it is as logged.
-fn recipient(mut facts: Facts, decision: &Decision, then: Outcome, policy: &Policy) -> Outcome {
+fn recipient(mut facts: Facts, decision: &LoggedDecision, then: Outcome, policy: &Policy) -> Outcome {
     facts.recipient = facts.accepted.pop();
     facts.accepted.clear();
     let mut known = Known::default();
@@ -241,7 +241,7 @@ fn recipient(mut facts: Facts, decision: &Decision, then: Outcome, policy: &Poli
     }
 }
 
-fn helo(decision: &Decision) -> Slot<HeloResolution> {
+fn helo(decision: &LoggedDecision) -> Slot<HeloResolution> {
     let got = |resolution| Slot::Got(resolution, Duration::ZERO);
     match decision.list("helo_dns") {
         [] => Slot::Unknown(not_logged()),
@@ -259,7 +259,7 @@ fn helo(decision: &Decision) -> Slot<HeloResolution> {
 }
 
 /// What SPF said: the line's own field, or the reason, where it is one of SPF's.
-fn spf(decision: &Decision, then: Outcome, facts: &Facts) -> Slot<SpfOutcome> {
+fn spf(decision: &LoggedDecision, then: Outcome, facts: &Facts) -> Slot<SpfOutcome> {
     let logged = decision.get("spf").and_then(|field| {
         let word = field.split([' ', ':']).next().unwrap_or_default();
         SPF_RESULTS.into_iter().find(|result| result.name() == word)

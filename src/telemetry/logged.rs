@@ -1,0 +1,172 @@
+//! Decision lines of the log, read back: logfmt or JSON as [`super::DecisionLine`] writes them, whatever stands before them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Stands before the fields of a line in logfmt.
+const WORD: &str = "decision ";
+/// Keys whose values are lists.
+const LISTS: [&str; 3] = ["recipients", "helo_dns", "identities"];
+/// Keys that every decision line has.
+const KEYS: [&str; 4] = ["protocol", "stage", "client", "action"];
+
+/// A decision that was logged. What is absent from the line, or `-` or `null` there, is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedDecision(BTreeMap<String, Vec<String>>);
+
+impl LoggedDecision {
+    /// The decision on this line; none where it tells of something else.
+    pub fn parse(line: &str) -> Option<Self> {
+        // JSON first: a mail may write `decision protocol=` into a name, but no quotes that end one.
+        line.find('{').and_then(|at| json(line.get(at..)?)).or_else(|| {
+            let at = line.find("decision protocol=")?;
+            Some(Self(logfmt(line.get(at + WORD.len()..)?)))
+        })
+    }
+
+    /// The value of `key`; of a list, its first item.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.list(key).first().map(String::as_str)
+    }
+
+    /// The items of `key`.
+    pub fn list(&self, key: &str) -> &[String] {
+        self.0.get(key).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn json(text: &str) -> Option<LoggedDecision> {
+    let object: BTreeMap<String, Value> = serde_json::from_str(text).ok()?;
+    if !KEYS.iter().all(|key| object.contains_key(*key)) {
+        return None;
+    }
+    Some(LoggedDecision(object.into_iter().filter_map(|(key, value)| Some((key, texts(value)?))).collect()))
+}
+
+fn texts(value: Value) -> Option<Vec<String>> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(vec![text]),
+        Value::Array(items) => {
+            Some(items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect())
+        }
+        other => Some(vec![other.to_string()]),
+    }
+}
+
+fn logfmt(fields: &str) -> BTreeMap<String, Vec<String>> {
+    let mut found = BTreeMap::new();
+    let mut rest = fields.trim();
+    while let Some((key, from)) = rest.split_once('=') {
+        let (value, after, is_absent) = match from.strip_prefix('"') {
+            Some(quoted) => {
+                let end = closing_quote(quoted);
+                (quoted.get(..end).unwrap_or_default(), quoted.get(end + 1..).unwrap_or_default(), false)
+            }
+            None => {
+                let (value, after) = from.split_once(' ').unwrap_or((from, ""));
+                (value, after, value == "-")
+            }
+        };
+        if !is_absent {
+            // A comma within an item is escaped.
+            let items = if LISTS.contains(&key) { value.split(',').collect() } else { vec![value] };
+            found.insert(key.to_owned(), items.into_iter().map(unescaped).collect());
+        }
+        rest = after.trim_start();
+    }
+    found
+}
+
+fn closing_quote(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'"' if !escaped => return at,
+            b'\\' => escaped = !escaped,
+            _ => escaped = false,
+        }
+    }
+    text.len()
+}
+
+/// The escapes are those of JSON.
+fn unescaped(text: &str) -> String {
+    serde_json::from_str(&format!("\"{text}\"")).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Protocol;
+    use crate::facts::{Client, Facts, Recipient, ReversePath, Stage};
+    use crate::filter::Slot;
+    use crate::policy::Mode;
+    use crate::reason::Reason;
+    use crate::telemetry::DecisionLine;
+    use crate::verdict::{Code, Finding, Outcome, Reply};
+    use std::time::Duration;
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        let evil = "a \"b\" decision protocol=x action=accept {\"protocol\":1}\r\n\u{202e}\\";
+        let mut facts = Facts {
+            helo: Some(evil.to_owned()),
+            sender: Some(ReversePath::Null),
+            login: Some("-".to_owned()),
+            accepted: vec![Recipient::parse("a@b.test"), Recipient::parse("c,d@e.test")],
+            ..Facts::default()
+        };
+        facts.connection.client = Client::parse("198.51.100.10");
+        let finding = Finding {
+            reason: Reason::HeloInvalidSyntax,
+            outcome: Outcome::Reject(Reply::new(Code::C550, (7, 1), "no")),
+            detail: format!("HELO {evil:?}"),
+        };
+        let line = DecisionLine {
+            protocol: Protocol::Milter,
+            stage: Stage::Rcpt,
+            facts: &facts,
+            finding: Some(&finding),
+            mode: Mode::Enforce,
+            helo_dns: &Slot::NotAsked,
+            spf: &Slot::NotAsked,
+            identities: &[],
+            took: Duration::from_micros(73),
+        };
+        for line in [
+            format!("Nov 23 mx greylag[7]: 2026-11-23T12:00:00Z  INFO {line}"),
+            format!("Nov 23 mx greylag[7]: {}", line.to_json()),
+        ] {
+            let found = LoggedDecision::parse(&line).unwrap();
+            for (key, value) in [
+                ("client", Some("198.51.100.10")),
+                ("client_name", None),
+                ("helo", Some(evil)),
+                ("sender", Some("<>")),
+                ("action", Some("reject")),
+                ("reply", Some("550 5.7.1 no")),
+                ("login", Some("-")),
+                ("micros", Some("73")),
+                ("detail", Some(finding.detail.as_str())),
+            ] {
+                assert_eq!(found.get(key), value, "{key} of {line}");
+            }
+            assert_eq!(found.list("recipients"), ["a@b.test", "c,d@e.test"], "{line}");
+        }
+    }
+
+    #[test]
+    fn other_lines_and_damaged_ones_do_no_harm() {
+        for line in ["", "INFO started", "{", "{\"protocol\":1}", "{}", "\u{e9} decision protocol"] {
+            assert_eq!(LoggedDecision::parse(line), None, "{line}");
+        }
+        for line in
+            ["decision protocol=\"", "decision protocol=milter stage=\"rc\\", "decision protocol=x ====="]
+        {
+            assert!(LoggedDecision::parse(line).is_some(), "{line}");
+        }
+    }
+}
