@@ -70,6 +70,15 @@ impl ControlArgs {
         self.control.is_some() || self.config.is_some()
     }
 
+    /// The directory of the policies that the daemon's configuration file names; `None` for the built-in ones.
+    pub(super) fn policies(&self, errors: &mut dyn Write) -> Result<Option<PathBuf>, Exit> {
+        let path = self.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));
+        if self.config.is_none() && !path.exists() {
+            return Ok(None);
+        }
+        Ok(read_configuration(path, errors)?.policies.directory(path))
+    }
+
     /// The socket to ask at; says what is wrong where there is none.
     pub(super) fn socket(&self, errors: &mut dyn Write) -> Result<PathBuf, Exit> {
         let path = self.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));

@@ -1,10 +1,16 @@
 //! `greylag explain`: what would happen to a mail, and why.
 
+mod against;
+mod from_log;
+
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use serde::Serialize;
 
 use super::policies::load_or_report;
 use super::{Exit, recent};
@@ -16,6 +22,7 @@ use crate::explain::{Envelope, Explanation, explain};
 use crate::facts::Message;
 use crate::policy::Policy;
 use crate::store::MemoryStore;
+use against::Two;
 
 /// Room in the greylist of one explanation.
 const MAX_ATTEMPTS: usize = 10_000;
@@ -30,14 +37,17 @@ Examples:
   greylag explain --client 192.0.2.1 --helo localhost --from a@example.org --to b@example.net
   greylag explain --client 192.0.2.1 --client-name mail.example.org --helo mail.example.org \\
       --from '<>' --to b@example.net --to c@example.net message.eml
-  greylag explain --policies ./policies --client 192.0.2.1 --helo localhost \\
+  greylag explain --policies /etc/greylag/policies --client 192.0.2.1 --helo localhost \\
       --from a@example.org --to b@example.net      # by another policy than the daemon's
+  greylag explain --against /etc/greylag/policies --client 192.0.2.1 --helo localhost \\
+      --from a@example.org --to b@example.net      # what would be different by these
+  grep 'decision ' mail.log | greylag explain --from-log -   # the same questions again
   greylag explain --recent --sender a@example.org  # what the running daemon decided lately
 
-Exit code 1 when a recipient or the message would be refused.")]
+Exit code 1 when a recipient or the message would be refused; with --against, when the two differ.")]
 pub(super) struct Args {
     /// The client's address.
-    #[arg(long, value_name = "IP", required_unless_present = "recent")]
+    #[arg(long, value_name = "IP", required_unless_present_any = ["recent", "from_log"])]
     client: Option<std::net::IpAddr>,
     /// The client's verified host name (FCrDNS), if it has one.
     #[arg(long, value_name = "NAME")]
@@ -46,10 +56,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
     /// The sender; '<>' for the null reverse-path.
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "recent")]
+    #[arg(long, value_name = "ADDRESS", required_unless_present_any = ["recent", "from_log"])]
     from: Option<String>,
     /// A recipient; may be given several times.
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "recent")]
+    #[arg(long, value_name = "ADDRESS", required_unless_present_any = ["recent", "from_log"])]
     to: Vec<String>,
     /// The login name of an authenticated client.
     #[arg(long, value_name = "LOGIN")]
@@ -60,6 +70,13 @@ pub(super) struct Args {
     /// A DNS server to ask instead of the system's: an address, with a port where it is not 53.
     #[arg(long, value_name = "ADDR", value_parser = dns_server)]
     dns: Option<SocketAddr>,
+    /// Judge a decision line of Greylag's log once more, logfmt or JSON; - reads lines from standard input.
+    #[arg(long, value_name = "LINE|-", allow_hyphen_values = true,
+        conflicts_with_all = ["client", "client_name", "helo", "from", "to", "login", "message", "recent"])]
+    from_log: Option<String>,
+    /// Judge by the policy files of this directory too, and show what differs.
+    #[arg(long, value_name = "DIR", conflicts_with = "recent")]
+    against: Option<PathBuf>,
     /// Answer as JSON.
     #[arg(long)]
     json: bool,
@@ -73,6 +90,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
     if args.recent.recent {
         return recent::run(&args.recent, args.json, out, errors);
+    }
+    if let Some(line) = &args.from_log {
+        return from_log::run(args, line, out, errors);
     }
     let message = match args.message.as_ref().map(|path| std::fs::read(path).map_err(|error| (path, error))) {
         None => None,
@@ -91,12 +111,30 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
         recipients: args.to.clone(),
         login: args.login.clone(),
     };
-    let found = match args.by_daemon(&Request::Explain(envelope.clone()), errors) {
+    if let Some(directory) = &args.against {
+        let two = match Two::read(args, directory, errors)? {
+            Ok(two) => two,
+            Err(exit) => return Ok(exit),
+        };
+        return match two.compare(args, &envelope, message)? {
+            Ok(comparison) => {
+                write(&comparison, args.json, out)?;
+                Ok(if comparison.differs { Exit::Findings } else { Exit::Success })
+            }
+            Err(error) => {
+                writeln!(errors, "greylag explain: {error}")?;
+                Ok(Exit::Failure)
+            }
+        };
+    }
+    let alone_only = args.policies.is_some() || args.dns.is_some() || args.message.is_some();
+    let found = match args.by_daemon(alone_only, &Request::Explain(envelope.clone()), errors) {
         Ok(ByDaemon::Answered(mut explanation)) => {
             explanation.notes.insert(0, DAEMON_NOTE.to_owned());
             Ok(*explanation)
         }
         Ok(ByDaemon::NotAsked(why)) => {
+            let why = why.map_or_else(|| STORE_NOTE.to_owned(), |why| format!("{why}; {STORE_NOTE}"));
             let Some(policy) = load_or_report(args.policies.as_deref(), errors)? else {
                 return Ok(Exit::Config);
             };
@@ -110,7 +148,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
         Err(exit) => return Ok(exit),
     };
     match found {
-        Ok(explanation) => write(&explanation, args.json, out),
+        Ok(explanation) => {
+            write(&explanation, args.json, out)?;
+            Ok(if explanation.refuses() { Exit::Findings } else { Exit::Success })
+        }
         Err(error) => {
             writeln!(errors, "greylag explain: {error}")?;
             Ok(Exit::Failure)
@@ -118,13 +159,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
     }
 }
 
-fn write(explanation: &Explanation, as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
-    if as_json {
-        writeln!(out, "{}", serde_json::to_string(explanation)?)?;
-    } else {
-        write!(out, "{explanation}")?;
-    }
-    Ok(if explanation.refuses() { Exit::Findings } else { Exit::Success })
+fn write(answer: &(impl Serialize + Display), as_json: bool, out: &mut dyn Write) -> io::Result<()> {
+    if as_json { writeln!(out, "{}", serde_json::to_string(answer)?) } else { write!(out, "{answer}") }
 }
 
 const DAEMON_NOTE: &str =
@@ -134,16 +170,21 @@ const STORE_NOTE: &str = "the greylist store was not consulted; the triplet is t
 /// What came of asking the daemon.
 enum ByDaemon {
     Answered(Box<Explanation>),
-    /// It was not asked; why, and what cannot be known without it.
-    NotAsked(String),
+    /// It was not asked, or did not answer; why, where it should have.
+    NotAsked(Option<String>),
 }
 
 impl Args {
-    /// Asks the running daemon, unless the command line names what only this process has: a policy, a DNS server, a message.
-    fn by_daemon(&self, request: &Request, errors: &mut dyn Write) -> Result<ByDaemon, Exit> {
+    /// Asks the running daemon; not where the command line names what only this process has.
+    fn by_daemon(
+        &self,
+        alone_only: bool,
+        request: &Request,
+        errors: &mut dyn Write,
+    ) -> Result<ByDaemon, Exit> {
         let control = &self.recent.control;
-        if self.policies.is_some() || self.dns.is_some() || self.message.is_some() {
-            return Ok(ByDaemon::NotAsked(STORE_NOTE.to_owned()));
+        if alone_only {
+            return Ok(ByDaemon::NotAsked(None));
         }
         if control.is_named() {
             return Ok(ByDaemon::Answered(control.ask(request, errors)?));
@@ -151,8 +192,8 @@ impl Args {
         let socket = control.socket(&mut io::sink());
         match socket.map(|socket| super::control::ask(&socket, request)) {
             Ok(Ok(answer)) => Ok(ByDaemon::Answered(answer)),
-            Ok(Err(why)) => Ok(ByDaemon::NotAsked(format!("{why}; {STORE_NOTE}"))),
-            Err(_) => Ok(ByDaemon::NotAsked(STORE_NOTE.to_owned())),
+            Ok(Err(why)) => Ok(ByDaemon::NotAsked(Some(why.to_string()))),
+            Err(_) => Ok(ByDaemon::NotAsked(None)),
         }
     }
 }

@@ -50,7 +50,7 @@ Exit codes: 0 fine, 1 something was found, 64 wrong usage, 66 a file cannot be r
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
-    Explain(explain::Args),
+    Explain(Box<explain::Args>),
     Test(test::Args),
     Scan(scan::Args),
     Reload(reload::Args),

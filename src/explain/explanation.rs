@@ -33,7 +33,7 @@ pub struct Judged {
     pub reason: Option<String>,
     /// What the sender would be told, where refused.
     pub reply: Option<String>,
-    /// The names of the scopes that hold, in the order in which they apply.
+    /// The scopes that hold, with file and line, in the order in which they apply.
     pub scopes: Vec<String>,
     /// The checks of the stage in their order.
     pub checks: Vec<Checked>,
@@ -50,6 +50,8 @@ pub struct Checked {
     pub check: String,
     /// Its mode.
     pub mode: String,
+    /// What decided its mode, where it is not that findings count.
+    pub mode_by: Option<Decider>,
     /// What there is to say where it found nothing.
     pub note: String,
 }
@@ -71,6 +73,35 @@ pub struct Found {
     pub saw: String,
     /// Whether it counts for nothing, as its check is in monitor mode.
     pub monitored: bool,
+    /// What decided that it leads to its action.
+    pub by: Option<Decider>,
+}
+
+/// A line of the policy that decides: a setting or a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decider {
+    /// The file, relative to the policy directory.
+    pub file: String,
+    /// The line; a default has none.
+    pub line: Option<usize>,
+    /// The scope that sets it.
+    pub scope: Option<String>,
+    /// The setting with its value, or the rule with its name.
+    pub what: String,
+}
+
+impl Display for Decider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, scope, what } = self;
+        match line {
+            Some(line) => write!(f, "{file}:{line}")?,
+            None => write!(f, "default of {file}")?,
+        }
+        if let Some(scope) = scope {
+            write!(f, ", scope {}", printable(scope))?;
+        }
+        write!(f, ": {}", printable(what))
+    }
 }
 
 /// One question to the world.
@@ -98,14 +129,20 @@ impl Display for Explanation {
 impl Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", printable(&self.subject))?;
-        for Checked { check, mode, note } in &self.checks {
+        for Checked { check, mode, mode_by, note } in &self.checks {
             let mut found = self.findings.iter().filter(|found| found.check == *check).peekable();
             if mode == "off" {
-                writeln!(f, "  {check:<12} off")?;
+                let by = mode_by.as_ref().map_or(String::new(), |by| format!("         by {by}"));
+                writeln!(f, "  {check:<12} off{by}")?;
             } else if found.peek().is_none() {
                 writeln!(f, "  {check:<12} accept      {note}")?;
             }
-            found.try_for_each(|found| found.fmt(f))?;
+            for found in found {
+                found.fmt(f)?;
+                if let Some(by) = mode_by.as_ref().filter(|_| found.monitored) {
+                    writeln!(f, "  {:<24} by  {by}", "")?;
+                }
+            }
         }
         for Lookup { question, answer, micros } in &self.lookups {
             let took = micros.map_or(String::new(), |micros| format!(" ({} ms)", shown_millis(micros)));
@@ -129,12 +166,12 @@ impl Display for Found {
         if !saw.is_empty() {
             writeln!(f, "  {:<24} saw {}", "", printable(saw))?;
         }
-        Ok(())
+        self.by.iter().try_for_each(|by| writeln!(f, "  {:<24} by  {by}", ""))
     }
 }
 
 /// Text from a mail as a terminal may show it.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
@@ -156,6 +193,7 @@ mod tests {
         let checked = |check: &str, mode: &str| Checked {
             check: text(check),
             mode: text(mode),
+            mode_by: None,
             note: text("nothing to say"),
         };
         let found = |monitored| Found {
@@ -166,6 +204,12 @@ mod tests {
             reply: None,
             saw: text("HELO \"local\nhost\""),
             monitored,
+            by: Some(Decider {
+                file: text("scopes.toml"),
+                line: Some(4),
+                scope: Some(text("strict")),
+                what: text("localhost = \"reject\""),
+            }),
         };
         let mut judged = Judged {
             subject: text("recipient b@x.test"),
@@ -190,6 +234,7 @@ mod tests {
              \x20 address      off\n\
              \x20 helo         reject      helo.localhost: The name is `localhost`.\n\
              \x20                          saw HELO \"local\u{fffd}host\"\n\
+             \x20                          by  scopes.toml:4, scope strict: localhost = \"reject\"\n\
              \x20 auth         accept      nothing to say\n\
              \x20 look-up      SPF: pass (1.2 ms)\n\
              \x20 look-up      DNS: unknown\n\

@@ -7,7 +7,7 @@ use crate::auth::MessageAuth;
 use crate::dns::HeloResolution;
 use crate::driver::Transaction;
 use crate::facts::Stage;
-use crate::filter::Slot;
+use crate::filter::{Known, Slot};
 use crate::policy::Settings;
 use crate::store::{Answer, Attempt, KnownBy};
 
@@ -33,6 +33,15 @@ pub(super) fn all(stage: Stage, settings: &Settings, transaction: &Transaction) 
         ],
     };
     lookups.into_iter().flatten().collect()
+}
+
+/// The answers that a line of the log tells; it does not tell how long they took.
+pub(super) fn of_line(known: &Known) -> Vec<Lookup> {
+    let lookups = [
+        lookup("HELO name in the DNS", &known.helo, resolution),
+        lookup("SPF", &known.spf, |spf| spf.result.name().to_owned()),
+    ];
+    lookups.into_iter().flatten().map(|lookup| Lookup { micros: None, ..lookup }).collect()
 }
 
 fn lookup<T>(question: &str, slot: &Slot<T>, tell: impl FnOnce(&T) -> String) -> Option<Lookup> {

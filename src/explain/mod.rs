@@ -2,20 +2,25 @@
 //!
 //! The mail is judged by the driver that judges all mail, but by one that [leaves no trace](Driver::explaining).
 
+mod compare;
+mod deciding;
 mod explanation;
+mod logged;
 mod lookups;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use explanation::{Checked, Explanation, Found, Judged, Lookup};
+pub use compare::Comparison;
+pub use explanation::{Checked, Decider, Explanation, Found, Judged, Lookup};
+pub use logged::explain_logged;
 
 use crate::checks::greylist;
 use crate::driver::{Driver, Protocol, Transaction};
 use crate::facts::{Client, Connection, Facts, Message, Recipient, ReversePath, Stage, host_name};
 use crate::filter::Known;
-use crate::policy::{Mode, Settings};
+use crate::policy::{Mode, Place, Policy, Settings};
 use crate::reason::Check;
 use crate::verdict::{Finding, Verdict};
 
@@ -92,11 +97,12 @@ fn judged(
 ) -> Judged {
     let Transaction { policy, known, .. } = transaction;
     let settings = policy.settings(facts);
-    let findings = verdict.findings.iter().map(|finding| found(finding, false));
-    let would = verdict.would.iter().map(|finding| found(finding, true));
+    let findings = verdict.findings.iter().map(|finding| found(finding, false, stage, facts, policy));
+    let would = verdict.would.iter().map(|finding| found(finding, true, stage, facts, policy));
     let check = |(check, mode): (Check, Mode)| Checked {
         check: check.name().to_owned(),
         mode: mode.name().to_owned(),
+        mode_by: deciding::of_mode(check, mode, facts, policy),
         note: note(check, mode, facts, &settings, known, verdict),
     };
     Judged {
@@ -105,7 +111,7 @@ fn judged(
         action: verdict.action().name().to_owned(),
         reason: verdict.decisive().map(|finding| finding.reason.code().to_owned()),
         reply: verdict.reply().map(ToString::to_string),
-        scopes: policy.scope_names(facts).into_iter().map(str::to_owned).collect(),
+        scopes: scopes(facts, policy),
         checks: checks(stage, &settings).into_iter().map(check).collect(),
         findings: findings.chain(would).collect(),
         lookups: lookups::all(stage, &settings, transaction),
@@ -156,7 +162,13 @@ fn note(
     }
 }
 
-fn found(finding: &Finding, monitored: bool) -> Found {
+/// The scopes that hold, with their places.
+fn scopes(facts: &Facts, policy: &Policy) -> Vec<String> {
+    let shown = |place: Place| format!("{} ({}:{})", place.scope.unwrap_or_default(), place.file, place.line);
+    policy.scope_places(facts).into_iter().map(shown).collect()
+}
+
+fn found(finding: &Finding, monitored: bool, stage: Stage, facts: &Facts, policy: &Policy) -> Found {
     let Finding { reason, outcome, detail } = finding;
     Found {
         check: reason.check().name().to_owned(),
@@ -166,5 +178,6 @@ fn found(finding: &Finding, monitored: bool) -> Found {
         reply: outcome.reply().map(ToString::to_string),
         saw: detail.clone(),
         monitored,
+        by: deciding::decider(finding, stage, facts, policy),
     }
 }

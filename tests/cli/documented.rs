@@ -83,6 +83,8 @@ fn filled_in(word: &str, dir: &Path) -> Option<String> {
         "SENDER" => "a@example.org".into(),
         "RECIPIENT" => "b@example.net".into(),
         "FILE…" | "[MESSAGE.eml]" | "/var/mail/alice" => "message.eml".into(),
+        "DIR" => concat!(env!("CARGO_MANIFEST_DIR"), "/policies").into(),
+        "LINE" => LOGGED.trim_end().into(),
         "[DIR]" => return None,
         _ => word
             .replace("/etc/greylag/policies", concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))

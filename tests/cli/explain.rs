@@ -1,6 +1,9 @@
 //! `greylag explain`, with a DNS of the tests' own.
 
 use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -8,6 +11,7 @@ use serde_json::Value;
 use crate::support::dns::{Dns, HELO};
 use crate::support::greylag::{Greylag, Setup};
 use crate::support::mail;
+use crate::support::milter::{Mta, OFFER};
 use crate::support::policy::{PolicyClient, PolicyRequest};
 use crate::support::process::{loopback, temp_dir};
 use crate::{Outcome, greylag};
@@ -94,7 +98,11 @@ fn a_message_is_judged_too() {
 
     let found = explain(&dns, &arguments);
     assert_eq!((found.code, found.errors.as_str()), (Some(1), ""));
-    assert!(found.out.contains("  greylist     off\n"), "{}", found.out);
+    assert!(
+        found.out.contains("  greylist     off         by greylist.toml:1: mode = \"off\"\n"),
+        "{}",
+        found.out
+    );
     assert!(found.out.contains("attachment.forbidden_extension: "), "{}", found.out);
     assert!(found.out.contains(&format!("  => reject: {reply}\n")), "{}", found.out);
 
@@ -172,8 +180,9 @@ async fn the_daemon_tells_by_its_own_greylist_and_records_nothing() {
         assert_eq!(stage["lookups"][0]["answer"], "never seen, would wait 1 s");
     }
     let scoped = through(&greylag, "me@quick.test", &[]);
-    assert!(scoped.out.contains("  greylist     off\n"), "{}", scoped.out);
-    assert!(scoped.out.contains("  scopes       quick\n"), "{}", scoped.out);
+    let off = "  greylist     off         by scopes.toml:4, scope quick: mode = \"off\"\n";
+    assert!(scoped.out.contains(off), "{}", scoped.out);
+    assert!(scoped.out.contains("  scopes       quick (scopes.toml:1)\n"), "{}", scoped.out);
     assert_eq!(state(), before);
 
     let control = format!("unix:{}", greylag.control_socket().display());
@@ -192,4 +201,162 @@ fn a_daemon_that_is_named_and_missing_is_an_error() {
         found.errors.starts_with("greylag: no Greylag answers at /nonexistent/control.sock: "),
         "{found:?}"
     );
+}
+
+/// Every kind of refusal that a daemon of these policies logs, reproduced from its line.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_refusal_is_reproduced_from_its_line() {
+    let dns = Dns::start();
+    let policies = [
+        ("address.toml", "mode = \"enforce\"\n"),
+        ("recipients.toml", "max_recipients = 2\n"),
+        (
+            "content.toml",
+            "[[rule]]\nname = \"lottery\"\nin = [\"body\"]\nwords = [\"lottery\"]\naction = \"reject\"\n",
+        ),
+        (
+            "scopes.toml",
+            "[[scope]]\nname = \"quick\"\nrecipient = [\"@quick.test\"]\nset.greylist.mode = \"off\"\n",
+        ),
+    ];
+    let greylag = Greylag::start(Setup { policies: &policies, dns: Some(dns.address()), ..Setup::default() });
+    let mut client = PolicyClient::tcp(loopback(greylag.ports().policy)).await;
+    let request = |recipient: &str, instance: &str| {
+        PolicyRequest::rcpt(recipient)
+            .with("client_address", "198.51.100.10")
+            .with("client_name", "unknown")
+            .with("sender", "alice@sender.example")
+            .with("helo_name", HELO)
+            .with("instance", instance)
+    };
+    client.ask(&request("a@quick.test", "1").with("helo_name", "localhost")).await.unwrap();
+    client.ask(&request("-a@quick.test", "2")).await.unwrap();
+    client.ask(&request("bob@example.org", "3")).await.unwrap();
+    client.ask(&request("a@quick.test", "4").with("helo_name", "does-not-exist.example")).await.unwrap();
+    client.ask(&request("a@quick.test", "5").with("client_address", "203.0.113.77")).await;
+    client
+        .ask(&PolicyRequest::at("DATA").with("recipient_count", "3").with("helo_name", HELO))
+        .await
+        .unwrap();
+    milter_mails(&greylag).await;
+
+    let control = format!("unix:{}", greylag.control_socket().display());
+    let directory = greylag.policies();
+    let lines = greylag.log_lines(&["decision protocol="]);
+    let mut reproduced = Vec::new();
+    for line in &lines {
+        let field = |key: &str| line.split(&format!(" {key}=")).nth(1).unwrap().to_owned();
+        let word = |key: &str| field(key).split(' ').next().unwrap().to_owned();
+        if !["reject", "defer"].contains(&word("action").as_str()) {
+            continue;
+        }
+        let reply = field("reply")[1..].split('"').next().unwrap().to_owned();
+        for asked in [["--control", &control], ["--policies", directory.to_str().unwrap()]] {
+            let found = crate::greylag(&[&["explain", "--json", "--from-log", line][..], &asked].concat());
+            assert_eq!((found.code, found.errors.as_str()), (Some(1), ""), "{line}");
+            let stage = &json(&found)["stages"][0];
+            let told = ["action", "reason", "reply"].map(|key| stage[key].as_str().unwrap_or("-").to_owned());
+            assert_eq!(told, [word("action"), word("reason"), reply.clone()], "{line}\n{found:?}");
+        }
+        reproduced.push(word("reason"));
+    }
+    reproduced.sort();
+    let expected = [
+        "address.invalid_local_part",
+        "attachment.forbidden_extension",
+        "auth.spf_fail",
+        "auth.spf_fail",
+        "content.body_rule",
+        "greylist.first_seen",
+        "helo.localhost",
+        "helo.unresolvable",
+        "recipients.too_many",
+        "recipients.too_many",
+    ];
+    assert_eq!(reproduced, expected, "{lines:#?}");
+}
+
+/// A mail of `client` to `recipients`, and what is told of each and of the content.
+async fn milter_mail(greylag: &Greylag, client: &str, recipients: &[&str], content: &str) {
+    let mut mta = Mta::tcp(loopback(greylag.ports().milter)).await;
+    mta.negotiate(OFFER).await;
+    mta.connect(&format!("[{client}]"), SocketAddr::new(client.parse().unwrap(), 4242)).await;
+    mta.helo(HELO).await;
+    mta.mail("<alice@sender.example>").await;
+    for recipient in recipients {
+        mta.rcpt(recipient).await;
+    }
+    mta.data().await;
+    mta.content(content).await;
+    mta.quit().await;
+}
+
+async fn milter_mails(greylag: &Greylag) {
+    let plain = |text: &str| format!("From: alice@sender.example\r\nTo: a@quick.test\r\n\r\n{text}\r\n");
+    let attached = String::from_utf8(mail::with_attachment("x", "evil.exe", b"MZ")).unwrap();
+    let sender = "198.51.100.10";
+    milter_mail(greylag, sender, &["<a@quick.test>", "<b@quick.test>", "<c@quick.test>"], &plain("Hello"))
+        .await;
+    milter_mail(greylag, sender, &["<a@quick.test>"], &plain("You won the lottery")).await;
+    milter_mail(greylag, sender, &["<a@quick.test>"], &attached).await;
+    milter_mail(greylag, "203.0.113.77", &["<a@quick.test>"], &plain("Hello")).await;
+}
+
+#[test]
+fn lines_come_from_standard_input_too_and_others_are_told() {
+    let line = "decision protocol=policy stage=rcpt client=192.0.2.1 client_name=- helo=localhost sender=<> \
+        recipients=b@x.test action=reject reason=helo.localhost reply=\"550 5.7.1 no\" mode=enforce";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_greylag"));
+    command.args(["explain", "--from-log", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let text = format!("INFO started\n{line}\nNov 23 mx greylag[7]: {line}\n");
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    assert_eq!(out.matches("  => reject: 550 5.7.1 Access denied - bogus HELO [5]\n").count(), 2, "{out}");
+    assert_eq!(
+        out.matches("Note: the log says reject for helo.localhost: 550 5.7.1 no;\n").count(),
+        2,
+        "{out}"
+    );
+
+    let found = greylag(&["explain", "--from-log", "INFO started"]);
+    assert_eq!((found.code, found.out.as_str()), (Some(66), ""));
+    assert!(found.errors.contains("there is no decision line of Greylag"), "{found:?}");
+    let found = greylag(&["explain", "--from-log", &line.replace("rcpt", "lunch")]);
+    assert_eq!((found.code, found.out.as_str()), (Some(66), ""));
+    assert!(found.errors.contains("nothing is decided at a stage named \"lunch\""), "{found:?}");
+}
+
+#[test]
+fn two_policies_are_compared() {
+    let dns = Dns::start();
+    let dir = temp_dir();
+    let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
+    for (path, localhost) in [(&one, "reject"), (&other, "tag")] {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("greylist.toml"), "mode = \"off\"\n").unwrap();
+        fs::write(path.join("helo.toml"), format!("localhost = {localhost:?}\n")).unwrap();
+    }
+    let (one, other) = (one.to_str().unwrap(), other.to_str().unwrap());
+    let both = ["--to", "bob@example.test", "--policies", one, "--against", other];
+    let found = explain(&dns, &[&["--helo", "localhost"][..], &both].concat());
+    assert_eq!((found.code, found.errors.as_str()), (Some(1), ""), "{}", found.out);
+    for line in [
+        "  - helo         reject      helo.localhost, by helo.toml:1: localhost = \"reject\"\n",
+        "  + helo         tag         helo.localhost, by helo.toml:1: localhost = \"tag\"\n",
+        "  - => reject: 550 5.7.1 Access denied - bogus HELO [5]\n  + => tag\n",
+        &format!("Note: - is {one}, + is {other};\n"),
+    ] {
+        assert!(found.out.contains(line), "no {line:?} in {}", found.out);
+    }
+    let found = explain(&dns, &[&["--helo", HELO, "--json"][..], &both].concat());
+    assert_eq!((found.code, &json(&found)["differs"]), (Some(0), &false.into()), "{}", found.out);
+
+    let line = "decision protocol=policy stage=rcpt client=192.0.2.1 client_name=- helo=localhost sender=<> \
+        recipients=b@x.test action=reject reason=helo.localhost reply=\"550 5.7.1 no\" mode=enforce";
+    let found = greylag(&["explain", "--from-log", line, "--policies", one, "--against", other]);
+    assert_eq!((found.code, found.errors.as_str()), (Some(1), ""));
+    assert!(found.out.contains("  + => tag\n"), "{}", found.out);
 }

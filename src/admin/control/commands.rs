@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{GreylistRequest, Request, greylist};
 use crate::admin::Readiness;
 use crate::driver::Driver;
-use crate::explain::explain;
+use crate::explain::{explain, explain_logged};
 use crate::reload::{Cause, PolicyState, Reload};
 use crate::store::Store;
 use crate::telemetry::TraceQuery;
@@ -37,6 +37,7 @@ impl Control {
             Request::Status => json(self.status()),
             Request::Greylist(request) => self.greylist(request).await,
             Request::Explain(envelope) => json(explain(&envelope, None, &self.driver).await),
+            Request::ExplainLogged { decision } => json(explain_logged(&decision, &self.driver.policy())?),
             Request::Trace(query) => self.trace(query).await,
         }
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::explain::Envelope;
-use crate::telemetry::TraceQuery;
+use crate::telemetry::{LoggedDecision, TraceQuery};
 
 pub use commands::{Control, Status};
 pub use greylist::{About, Counts, Forgotten, GreylistRequest, Released, Shown};
@@ -35,6 +35,11 @@ pub enum Request {
     Greylist(GreylistRequest),
     /// What would happen to a mail; answered by an [`crate::explain::Explanation`].
     Explain(Envelope),
+    /// A decision of the log, judged by the policy in force; answered by an [`crate::explain::Explanation`].
+    ExplainLogged {
+        /// The decision.
+        decision: LoggedDecision,
+    },
     /// What was decided lately; answered by a list of [`crate::telemetry::Traced`].
     Trace(TraceQuery),
 }
