@@ -21,9 +21,9 @@
 //!    expiry counts, so their order is of no account.
 //! 2. Otherwise reads the clocks of all its triplets. The earliest live one decides between `FirstSeen`, `TooEarly` and `Matured`.
 //!    Each identity is proven by its own clock only: it becomes a proof, and ends. Identities without a live clock begin one.
-//! 3. If clocks are to be begun: reads the account of the network. Where it would have more than `network_cap`, clocks at its
-//!    beginning that expired more than an hour ago end, up to [`MAX_SWEPT`]. If that is not enough, the oldest of the others end, at most one for each that
-//!    begins, if all of those are older than 2 × `min_delay`. Else none begins; and if the attempt found no clock at
+//! 3. If clocks are to be begun: reads the account of the network. Where it would have more than `network_cap`, expired clocks at
+//!    its beginning do not count, up to [`MAX_SWEPT`], and those that expired more than an hour ago end. If that is not enough, the
+//!    oldest of the others end, at most one for each that begins, if all of those are older than 2 × `min_delay`. Else none begins; and if the attempt found no clock at
 //!    all, it is judged by the clock of (network, recipient's domain), which is in no account, proves nothing and does not end
 //!    by maturing: `Capped`.
 //! 4. Reads the standings of the SPF domain and, for the other kinds of identities, of the exact address. If one is promoted the
@@ -58,7 +58,7 @@ use super::key::{AttemptKeys, HashKey, IdentityKey, Key, KeysUnder, MAX_IDENTITI
 use super::table::is_forgettable;
 use super::timestamp::Timestamp;
 
-/// Most expired clocks that one attempt ends in a full account.
+/// Most expired clocks that one attempt looks at in a full account.
 pub const MAX_SWEPT: usize = 64;
 
 /// Lets a pair or a triplet pass.
@@ -308,15 +308,12 @@ impl Clocks {
             return Ok(true);
         }
         let rules = &attempt.rules;
-        // Not as soon as they expire: what a store may have dropped already must make no difference.
-        let is_over = |began: Timestamp| is_forgettable(began.plus(rules.retry_window), now);
-        let over: Vec<Key> = records
-            .oldest(network)
-            .take_while(|(_, began)| is_over(*began))
-            .take(MAX_SWEPT)
-            .map(|(key, _)| key)
-            .collect();
-        writes.extend(over.iter().copied().map(Write::End));
+        let is_over = |began: Timestamp| now.since(began) > rules.retry_window;
+        let over = records.oldest(network).take_while(|(_, began)| is_over(*began)).take(MAX_SWEPT);
+        let over: Vec<(Key, Timestamp)> = over.collect();
+        // They do not count, but end only when a store may have dropped them already: the clock may yet be set back.
+        let is_gone = |began: Timestamp| is_forgettable(began.plus(rules.retry_window), now);
+        writes.extend(over.iter().filter(|(_, began)| is_gone(*began)).map(|(key, _)| Write::End(*key)));
         let running = records.running(network)? as usize - over.len();
         let excess = (running + begun).saturating_sub(cap).min(begun);
         let old_age = rules.min_delay.saturating_mul(2);

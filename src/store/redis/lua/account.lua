@@ -15,16 +15,19 @@ local function make_room(account, begins)
   if running + begins <= a.network_cap then return true, {} end
 
   local oldest = redis.call('ZRANGE', account, 0, MAX_SWEPT + begins - 1)
-  local over = {}
-  for i, entry in ipairs(oldest) do
-    if i > MAX_SWEPT or a.now <= first_of(entry) + a.retry_window + SLACK then break end
-    over[i] = entry
+  -- Expired ones do not count, but end only when a store may have dropped them already: the clock may yet be set back.
+  local over, leaving = 0, {}
+  for i = 1, math.min(#oldest, MAX_SWEPT) do
+    local first = first_of(oldest[i])
+    if since(first, a.now) <= a.retry_window then break end
+    over = i
+    if first + a.retry_window + SLACK < a.now then leaving[#leaving + 1] = oldest[i] end
   end
-  local excess = math.min(math.max(running - #over + begins - a.network_cap, 0), begins)
-  local leaving = { unpack(over) }
-  for i = #over + 1, #over + excess do
-    if not oldest[i] or since(first_of(oldest[i]), a.now) <= 2 * a.min_delay then return false, over end
-    leaving[i] = oldest[i]
+  local excess = math.min(math.max(running - over + begins - a.network_cap, 0), begins)
+  local gone = { unpack(leaving) }
+  for i = over + 1, over + excess do
+    if not oldest[i] or since(first_of(oldest[i]), a.now) <= 2 * a.min_delay then return false, gone end
+    leaving[#leaving + 1] = oldest[i]
   end
   return true, leaving
 end
