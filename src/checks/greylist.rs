@@ -1,7 +1,7 @@
 //! Greylisting: an unknown (client, sender, recipient) is deferred once; a real mail server comes again, most bots do not.
 //!
 //! The check says under which identities and rules an attempt is recorded, and turns the store's answer into a finding. Who the
-//! client is, [`identity`] says, and what sender and recipient are called, [`normalise`]; what the answer is,
+//! client is, `identity` says, and what sender and recipient are called, `normalise`; what the answer is,
 //! [`crate::store::model`] decides.
 
 mod generic;
