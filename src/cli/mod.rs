@@ -23,6 +23,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::explain::printable;
+
 /// Inbound mail policy daemon for Postfix and Sendmail: greylisting, HELO validation, the recipient cap, forbidden attachments.
 #[derive(Debug, Parser)]
 #[command(name = "greylag", version, max_term_width = 100, after_help = EXAMPLES)]
@@ -137,9 +139,4 @@ impl From<check::Outcome> for Exit {
             check::Outcome::Errors => Self::Config,
         }
     }
-}
-
-/// Text from a mail as a terminal may show it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -104,9 +104,10 @@ mod tests {
             format!(
                 "recipient b@x.test\n\
                  \x20 - helo         reject      helo.localhost, by default of helo.toml: localhost = \"reject\"\n\
+                 \x20 + greylist     defer       greylist.first_seen, by default of greylist.toml: min_delay = \"2m\"\n\
                  \x20 + helo         tag         helo.localhost, by helo.toml:2: localhost = \"tag\"\n\
                  \x20 - => {told}\n\
-                 \x20 + => tag\n"
+                 \x20 + => defer: 451 4.7.1 Greylisted, try again in 120 seconds\n"
             )
         );
     }

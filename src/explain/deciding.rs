@@ -4,7 +4,7 @@ use super::Decider;
 use crate::facts::{Facts, Recipient, Stage};
 use crate::policy::{Mode, Place, Policy, Rule, Settings};
 use crate::reason::{Check, Reason};
-use crate::verdict::{Action, Finding};
+use crate::verdict::Action;
 
 /// The rule that a finding names in its detail, of those in force.
 pub(super) fn rule<'s>(reason: Reason, detail: &str, settings: &'s Settings) -> Option<&'s Rule> {
@@ -52,11 +52,6 @@ pub(super) fn action(reason: Reason, key: &str, settings: &Settings) -> Option<A
 
 fn value(check: Check, key: &str, settings: &Settings) -> Option<String> {
     settings.entries(check).into_iter().find(|(name, _)| *name == key).map(|(_, value)| value)
-}
-
-/// What decided that `finding` leads to its action.
-pub(super) fn decider(finding: &Finding, stage: Stage, facts: &Facts, policy: &Policy) -> Option<Decider> {
-    of(finding.reason, finding.outcome.action(), &finding.detail, stage, facts, policy)
 }
 
 /// What decided that a cause leads to `action`: of the recipients of a message, for the first for whom it does.

@@ -171,7 +171,7 @@ impl Display for Found {
 }
 
 /// Text from a mail as a terminal may show it.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

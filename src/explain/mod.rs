@@ -2,6 +2,7 @@
 //!
 //! The mail is judged by the driver that judges all mail, but by one that [leaves no trace](Driver::explaining).
 
+mod again;
 mod compare;
 mod deciding;
 mod explanation;
@@ -12,7 +13,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use again::{Again, Decided};
 pub use compare::Comparison;
+pub(crate) use explanation::printable;
 pub use explanation::{Checked, Decider, Explanation, Found, Judged, Lookup};
 pub use logged::explain_logged;
 
@@ -21,8 +24,8 @@ use crate::driver::{Driver, Protocol, Transaction};
 use crate::facts::{Client, Connection, Facts, Message, Recipient, ReversePath, Stage, host_name};
 use crate::filter::Known;
 use crate::policy::{Mode, Place, Policy, Settings};
-use crate::reason::Check;
-use crate::verdict::{Finding, Verdict};
+use crate::reason::{Check, Reason};
+use crate::verdict::{Action, Finding, Verdict};
 
 /// Said where no message is there to be judged.
 const NO_MESSAGE: &str = "without the message, nothing is known of DKIM, DMARC, content and attachments";
@@ -97,8 +100,8 @@ fn judged(
 ) -> Judged {
     let Transaction { policy, known, .. } = transaction;
     let settings = policy.settings(facts);
-    let findings = verdict.findings.iter().map(|finding| found(finding, false, stage, facts, policy));
-    let would = verdict.would.iter().map(|finding| found(finding, true, stage, facts, policy));
+    let findings = verdict.findings.iter().map(|finding| Cause::new(finding, false));
+    let would = verdict.would.iter().map(|finding| Cause::new(finding, true));
     let check = |(check, mode): (Check, Mode)| Checked {
         check: check.name().to_owned(),
         mode: mode.name().to_owned(),
@@ -113,7 +116,7 @@ fn judged(
         reply: verdict.reply().map(ToString::to_string),
         scopes: scopes(facts, policy),
         checks: checks(stage, &settings).into_iter().map(check).collect(),
-        findings: findings.chain(would).collect(),
+        findings: findings.chain(would).map(|cause| found(&cause, stage, facts, policy)).collect(),
         lookups: lookups::all(stage, &settings, transaction),
     }
 }
@@ -168,16 +171,33 @@ fn scopes(facts: &Facts, policy: &Policy) -> Vec<String> {
     policy.scope_places(facts).into_iter().map(shown).collect()
 }
 
-fn found(finding: &Finding, monitored: bool, stage: Stage, facts: &Facts, policy: &Policy) -> Found {
-    let Finding { reason, outcome, detail } = finding;
+/// A cause that was found, and what it leads to.
+struct Cause {
+    reason: Reason,
+    action: Action,
+    reply: Option<String>,
+    detail: String,
+    monitored: bool,
+}
+
+impl Cause {
+    fn new(finding: &Finding, monitored: bool) -> Self {
+        let Finding { reason, outcome, detail } = finding;
+        let reply = outcome.reply().map(ToString::to_string);
+        Self { reason: *reason, action: outcome.action(), reply, detail: detail.clone(), monitored }
+    }
+}
+
+fn found(cause: &Cause, stage: Stage, facts: &Facts, policy: &Policy) -> Found {
+    let Cause { reason, action, reply, detail, monitored } = cause;
     Found {
         check: reason.check().name().to_owned(),
         reason: reason.code().to_owned(),
         summary: reason.summary().to_owned(),
-        action: outcome.action().name().to_owned(),
-        reply: outcome.reply().map(ToString::to_string),
+        action: action.name().to_owned(),
+        reply: reply.clone(),
         saw: detail.clone(),
-        monitored,
-        by: deciding::decider(finding, stage, facts, policy),
+        monitored: *monitored,
+        by: deciding::of(*reason, *action, detail, stage, facts, policy),
     }
 }

@@ -105,3 +105,28 @@ fn a_log_is_judged_by_the_policy_of_today() {
     assert_eq!(exit, Exit::NoInput);
     assert!(errors.contains("has no decision lines of Greylag"), "{errors}");
 }
+
+#[test]
+fn what_a_line_tells_of_other_recipients_is_taken_and_what_cannot_be_judged_is_told() {
+    let line = |reason: &str, login: &str, detail: &str| {
+        format!(
+            "decision protocol=milter stage=rcpt client=198.51.100.10 helo=mail.example.org sender=a@example.org \
+             recipients=b@example.net action=defer reason={reason} reply=\"452 4.5.3 no\" helo_dns=198.51.100.10 spf=pass \
+             login={login} mode=enforce detail=\"{detail}\"\n"
+        )
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let log = [
+        line("recipients.too_many", "joe", "100 recipients are accepted already"),
+        line("recipients.mixed", "-", "other settings"),
+        line("recipients.from_tomorrow", "-", "x"),
+    ];
+    fs::write(file.path(), log.concat()).unwrap();
+    let (exit, out, errors) = test(&Args { from_log: Some(file.path().to_owned()), ..Args::default() });
+    let name = file.path().display();
+    assert_eq!((exit, out), (Exit::Success, format!("{name}: 2 decisions, 0 would change\n")), "{errors}");
+    assert_eq!(
+        errors,
+        "greylag test: line 3 is no decision of Greylag: \"recipients.from_tomorrow\" is no reason that this Greylag knows\n"
+    );
+}
