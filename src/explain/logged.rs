@@ -23,7 +23,7 @@ pub fn explain_logged(decision: &LoggedDecision, policy: &Policy) -> Result<Expl
     };
     let mut notes = vec![then_told(then)];
     notes.extend(again.notes.iter().map(|note| (*note).to_owned()));
-    if now.action == then.decided.action || !then.counted {
+    if now.action == then.decided.action && then.counted {
         notes.push("the verdict would be the same".to_owned());
     }
     let first = again.settings.first().map(|settings| checks(then.stage, settings)).unwrap_or_default();
@@ -108,6 +108,14 @@ mod tests {
         };
         assert_eq!(reason("").as_deref(), Some("recipients.too_many"));
         assert_ne!(reason("max_recipients = 101").as_deref(), Some("recipients.too_many"));
+    }
+
+    #[test]
+    fn a_line_of_monitor_mode_tells_no_verdict_to_compare_with() {
+        let line = ATTACHMENT.replace("mode=enforce", "mode=monitor");
+        let found = explained(&line, &policy(&[])).unwrap();
+        assert_eq!(found.stages[0].action, "reject");
+        assert!(!found.notes.iter().any(|note| note == "the verdict would be the same"), "{:?}", found.notes);
     }
 
     #[test]
