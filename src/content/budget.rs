@@ -118,7 +118,8 @@ impl<'c> Budget<'c> {
 
     /// Work that costs about as much as looking at `bytes` bytes.
     pub(super) fn work(&mut self, bytes: u64) -> Result<(), Exceeded> {
-        self.work = self.work.saturating_add(bytes);
+        // What is refused is not done, so that it counts only as far as to refuse all that follows.
+        self.work = self.work.saturating_add(bytes).min(self.work_limit.saturating_add(1));
         if self.cancel.is_cancelled() {
             return Err(Exceeded::Cancelled);
         }
@@ -225,6 +226,8 @@ mod tests {
         assert_eq!((budget.entry(), budget.entry(), budget.entry()), (Ok(()), Ok(()), Ok(())));
         assert_eq!(budget.entry(), Err(Exceeded::Entries));
         assert_eq!(budget.work(u64::MAX), Err(Exceeded::Bytes));
+        assert_eq!(budget.work_done(), 1 + budget.work_limit, "what was refused is not done");
+        assert_eq!(budget.work(0), Err(Exceeded::Bytes));
     }
 
     #[test]
