@@ -67,15 +67,19 @@ impl Session {
             | ProtocolState::Etrn
             | ProtocolState::Other => return Step::Answer(Response::Dunno),
         };
-        // RSET and disconnect are not announced: another instance says that the earlier mail is over.
-        let begins = request.instance.is_none() || request.instance != self.instance;
-        let mut accepted = std::mem::take(&mut self.facts.accepted);
+        let instance = request.instance.clone();
+        let mut facts = facts(request, stage, Arc::clone(&self.listener));
+        // RSET and disconnect are not announced: another instance says that the earlier mail is over. So does another client or
+        // sender, whatever a peer that is not Postfix writes there: what was found out about one must not be held of the other.
+        let begins =
+            instance.is_none() || instance != self.instance || is_of_another_mail(&facts, &self.facts);
         if begins {
-            accepted.clear();
             self.tagged = false;
+        } else {
+            facts.accepted = std::mem::take(&mut self.facts.accepted);
         }
-        self.instance.clone_from(&request.instance);
-        self.facts = facts(request, stage, Arc::clone(&self.listener), accepted);
+        self.instance = instance;
+        self.facts = facts;
         Step::Judge { stage, begins }
     }
 
@@ -120,7 +124,14 @@ fn refusal(finding: &Finding) -> Option<Response> {
     Some(if greylisted { Response::DeferIfPermit(reply) } else { Response::Refuse(reply) })
 }
 
-fn facts(request: Request, stage: Stage, listener: Arc<str>, accepted: Vec<Recipient>) -> Facts {
+/// Before MAIL there is no sender yet.
+fn is_of_another_mail(new: &Facts, old: &Facts) -> bool {
+    let client = |facts: &Facts| (facts.connection.client, facts.connection.client_port);
+    let senders = new.sender.as_ref().zip(old.sender.as_ref());
+    client(new) != client(old) || senders.is_some_and(|(new, old)| new != old)
+}
+
+fn facts(request: Request, stage: Stage, listener: Arc<str>) -> Facts {
     let server_ip = request.server_address.as_deref().and_then(|address| Client::parse(address).ip());
     let connection = Connection {
         client: request.client_address.as_deref().map_or(Client::Unknown, Client::parse),
@@ -143,7 +154,7 @@ fn facts(request: Request, stage: Stage, listener: Arc<str>, accepted: Vec<Recip
         policy_context: request.policy_context,
         queue_id: request.queue_id,
         recipient: request.recipient.filter(|_| stage == Stage::Rcpt).map(|text| Recipient::parse(&text)),
-        accepted,
+        accepted: Vec::new(),
         // Before DATA it is 0, whatever was accepted.
         recipient_count: request.recipient_count.filter(|_| stage == Stage::Data),
         message: None,
@@ -307,6 +318,28 @@ mod tests {
             assert_eq!(session.facts().accepted, []);
             session.on_verdict(Stage::Rcpt, &Verdict::default());
         }
+    }
+
+    #[test]
+    fn another_client_or_sender_is_another_mail_whatever_the_instance() {
+        let mut session = session();
+        let mut ask = |attributes: &str| {
+            let step = session.on_request(request(&format!("instance=1 {attributes}")));
+            session.on_verdict(Stage::Rcpt, &Verdict::default());
+            (step, session.facts().accepted_count())
+        };
+        let client = "protocol_state=RCPT client_address=192.0.2.1 client_port=25";
+        assert_eq!(ask(&format!("{client} sender=a@b recipient=a@x")), (JUDGE_FIRST, 1));
+        assert_eq!(ask(&format!("{client} sender=a@b recipient=b@x")), (JUDGE_NEXT, 2));
+        assert_eq!(ask(&format!("{client} sender=c@d recipient=a@x")), (JUDGE_FIRST, 1));
+        assert_eq!(
+            ask("protocol_state=RCPT client_address=192.0.2.2 client_port=25 sender=c@d recipient=a@x"),
+            (JUDGE_FIRST, 1)
+        );
+        assert_eq!(
+            ask("protocol_state=RCPT client_address=192.0.2.2 client_port=26 sender=c@d recipient=a@x"),
+            (JUDGE_FIRST, 1)
+        );
     }
 
     #[test]
