@@ -118,9 +118,11 @@ async fn no_more_run_at_once_than_there_are_threads() {
 #[tokio::test]
 async fn time_is_up_while_scanning_and_while_waiting() {
     let (scanner, begun, _go) = gated(1);
-    let budget = Duration::from_millis(50);
-    let scan = |subject: &str| scanner.scan(client(1), mail(subject, 1), settings(), budget);
-    let (one, other) = tokio::join!(scan("one"), scan("other"));
+    let scan = |subject: &str, millis: u64| {
+        scanner.scan(client(1), mail(subject, 1), settings(), Duration::from_millis(millis))
+    };
+    // The one that waits gives up first: were both up at once, the thread might take it in that very moment.
+    let (one, other) = tokio::join!(scan("one", 1_000), scan("other", 50));
     assert_eq!((one, other), (Err(Fault::Timeout), Err(Fault::Timeout)));
     assert_eq!(begun.recv_timeout(SOON).unwrap(), "one");
     // The first is cancelled and the second taken back, so that the thread is free for whoever comes next.
