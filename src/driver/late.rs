@@ -99,11 +99,10 @@ async fn add(
 mod tests {
     use super::*;
     use crate::dns::{Lookup, RecordType, Zone};
-    use crate::driver::{Driver, Protocol, Scanner};
+    use crate::driver::{Clock, Driver, Protocol, Scanner};
     use crate::facts::{Client, Facts, Recipient, ReversePath, Stage};
     use crate::policy::Policy;
     use crate::store::{Answer, MemoryStore, Rules};
-    use std::time::SystemTime;
 
     /// A DNS that knows this zone, and answers after a while.
     #[derive(Debug)]
@@ -143,7 +142,7 @@ mod tests {
             never_promote: false,
             rules: Rules::DEFAULT,
         };
-        store.peek(&attempt, Timestamp::from(SystemTime::now())).await.unwrap()
+        store.peek(&attempt, Clock::default().now()).await.unwrap()
     }
 
     fn driver(delay: Duration) -> (Driver, Arc<MemoryStore>) {

@@ -119,7 +119,8 @@ impl Driver {
     pub fn explaining(&self) -> Self {
         let (resolver, store) = (Arc::clone(&self.resolver), Arc::clone(&self.store));
         let policy = Policy::clone(&self.policy());
-        Self { is_live: false, ..Self::new(policy, resolver, store, self.scanner.clone()) }
+        let clock = self.clock.clone();
+        Self { is_live: false, clock, ..Self::new(policy, resolver, store, self.scanner.clone()) }
     }
 
     /// What was decided lately.
@@ -182,7 +183,8 @@ impl Driver {
         transaction.keep_tags(&verdict);
         transaction.known.note(&verdict);
         if self.is_live {
-            record::decision(stage, facts, transaction, &verdict, began.elapsed(), &self.trace);
+            let when = (self.clock.now(), began.elapsed());
+            record::decision(stage, facts, transaction, &verdict, when, &self.trace);
         }
         if stage == Stage::EndOfMessage {
             verdict.add(transaction.tags.drain(..));
@@ -215,7 +217,8 @@ impl Driver {
         let added = filter::judge_adopted(&adopted, facts, &transaction.policy, &transaction.known);
         transaction.known.note(&added);
         if self.is_live && added != Verdict::default() {
-            record::decision(Stage::Rcpt, facts, transaction, &added, began.elapsed(), &self.trace);
+            let when = (self.clock.now(), began.elapsed());
+            record::decision(Stage::Rcpt, facts, transaction, &added, when, &self.trace);
         }
         let mut verdict = adopted;
         verdict.add(added.findings);

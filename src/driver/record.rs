@@ -1,23 +1,24 @@
 //! What is written down of a decision: metrics and one log line.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::Transaction;
 use crate::checks::greylist;
 use crate::facts::{Facts, Stage};
 use crate::policy::Mode;
 use crate::reason::Check;
+use crate::store::Timestamp;
 use crate::telemetry::{DecisionLine, Trace, log, metrics};
 use crate::verdict::{Action, Finding, Verdict};
 
-/// Counts, logs and traces what was decided of a recipient or a message, and what a check in monitor mode would have decided. Stages that
+/// Counts, logs and traces what was decided of a recipient or a message at `now`, and what a check in monitor mode would have decided. Stages that
 /// only collect leave no trace, and DATA only where it is refused.
 pub(super) fn decision(
     stage: Stage,
     facts: &Facts,
     transaction: &Transaction,
     verdict: &Verdict,
-    took: Duration,
+    (now, took): (Timestamp, Duration),
     trace: &Trace,
 ) {
     metrics::decision_duration(transaction.protocol, stage, took);
@@ -51,7 +52,7 @@ pub(super) fn decision(
     for finding in &verdict.would {
         log::decision_line(&line(Some(finding), Mode::Monitor));
     }
-    trace.record(transaction.number, SystemTime::now(), &decided, verdict);
+    trace.record(transaction.number, now, &decided, verdict);
 }
 
 /// The finding the log tells of: the decisive one. Of a mail that passes it is what the greylist knew, rather than what other checks

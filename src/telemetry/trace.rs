@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::DecisionLine;
+use crate::store::Timestamp;
 use crate::verdict::{Finding, Verdict};
 
 /// What the trace may take in memory, in bytes: some 5,000 decisions.
@@ -93,8 +94,8 @@ impl Trace {
     }
 
     /// Keeps a decision about the mail with the number `transaction`, made at `now`.
-    pub fn record(&self, transaction: u64, now: SystemTime, line: &DecisionLine<'_>, verdict: &Verdict) {
-        let at = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    pub fn record(&self, transaction: u64, now: Timestamp, line: &DecisionLine<'_>, verdict: &Verdict) {
+        let at = now.since(Timestamp::EPOCH);
         let json = json(line, verdict);
         let step = Step { transaction, at, json: json.into() };
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,7 +200,7 @@ mod tests {
             identities: &[],
             took: Duration::from_micros(7),
         };
-        trace.record(transaction, UNIX_EPOCH + Duration::from_secs(transaction), &line, verdict);
+        trace.record(transaction, Timestamp::from_millis(transaction * 1_000), &line, verdict);
     }
 
     fn numbers(found: &[Traced]) -> Vec<(u64, usize)> {
