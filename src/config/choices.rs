@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::policy::{Reading, Setting};
+use crate::policy::{Reading, Setting, quoted};
+use crate::store::{StoreUrl, StoreUrlError, without_password};
 
 macro_rules! choice {
     ($(#[doc = $doc:literal])+ $name:ident, $expected:literal, $($(#[$attr:meta])+ $variant:ident = $word:literal,)+) => {
@@ -158,23 +159,12 @@ impl Setting for ScanThreads {
     }
 }
 
-/// The URL of the greylist's store as it is written; the store reads it.
+/// The URL of the greylist's store as it is written, which is one that a store can be opened by; `redb:` alone is the state directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreText(String);
 
 impl StoreText {
-    /// Schemes of stores, of this version or another.
-    const SCHEMES: [&'static str; 9] = [
-        "memory",
-        "redb",
-        "redis",
-        "rediss",
-        "unix",
-        "redis+sentinel",
-        "rediss+sentinel",
-        "redis+cluster",
-        "rediss+cluster",
-    ];
+    const STATE_DIRECTORY: &'static str = "redb:";
 
     /// The URL.
     pub fn as_str(&self) -> &str {
@@ -184,7 +174,7 @@ impl StoreText {
 
 impl Default for StoreText {
     fn default() -> Self {
-        Self("redb:".to_owned())
+        Self(Self::STATE_DIRECTORY.to_owned())
     }
 }
 
@@ -193,13 +183,27 @@ impl Setting for StoreText {
         "the URL of a store, such as \"redb:/var/lib/greylag\" or \"redis://HOST\"";
 
     fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
-        let text = value.get_ref().as_str().unwrap_or_default();
-        let scheme = text.split(':').next().unwrap_or_default();
-        if text.contains(':') && Self::SCHEMES.contains(&scheme) {
-            return Some(Self(text.to_owned()));
+        let Some(text) = value.get_ref().as_str() else { return reading.wrong(value) };
+        let error = match text.parse::<StoreUrl>() {
+            Err(error) if text != Self::STATE_DIRECTORY => error,
+            _ => return Some(Self(text.to_owned())),
+        };
+        let title = format!("{} names no store", quoted(&without_password(text)));
+        match error {
+            StoreUrlError::Redis { source, .. } => {
+                reading.error(value.span(), title, source.to_string());
+            }
+            StoreUrlError::Unknown { hint, .. } if !hint.is_empty() => {
+                reading.error(value.span(), title, hint.trim_start_matches(" (").trim_end_matches(')'));
+            }
+            StoreUrlError::Unknown { .. } => {
+                let scheme = text.split(':').next().unwrap_or_default();
+                let meant =
+                    || text.starts_with('/').then(|| format!("a directory is written \"redb:{text}\""));
+                let expected = format!("expected {}", Self::EXPECTED);
+                reading.error(value.span(), title, expected).did_you_mean(scheme, StoreUrl::schemes(), meant);
+            }
         }
-        let path = || text.starts_with('/').then(|| format!("a directory is written \"redb:{text}\""));
-        reading.unexpected::<Self>(value).did_you_mean(scheme, Self::SCHEMES, path);
         None
     }
 

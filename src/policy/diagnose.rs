@@ -1,11 +1,13 @@
 //! Shows problems: for people with the line and a caret below it, for machines with line and column.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use super::problem::{Lines, Problem, Severity};
+use crate::store::{HIDDEN, password_in};
 
 /// A problem with its place in the way editors count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,7 +37,7 @@ pub fn diagnostics<'a>(problems: &'a [Problem], files: &BTreeMap<String, String>
             severity: problem.severity.name(),
             file: &problem.file,
             line: place.number,
-            column: place.line[..place.start].chars().count() + 1,
+            column: place.column,
             title: &problem.title,
             label: &problem.label,
             help: problem.help.as_deref(),
@@ -67,7 +69,7 @@ pub fn render(
         .collect()
 }
 
-fn report<'a>(problem: &'a Problem, place: &Place<'a>, path: String) -> Group<'a> {
+fn report<'a>(problem: &'a Problem, place: &'a Place<'a>, path: String) -> Group<'a> {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -75,7 +77,7 @@ fn report<'a>(problem: &'a Problem, place: &Place<'a>, path: String) -> Group<'a
     // One line is enough of the source, and keeps the work small where a list has a million.
     let caret = AnnotationKind::Primary.span(place.start..place.end).label(&problem.label);
     let title = level.primary_title(&problem.title);
-    let group = match place.line {
+    let group = match &*place.line {
         // Nothing to point at: the file is missing, unreadable or empty.
         "" => title.element(Origin::path(path)),
         line => title.element(Snippet::source(line).line_start(place.number).path(path).annotation(caret)),
@@ -89,9 +91,27 @@ fn report<'a>(problem: &'a Problem, place: &Place<'a>, path: String) -> Group<'a
 /// The line a problem stands on, and the part of it that it is about.
 struct Place<'a> {
     number: usize,
-    line: &'a str,
+    /// The character at which the part begins, counted from 1.
+    column: usize,
+    line: Cow<'a, str>,
     start: usize,
     end: usize,
+}
+
+impl Place<'_> {
+    /// Without the password of a URL in the line: what is shown here ends in logs and in tickets.
+    fn without_password(mut self) -> Self {
+        if let Some(password) = password_in(&self.line) {
+            let moved = |offset: usize| match offset {
+                before if before <= password.start => before,
+                within if within < password.end => password.start + HIDDEN.len(),
+                behind => behind - password.len() + HIDDEN.len(),
+            };
+            (self.start, self.end) = (moved(self.start), moved(self.end));
+            self.line.to_mut().replace_range(password, HIDDEN);
+        }
+        self
+    }
 }
 
 /// The texts of the files, with the lines of those that were needed.
@@ -107,7 +127,7 @@ impl<'a> Sources<'a> {
 
     fn place(&mut self, problem: &Problem) -> Place<'a> {
         let Some((file, text)) = self.files.get_key_value(&problem.file) else {
-            return Place { number: 1, line: "", start: 0, end: 0 };
+            return Place { number: 1, column: 1, line: Cow::Borrowed(""), start: 0, end: 0 };
         };
         let lines = self.lines.entry(file).or_insert_with(|| Lines::new(text));
         // What is missing at the end of a file is shown at the end of its last line.
@@ -121,7 +141,8 @@ impl<'a> Sources<'a> {
         let within =
             |offset: usize| line.ceil_char_boundary(offset.saturating_sub(line_start).min(line.len()));
         let (start, end) = (within(start), within(problem.span.end));
-        Place { number, line, start, end: end.max(start) }
+        let column = line[..start].chars().count() + 1;
+        Place { number, column, line: Cow::Borrowed(line), start, end: end.max(start) }.without_password()
     }
 }
 

@@ -27,6 +27,7 @@ pub use fault::StoreFault;
 pub use key::{AttemptKeys, HashKey, IdentityKey, Key, KeysUnder, MAX_IDENTITIES, NetworkKey, QueryKeys};
 pub use memory::MemoryStore;
 pub use redis::{ACL_RULES, RedisFault, RedisStore, RedisUrl, RedisUrlError};
+pub(crate) use redis::{HIDDEN, password_in, without_password};
 pub use timestamp::Timestamp;
 pub use url::{StoreUrl, StoreUrlError};
 

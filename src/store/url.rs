@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::redis::{RedisStore, RedisUrl, RedisUrlError, without_passwords};
+use super::redis::{RedisStore, RedisUrl, RedisUrlError, without_password};
 use super::{EmbeddedStore, MemoryStore, Store, StoreFault, Timestamp};
 use crate::telemetry::metrics;
 
@@ -23,6 +23,11 @@ pub enum StoreUrl {
 }
 
 impl StoreUrl {
+    /// What the URLs begin with, up to the colon.
+    pub fn schemes() -> impl Iterator<Item = &'static str> {
+        ["memory", "redb"].into_iter().chain(RedisUrl::SCHEMES)
+    }
+
     /// Opens the store, for at most `max_entries` clocks where it is kept in this process; `now` names files that have to be set
     /// aside and rules what is expired. `on_change` is told whether the store answers: once now, then at each change. Servers that
     /// cannot be reached are waited for beside the mail.
@@ -74,7 +79,7 @@ impl FromStr for StoreUrl {
     type Err = StoreUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |hint| StoreUrlError::Unknown { text: without_passwords(text), hint };
+        let error = |hint| StoreUrlError::Unknown { text: without_password(text), hint };
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("memory", _)) => Err(error(" (a store in memory has no path)")),
@@ -85,7 +90,7 @@ impl FromStr for StoreUrl {
             Some(("redb", path)) => Ok(Self::Redb(path.into())),
             Some((scheme, _)) if RedisUrl::SCHEMES.contains(&scheme) => {
                 let url = text.parse().map(|url| Self::Redis(Box::new(url)));
-                url.map_err(|source| StoreUrlError::Redis { text: without_passwords(text), source })
+                url.map_err(|source| StoreUrlError::Redis { text: without_password(text), source })
             }
             _ => Err(error("")),
         }

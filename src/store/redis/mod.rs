@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 use redis::RedisError;
 
 pub use self::fault::{ACL_RULES, RedisFault};
-pub(super) use self::url::without_passwords;
+pub(crate) use self::url::{HIDDEN, password_in, without_password};
 pub use self::url::{RedisUrl, RedisUrlError};
 
 use self::dial::{Connection, Endpoint, RESPONSE_TIMEOUT};

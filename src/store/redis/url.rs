@@ -10,6 +10,7 @@
 //! With `rediss` for `redis` they are reached by TLS. Options follow a question mark and are separated by `&`.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -19,6 +20,9 @@ use super::secret::Secret;
 
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26_379;
+
+/// What is shown in the place of a password.
+pub(crate) const HIDDEN: &str = "***";
 
 /// Where a Redis store is, and as whom to use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +96,9 @@ pub enum RedisUrlError {
     #[error("{0:?} is too much: a Cluster has no databases, and no path follows its hosts")]
     Path(String),
     /// Not a percent-encoding.
-    #[error("a percent sign is written %25 in user and password, as @ is written %40, : %3A and / %2F")]
+    #[error(
+        "a percent sign is written %25 in user and password, as @ is written %40, : %3A, / %2F and ? %3F"
+    )]
     Percent,
     /// An option that does not exist, or not here.
     #[error("it has no option {0:?} (there are: {1})")]
@@ -111,29 +117,14 @@ impl FromStr for RedisUrl {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (scheme, rest) = text.split_once(':').ok_or(RedisUrlError::Scheme)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let secure = scheme.starts_with("rediss");
-        match scheme {
+        let read = match scheme {
             "unix" => Self::unix(rest, query),
-            "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster"
-            | "rediss+cluster" => {
-                let rest = rest.strip_prefix("//").ok_or(RedisUrlError::Scheme)?;
-                // The last one: an @ in a password is then read as what was meant.
-                let (login, rest) =
-                    rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
-                let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
-                let login = login.map(Login::parse).transpose()?.unwrap_or_default();
-                let mut url = match scheme.split_once('+').map(|(_, topology)| topology) {
-                    None => Self::standalone(hosts, path),
-                    Some("sentinel") => Self::sentinel(hosts, path),
-                    Some(_) => Self::cluster(hosts, path),
-                }?;
-                url.login = login;
-                url.tls = secure.then_some(Tls { ca: None });
-                url.set_options(query)?;
-                Ok(url)
-            }
+            _ if Self::SCHEMES.contains(&scheme) => Self::tcp(scheme, rest, query),
             _ => Err(RedisUrlError::Scheme),
-        }
+        };
+        // What stands before the question mark may be a part of the password, which no message may show.
+        let splits_login = !rest.contains('@') && query.contains('@');
+        read.map_err(|error| if splits_login { RedisUrlError::Percent } else { error })
     }
 }
 
@@ -145,6 +136,23 @@ impl RedisUrl {
     const fn new(topology: Topology, database: u32) -> Self {
         const NOBODY: Login = Login { user: None, password: None, password_file: None };
         Self { topology, tls: None, database, login: NOBODY, sentinel_login: NOBODY }
+    }
+
+    fn tcp(scheme: &str, rest: &str, query: &str) -> Result<Self, RedisUrlError> {
+        let rest = rest.strip_prefix("//").ok_or(RedisUrlError::Scheme)?;
+        // The last one: an @ in a password is then read as what was meant.
+        let (login, rest) = rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let login = login.map(Login::parse).transpose()?.unwrap_or_default();
+        let mut url = match scheme.split_once('+').map(|(_, topology)| topology) {
+            None => Self::standalone(hosts, path),
+            Some("sentinel") => Self::sentinel(hosts, path),
+            Some(_) => Self::cluster(hosts, path),
+        }?;
+        url.login = login;
+        url.tls = scheme.starts_with("rediss").then_some(Tls { ca: None });
+        url.set_options(query)?;
+        Ok(url)
     }
 
     fn standalone(hosts: &str, path: &str) -> Result<Self, RedisUrlError> {
@@ -243,17 +251,27 @@ impl Login {
     }
 }
 
-/// `text`, which may be the URL of a store, without the passwords in it.
-pub(crate) fn without_passwords(text: &str) -> String {
-    let hidden = |start: usize, end: usize| format!("{}***{}", &text[..start], &text[end..]);
-    let Some(after_scheme) = text.find("://").map(|at| at + 3) else { return text.to_owned() };
-    let Some(at) = text[after_scheme..].rfind('@').map(|at| after_scheme + at) else {
-        return text.to_owned();
-    };
-    match text[after_scheme..at].find(':') {
-        Some(colon) => hidden(after_scheme + colon + 1, at),
-        None => text.to_owned(),
+/// Where in `text` the password stands of the first URL in it that has a login, whatever its scheme and whatever else is wrong with
+/// it. A URL in quotes ends with them.
+pub(crate) fn password_in(text: &str) -> Option<Range<usize>> {
+    let begins = [("://", 3), ("unix:", 5)].map(|(mark, len)| text.find(mark).map(|at| at + len));
+    let begin = begins.into_iter().flatten().max()?;
+    let url = text.get(begin..)?;
+    let quote = text.get(..begin)?.rfind(['"', '\'']).and_then(|at| text.get(at..)?.chars().next());
+    let url = quote.and_then(|quote| url.split(quote).next()).unwrap_or(url);
+    let (login, _) = url.rsplit_once('@')?;
+    let (user, password) = login.split_once(':')?;
+    let start = begin + user.len() + 1;
+    Some(start..start + password.len())
+}
+
+/// `text`, which may be the URL of a store, without the password in it.
+pub(crate) fn without_password(text: &str) -> String {
+    let mut shown = text.to_owned();
+    if let Some(place) = password_in(text) {
+        shown.replace_range(place, HIDDEN);
     }
+    shown
 }
 
 fn places(hosts: &str, default_port: u16) -> Result<Vec<Place>, RedisUrlError> {
@@ -361,7 +379,7 @@ impl fmt::Display for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let user = self.user.as_deref().map(encode).unwrap_or_default();
         match self.password {
-            Some(_) => write!(f, "{user}:***@"),
+            Some(_) => write!(f, "{user}:{HIDDEN}@"),
             None if user.is_empty() => Ok(()),
             None => write!(f, "{user}@"),
         }
@@ -468,6 +486,8 @@ mod tests {
             ("redis://u:%zz@a", E::Percent),
             ("redis://u:%e@a", E::Percent),
             ("redis://u:%FF@a", E::Percent),
+            ("redis://u:what?secret@a", E::Percent),
+            ("redis://u:1?secret@a", E::Percent),
             ("redis://a?pass=x", E::Option("pass".into(), "password_file".into())),
             ("redis://a?ca=x", E::Option("ca".into(), "password_file".into())),
             ("rediss://a?db=1", E::Option("db".into(), "password_file, ca".into())),
@@ -486,8 +506,15 @@ mod tests {
             ("nonsense://u:secret@", "nonsense://u:***@"),
             ("redis://u@host", "redis://u@host"),
             ("redb:/var/lib/greylag", "redb:/var/lib/greylag"),
+            ("unix:u:secret@/run/r.sock", "unix:u:***@/run/r.sock"),
+            ("unix://u:secret@/run/r.sock", "unix://u:***@/run/r.sock"),
+            ("redis://u:what?secret@host", "redis://u:***@host"),
+            ("store = \"redis://u:it's@host\" # x@y", "store = \"redis://u:***@host\" # x@y"),
+            ("store = 'redis://u:a\"b@host' # x@y", "store = 'redis://u:***@host' # x@y"),
+            ("store = \"redis://u:secret@host # x", "store = \"redis://u:***@host # x"),
+            ("store = redis://u:secret@host", "store = redis://u:***@host"),
         ] {
-            assert_eq!(without_passwords(text), shown);
+            assert_eq!(without_password(text), shown);
         }
     }
 }
