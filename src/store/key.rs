@@ -58,6 +58,11 @@ impl Key {
         self.0[0]
     }
 
+    /// The part of the recipient.
+    pub fn recipient(&self) -> &[u8] {
+        &self.0[RECIPIENT]
+    }
+
     /// Whether it is of a pair: for every recipient.
     pub fn is_pair(&self) -> bool {
         self.0[RECIPIENT] == [0; 5]

@@ -7,7 +7,7 @@ use super::attempt::{Answer, Attempt, Held, Query, Release};
 use super::clocks::Clocks;
 use super::fault::StoreFault;
 use super::key::{HashKey, IdentityKey, Key, NetworkKey};
-use super::model::{self, Proofs, Proven, Records, Standing, Write};
+use super::model::{self, Proofs, Proven, Records, Standing, Standings, Write};
 use super::table::{Shards, Table, lock};
 use super::timestamp::Timestamp;
 use super::{Stats, Store, StoreFuture};
@@ -37,13 +37,10 @@ impl MemoryStore {
 
     fn decide(&self, attempt: &Attempt, now: Timestamp, record: bool) -> Result<Answer, StoreFault> {
         let keys = self.hash_key.keys(attempt);
-        if let Some(decision) = model::known(&keys, &attempt.rules, now, &self.proven)? {
-            for write in decision.writes.iter().filter(|_| record) {
-                if let Write::Prove(key, proof) = *write {
-                    self.prove(key, proof, now);
-                }
-            }
-            return Ok(decision.answer);
+        if let Some(known) = model::known(&keys, &attempt.rules, now, &self.proven)?
+            && (!record || known.writes.is_empty())
+        {
+            return Ok(known.answer);
         }
         let mut rest = lock(&self.rest);
         let view = View { proven: &self.proven, rest: &rest };
@@ -143,6 +140,12 @@ impl Proofs for View<'_> {
     }
 }
 
+impl Standings for View<'_> {
+    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
+        Ok(self.rest.standings.get(&identity.as_key()))
+    }
+}
+
 impl Records for View<'_> {
     fn clock(&self, triplet: &Key) -> Result<Option<Timestamp>, StoreFault> {
         Ok(self.rest.clocks.get(triplet))
@@ -154,10 +157,6 @@ impl Records for View<'_> {
 
     fn oldest(&self, network: NetworkKey) -> impl Iterator<Item = (Key, Timestamp)> {
         self.rest.clocks.oldest_of(network)
-    }
-
-    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
-        Ok(self.rest.standings.get(&identity.as_key()))
     }
 
     fn release(&self, key: &Key) -> Result<Option<Timestamp>, StoreFault> {

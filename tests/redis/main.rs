@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cluster;
 mod outages;
 mod several;
 mod start;
@@ -14,6 +15,8 @@ use std::sync::{Arc, Mutex};
 use greylag::store::{
     Answer, Attempt, Identity, IdentityKind, RedisStore, Rules, Store, StoreFault, StoreUrl, Timestamp,
 };
+
+use support::redis::Redis;
 
 /// Opens a store; what it tells of its state goes into `changes`.
 async fn open_watched(url: &str, changes: &Arc<Mutex<Vec<bool>>>) -> Result<Arc<dyn Store>, StoreFault> {
@@ -56,4 +59,11 @@ const fn at(seconds: u64) -> Timestamp {
 
 const fn first_seen() -> Answer {
     Answer::FirstSeen { wait: Rules::DEFAULT.min_delay }
+}
+
+/// How often the server was sent a command, by its own count.
+fn calls(redis: &Redis, command: &str) -> u64 {
+    let stats = redis.ask(&["INFO", "commandstats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use greylag::store::{Answer, IdentityKind, KnownBy, Store, Timestamp};
 
 use super::support::redis::Redis;
-use super::{at, attempt, first_seen, open, open_with_given_times};
+use super::{at, attempt, calls, first_seen, open, open_with_given_times};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_try_at_one_and_the_retry_at_the_other_are_accepted() {
@@ -67,13 +67,6 @@ async fn a_store_that_was_emptied_stays_one_for_all() {
             Answer::TooEarly { wait: Duration::from_secs(119) }
         );
     }
-}
-
-/// How often the server was sent a command, by its own count.
-fn calls(redis: &Redis, command: &str) -> u64 {
-    let stats = redis.ask(&["INFO", "commandstats"]);
-    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-    line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

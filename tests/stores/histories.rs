@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use greylag::store::model::{self, Proofs, Proven, Records, Standing, Write, decide};
+use greylag::store::model::{self, Proofs, Proven, Records, Standing, Standings, Write, decide};
 use greylag::store::{
     Answer, Attempt, HashKey, Identity, IdentityKey, IdentityKind, Key, NetworkKey, Promotion, Query,
     Release, ReleaseOf, Rules, StoreFault, Timestamp,
@@ -103,6 +103,12 @@ impl Proofs for Oracle {
     }
 }
 
+impl Standings for Oracle {
+    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
+        Ok(self.standings.get(identity).copied())
+    }
+}
+
 impl Records for Oracle {
     fn clock(&self, triplet: &Key) -> Result<Option<Timestamp>, StoreFault> {
         Ok(self.clocks.get(triplet).map(|(first_seen, _)| *first_seen))
@@ -114,10 +120,6 @@ impl Records for Oracle {
 
     fn oldest(&self, network: NetworkKey) -> impl Iterator<Item = (Key, Timestamp)> {
         self.of(network)
-    }
-
-    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
-        Ok(self.standings.get(identity).copied())
     }
 
     fn release(&self, key: &Key) -> Result<Option<Timestamp>, StoreFault> {

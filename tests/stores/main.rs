@@ -80,6 +80,7 @@ impl Subject {
     /// Closes the store and opens it again, if it remembers.
     fn restart(&mut self, now: Timestamp) {
         if let Some(reopen) = &self.reopen {
+            wait_for(self.store().close()).unwrap();
             self.store = None;
             self.store = Some(reopen(now));
         }

@@ -61,6 +61,7 @@ every_store! { suite!({
     threads_on_many_triplets_lose_none,
     records_are_counted,
     an_identity_is_promoted_and_demoted,
+    a_promoted_identity_known_by_its_pairs_stays_promoted,
     a_full_network_is_judged_as_a_whole,
     a_late_identity_runs_from_the_attempts_time,
     a_release_lets_mail_pass_at_once,
@@ -261,32 +262,60 @@ fn records_are_counted(store: &dyn Store) {
     assert_eq!((unproven, proven), (9, 1));
 }
 
-fn an_identity_is_promoted_and_demoted(store: &dyn Store) {
-    let spf = |sender: &str, recipient: &str| Attempt {
+const DAY: u64 = 86_400;
+const PROMOTED: Answer = Answer::Known { by: KnownBy::Promotion, identity: IdentityKind::Spf };
+
+fn of_esp(sender: &str, recipient: &str) -> Attempt {
+    Attempt {
         identities: vec![Identity { kind: IdentityKind::Spf, key: "esp.test".into() }],
         ..attempt("", sender, recipient)
-    };
-    const DAY: u64 = 86_400;
-    const PROMOTED: Answer = Answer::Known { by: KnownBy::Promotion, identity: IdentityKind::Spf };
+    }
+}
+
+/// Five senders of one SPF domain mature, the last of them on the second day.
+fn promote_esp(store: &dyn Store) {
     for n in 0..5 {
-        let (mail, first) = (spf(&format!("{n}@esp.test"), &format!("r{n}")), n * DAY / 4);
+        let (mail, first) = (of_esp(&format!("{n}@esp.test"), &format!("r{n}")), n * DAY / 4);
         assert_eq!(record(store, &mail, at(first)), first_seen(), "{n}");
         let matured = Answer::Matured { waited: RULES.min_delay, identity: IdentityKind::Spf };
         assert_eq!(record(store, &mail, at(first + 120)), matured, "{n}");
     }
+}
+
+fn standing_of_esp(store: &dyn Store) -> Option<Held> {
+    let query = Query { identity: Some(of_esp("", "").identities.remove(0)), ..Query::default() };
+    wait_for(store.show(&query)).unwrap().into_iter().find(|held| matches!(held, Held::Standing { .. }))
+}
+
+fn an_identity_is_promoted_and_demoted(store: &dyn Store) {
+    promote_esp(store);
     let before = wait_for(store.stats()).unwrap();
     assert_eq!(before.standings.max(1), 1);
-    let held =
-        wait_for(store.show(&Query { identity: Some(spf("", "").identities.remove(0)), ..Query::default() }));
-    let standing = held.unwrap().into_iter().find(|held| matches!(held, Held::Standing { .. })).unwrap();
     let expires = at(DAY + 120).plus(RULES.pass_ttl);
-    assert_eq!(standing, Held::Standing { promoted: true, senders: 5, recipients: 5, expires });
+    let standing = Held::Standing { promoted: true, senders: 5, recipients: 5, expires };
+    assert_eq!(standing_of_esp(store), Some(standing));
 
     // On the second day nothing matures: 20 first attempts are borne.
     for n in 0..21 {
-        assert_eq!(record(store, &spf(&format!("spam{n}"), "r"), at(3 * DAY)), PROMOTED, "{n}");
+        assert_eq!(record(store, &of_esp(&format!("spam{n}"), "r"), at(3 * DAY)), PROMOTED, "{n}");
     }
-    assert_eq!(record(store, &spf("spam21", "r"), at(3 * DAY)), first_seen());
+    assert_eq!(record(store, &of_esp("spam21", "r"), at(3 * DAY)), first_seen());
+}
+
+fn a_promoted_identity_known_by_its_pairs_stays_promoted(store: &dyn Store) {
+    const BY_PAIR: Answer = Answer::Known { by: KnownBy::Pair, identity: IdentityKind::Spf };
+    promote_esp(store);
+    let mail = of_esp("0@esp.test", "whoever");
+    for day in [3, 10, 40, 70] {
+        assert_eq!(peek(store, &mail, at(day * DAY)), BY_PAIR, "{day}");
+        assert_eq!(record(store, &mail, at(day * DAY)), BY_PAIR, "{day}");
+        // Only once less than 7/8 of its life is left.
+        let renewed = if day == 3 { DAY + 120 } else { day * DAY };
+        let expires = at(renewed).plus(RULES.pass_ttl);
+        let standing = Held::Standing { promoted: true, senders: 5, recipients: 5, expires };
+        assert_eq!(standing_of_esp(store), Some(standing), "{day}");
+    }
+    assert_eq!(record(store, &of_esp("new@esp.test", "whoever"), at(100 * DAY)), PROMOTED);
 }
 
 fn a_full_network_is_judged_as_a_whole(store: &dyn Store) {

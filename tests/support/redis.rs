@@ -189,11 +189,18 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one whose nodes count as failed after a second.
     pub fn start() -> Self {
+        Self::start_announcing(|port| port)
+    }
+
+    /// Starts one whose nodes tell clients to come to other ports: those `announce` has for their own.
+    pub fn start_announcing(announce: impl Fn(u16) -> u16) -> Self {
         let node = |_| {
             let (port, bus) = (process::free_port(), process::free_port());
+            let announced = announce(port);
             let lines = format!(
                 "port {port}\ncluster-port {bus}\ncluster-enabled yes\ncluster-node-timeout 1000\n\
-                 cluster-config-file nodes.conf\n"
+                 cluster-config-file nodes.conf\ncluster-announce-ip 127.0.0.1\ncluster-announce-port {announced}\n\
+                 cluster-announce-bus-port {bus}\n"
             );
             Redis::start_at(port, "redis-server", &lines)
         };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -11,7 +11,7 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, Tab
 
 use super::encoding;
 use super::files;
-use crate::store::model::{Proofs, Proven, Standing};
+use crate::store::model::{Proofs, Proven, Standing, Standings};
 use crate::store::table::{KeyMap, Shards, is_forgettable, lock};
 use crate::store::{HashKey, IdentityKey, Key, QueryKeys, StoreFault, Timestamp};
 
@@ -46,7 +46,17 @@ pub(super) struct Records {
     standings: Mutex<HashMap<IdentityKey, Option<Standing>>>,
     /// The tables as of the last commit, kept open because opening one costs more than looking something up.
     committed: ArcSwap<Committed>,
+    /// How often `committed` was replaced. It is counted before what was committed leaves what waits.
+    commits: AtomicU64,
     database: Database,
+}
+
+/// When an attempt looked at the database before it took the lock of the clocks, and what it found: nothing of that has to be read
+/// from the disk again while everybody waits for the lock.
+#[derive(Debug)]
+pub(super) struct Glance {
+    commits: u64,
+    standings: [Option<(IdentityKey, Option<Standing>)>; 2],
 }
 
 struct Committed {
@@ -91,6 +101,7 @@ impl Records {
             waiting: AtomicUsize::new(0),
             standings: Mutex::default(),
             committed: ArcSwap::from_pointee(committed),
+            commits: AtomicU64::new(0),
             database,
         };
         Ok((records, hash_key))
@@ -124,12 +135,67 @@ impl Records {
         Ok(())
     }
 
-    /// The standing of an identity.
-    pub(super) fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
-        // In this order: a standing leaves what waits only when `committed` has it.
-        if let Some(standing) = lock(&self.standings).get(identity) {
-            return Ok(*standing);
+    /// A glance at the database, to be taken before anything is read that need not be read again under a lock.
+    pub(super) fn glance(&self) -> Glance {
+        Glance { commits: self.commits.load(Ordering::Acquire), standings: [None; 2] }
+    }
+
+    /// Reads the standings of these identities, of which an attempt has two at most.
+    pub(super) fn glance_at(
+        &self,
+        glance: &mut Glance,
+        identities: impl Iterator<Item = IdentityKey>,
+    ) -> Result<(), StoreFault> {
+        for (place, identity) in glance.standings.iter_mut().zip(identities) {
+            *place = Some((identity, self.committed_standing(&identity)?));
         }
+        Ok(())
+    }
+
+    /// What was committed is as it was at this glance. To be asked after what waits.
+    fn is_unchanged_since(&self, glance: &Glance) -> bool {
+        self.commits.load(Ordering::Acquire) == glance.commits
+    }
+
+    /// The proof under a key for which none was found, that is good still, after `glance`.
+    pub(super) fn proven_since(&self, glance: &Glance, key: &Key) -> Result<Option<Proven>, StoreFault> {
+        match self.waiting_proof(key) {
+            None if self.is_unchanged_since(glance) => Ok(None),
+            None => self.committed_proof(key),
+            waiting => Ok(waiting),
+        }
+    }
+
+    /// The standing of an identity, without reading it where `glance` has it.
+    pub(super) fn standing_since(
+        &self,
+        glance: &Glance,
+        identity: &IdentityKey,
+    ) -> Result<Option<Standing>, StoreFault> {
+        if let Some(waiting) = self.waiting_standing(identity) {
+            return Ok(waiting);
+        }
+        let read = glance.standings.iter().flatten().find(|(read, _)| read == identity);
+        match read {
+            Some((_, found)) if self.is_unchanged_since(glance) => Ok(*found),
+            _ => self.committed_standing(identity),
+        }
+    }
+
+    fn waiting_proof(&self, key: &Key) -> Option<Proven> {
+        self.proofs.lock(key.shard()).get(key).copied()
+    }
+
+    fn committed_proof(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
+        let found = self.committed.load().proofs.get(key.as_bytes()).map_err(|error| self.fault(error))?;
+        Ok(found.map(|expires| Proven { expires: Timestamp::from_millis(expires.value()) }))
+    }
+
+    fn waiting_standing(&self, identity: &IdentityKey) -> Option<Option<Standing>> {
+        lock(&self.standings).get(identity).copied()
+    }
+
+    fn committed_standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
         let found = self.committed.load().standings.get(identity.as_bytes());
         let found = found.map_err(|error| self.fault(error))?;
         Ok(found.and_then(|bytes| encoding::standing(bytes.value())))
@@ -296,6 +362,7 @@ impl Records {
             change(&transaction)?;
             transaction.commit()?;
             self.committed.store(Arc::new(Committed::open(&self.database)?));
+            self.commits.fetch_add(1, Ordering::Release);
             Ok(())
         };
         try_commit().map_err(|error| database_fault(&self.path, error))
@@ -309,11 +376,14 @@ impl Records {
 impl Proofs for Records {
     fn proven(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
         // In this order: a record leaves what waits only when `committed` has it.
-        if let Some(proof) = self.proofs.lock(key.shard()).get(key) {
-            return Ok(Some(*proof));
-        }
-        let found = self.committed.load().proofs.get(key.as_bytes()).map_err(|error| self.fault(error))?;
-        Ok(found.map(|expires| Proven { expires: Timestamp::from_millis(expires.value()) }))
+        self.waiting_proof(key).map_or_else(|| self.committed_proof(key), |proof| Ok(Some(proof)))
+    }
+}
+
+impl Standings for Records {
+    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
+        // In this order, too.
+        self.waiting_standing(identity).map_or_else(|| self.committed_standing(identity), Ok)
     }
 }
 

@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use self::database::Records as Database;
+use self::database::{Glance, Records as Database};
 use self::journal::{Entry, Journal};
 use self::maintenance::Maintenance;
 use super::attempt::{Answer, Attempt, Held, Query, Release};
 use super::clocks::Clocks;
 use super::fault::StoreFault;
-use super::key::{HashKey, IdentityKey, Key, NetworkKey};
-use super::model::{self, Proofs, Proven, Records, Standing, Write};
+use super::key::{AttemptKeys, HashKey, IdentityKey, Key, NetworkKey};
+use super::model::{self, Proofs, Proven, Records, Standing, Standings, Write};
 use super::table::lock;
 use super::timestamp::Timestamp;
 use super::{Stats, Store, StoreFuture};
@@ -131,14 +131,18 @@ impl State {
     fn decide(&self, attempt: &Attempt, now: Timestamp, record: bool) -> Result<Answer, StoreFault> {
         self.check_open()?;
         let keys = self.hash_key.keys(attempt);
+        let mut glance = self.database.glance();
         if let Some(decision) = model::known(&keys, &attempt.rules, now, &self.database)? {
             if record && !decision.writes.is_empty() {
                 self.renew(&decision.writes, now)?;
+                self.renew_standings(attempt, &keys, &decision.writes, now)?;
             }
             return Ok(decision.answer);
         }
+        let identities = model::standing_keys(attempt, &self.hash_key, &keys).map(|(_, identity)| identity);
+        self.database.glance_at(&mut glance, identities)?;
         let mut running = lock(&self.running);
-        let view = View { database: &self.database, running: &running };
+        let view = View { database: &self.database, running: &running, glance: Some(&glance) };
         let decision = model::decide(attempt, &self.hash_key, &keys, now, &view)?;
         if record {
             self.write(&decision.writes, &mut running, now)?;
@@ -150,7 +154,7 @@ impl State {
         self.check_open()?;
         let keys = self.hash_key.keys(attempt);
         let mut running = lock(&self.running);
-        let view = View { database: &self.database, running: &running };
+        let view = View { database: &self.database, running: &running, glance: None };
         let writes = model::add_identities(attempt, &self.hash_key, &keys, made, &view)?;
         self.write(&writes, &mut running, made)
     }
@@ -166,6 +170,22 @@ impl State {
             }
         }
         self.journal.append(writes.iter().copied().map(Entry::Write)).map(drop)
+    }
+
+    /// Renews the standings beside the proofs of `writes`. Few need it, so that few take the lock.
+    fn renew_standings(
+        &self,
+        attempt: &Attempt,
+        keys: &AttemptKeys,
+        writes: &[Write],
+        now: Timestamp,
+    ) -> Result<(), StoreFault> {
+        let renewed = || model::renew_standings(attempt, &self.hash_key, keys, now, writes, &self.database);
+        if renewed()?.is_empty() {
+            return Ok(());
+        }
+        let mut running = lock(&self.running);
+        self.write(&renewed()?, &mut running, now)
     }
 
     fn write(&self, writes: &[Write], running: &mut Running, now: Timestamp) -> Result<(), StoreFault> {
@@ -283,14 +303,29 @@ const fn tag(generation: u64) -> u16 {
     generation as u16
 }
 
+/// What an attempt reads while it has the lock of the clocks.
 struct View<'a> {
     database: &'a Database,
     running: &'a Running,
+    /// When it looked for its proofs in vain, if it did.
+    glance: Option<&'a Glance>,
 }
 
 impl Proofs for View<'_> {
     fn proven(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
-        self.database.proven(key)
+        match self.glance {
+            Some(glance) => self.database.proven_since(glance, key),
+            None => self.database.proven(key),
+        }
+    }
+}
+
+impl Standings for View<'_> {
+    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
+        match self.glance {
+            Some(glance) => self.database.standing_since(glance, identity),
+            None => self.database.standing(identity),
+        }
     }
 }
 
@@ -305,10 +340,6 @@ impl Records for View<'_> {
 
     fn oldest(&self, network: NetworkKey) -> impl Iterator<Item = (Key, Timestamp)> {
         self.running.clocks.oldest_of(network)
-    }
-
-    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
-        self.database.standing(identity)
     }
 
     fn release(&self, key: &Key) -> Result<Option<Timestamp>, StoreFault> {

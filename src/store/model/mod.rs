@@ -17,8 +17,9 @@
 //! # What an attempt does
 //!
 //! 1. [`known`]: reads the proofs of all its pairs and triplets. If one is live, the answer is `Known`; proofs with less than 7/8
-//!    of their life left are renewed. Nothing else is read or written. This needs no lock: of two proofs under one key the later
-//!    expiry counts, so their order is of no account.
+//!    of their life left are renewed. This needs no lock: of two proofs under one key the later expiry counts, so their order is of
+//!    no account. Where one is renewed, so is the promoted standing of its identity ([`renew_standings`]), which outlives it so;
+//!    nothing else is read or written.
 //! 2. Otherwise reads the clocks of all its triplets. The earliest live one decides between `FirstSeen`, `TooEarly` and `Matured`.
 //!    Each identity is proven by its own clock only: it becomes a proof, and ends. Identities without a live clock begin one.
 //! 3. If clocks are to be begun: reads the account of the network. Where it would have more than `network_cap`, expired clocks at
@@ -91,8 +92,14 @@ pub trait Proofs {
     fn proven(&self, key: &Key) -> Result<Option<Proven>, StoreFault>;
 }
 
+/// Looks standings up. Expired ones may be returned or not, to the same effect.
+pub trait Standings {
+    /// The standing of an identity.
+    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault>;
+}
+
 /// Looks everything else up. Expired records may be returned or not, to the same effect.
-pub trait Records: Proofs {
+pub trait Records: Proofs + Standings {
     /// When the clock of a triplet began.
     fn clock(&self, triplet: &Key) -> Result<Option<Timestamp>, StoreFault>;
 
@@ -101,9 +108,6 @@ pub trait Records: Proofs {
 
     /// The clocks of a network's account, the one first begun first.
     fn oldest(&self, network: NetworkKey) -> impl Iterator<Item = (Key, Timestamp)>;
-
-    /// The standing of an identity.
-    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault>;
 
     /// When a rule of release expires.
     fn release(&self, key: &Key) -> Result<Option<Timestamp>, StoreFault>;
@@ -150,7 +154,9 @@ pub fn decide(
     now: Timestamp,
     records: &impl Records,
 ) -> Result<Decision, StoreFault> {
-    if let Some(decision) = known(keys, &attempt.rules, now, records)? {
+    if let Some(mut decision) = known(keys, &attempt.rules, now, records)? {
+        let renewed = renew_standings(attempt, hash_key, keys, now, &decision.writes, records)?;
+        decision.writes.extend(renewed);
         return Ok(decision);
     }
     let clocks = Clocks::read(keys, &attempt.rules, now, records)?;
@@ -199,6 +205,61 @@ pub fn known(
         }
     }
     Ok(answer.map(|answer| Decision { answer, writes }))
+}
+
+/// The standings to renew beside the proofs that `writes` renews: of promoted identities, whose mail may all be known by pairs. So a
+/// standing is looked at, and written, only as seldom as a proof is.
+pub fn renew_standings(
+    attempt: &Attempt,
+    hash_key: &HashKey,
+    keys: &AttemptKeys,
+    now: Timestamp,
+    writes: &[Write],
+    standings: &impl Standings,
+) -> Result<Vec<Write>, StoreFault> {
+    let rules = &attempt.rules;
+    let is_renewed = |kind: IdentityKind| {
+        keys.identities().any(|under| {
+            let proof = provable(&under, rules);
+            standing_kind(under.kind) == kind
+                && writes.iter().any(|write| matches!(write, Write::Prove(key, _) if *key == proof))
+        })
+    };
+    let mut renewed = Vec::new();
+    let standings_of = standing_keys(attempt, hash_key, keys).filter(|(kind, _)| is_renewed(*kind));
+    for (_, identity) in standings_of {
+        let found = standings.standing(&identity)?;
+        if let Some(before) = found.filter(|standing| standing.promoted && now <= standing.expires) {
+            let after = before.renewed(rules, now);
+            if after != before {
+                renewed.push(Write::Stand(identity, Some(after)));
+            }
+        }
+    }
+    Ok(renewed)
+}
+
+/// The identities whose standings an attempt is about, each with the kind that it passes as: the SPF domain, and for the other kinds
+/// the client's exact address. None where nothing is promoted.
+pub fn standing_keys(
+    attempt: &Attempt,
+    hash_key: &HashKey,
+    keys: &AttemptKeys,
+) -> impl Iterator<Item = (IdentityKind, IdentityKey)> {
+    let promotes = attempt.rules.promotion.is_some() && !attempt.never_promote;
+    let spf = keys.identities().find(|under| under.kind == IdentityKind::Spf).map(|under| under.identity);
+    let has_others = keys.identities().any(|under| under.kind != IdentityKind::Spf);
+    let address = (promotes && has_others).then(|| hash_key.address(attempt.client));
+    let kinds = [(IdentityKind::Spf, spf), (IdentityKind::Address, address)];
+    kinds.into_iter().filter(move |_| promotes).filter_map(|(kind, identity)| Some((kind, identity?)))
+}
+
+/// What an identity of this kind has its standing as.
+const fn standing_kind(kind: IdentityKind) -> IdentityKind {
+    match kind {
+        IdentityKind::Spf => IdentityKind::Spf,
+        IdentityKind::Host | IdentityKind::Network | IdentityKind::Address => IdentityKind::Address,
+    }
 }
 
 /// What has to be recorded when an attempt made at `made` turns out to have further identities, those of `attempt`: their clocks
@@ -422,23 +483,14 @@ fn stand(
     writes: &mut Vec<Write>,
 ) -> Result<Option<IdentityKind>, StoreFault> {
     let rules = &attempt.rules;
-    let Some(promotion) = rules.promotion.as_ref().filter(|_| !attempt.never_promote) else {
-        return Ok(None);
-    };
-    let spf = keys.identities().find(|under| under.kind == IdentityKind::Spf);
-    let has_others = keys.identities().any(|under| under.kind != IdentityKind::Spf);
-    let address = has_others.then(|| hash_key.address(attempt.client));
+    let Some(promotion) = &rules.promotion else { return Ok(None) };
     let mut promoted = None;
-    for (kind, identity) in
-        [(IdentityKind::Spf, spf.map(|under| under.identity)), (IdentityKind::Address, address)]
-    {
-        let Some(identity) = identity else { continue };
+    for (kind, identity) in standing_keys(attempt, hash_key, keys) {
         let before = records.standing(&identity)?.filter(|standing| now <= standing.expires);
         if promoted.is_none() && before.is_some_and(|standing| standing.promoted) {
             promoted = Some(kind);
         }
-        let is_spf = kind == IdentityKind::Spf;
-        let has_matured = clocks.matured(|matured| (matured == IdentityKind::Spf) == is_spf, rules, now);
+        let has_matured = clocks.matured(|matured| standing_kind(matured) == kind, rules, now);
         let after = standing_after(before, has_matured, answer, keys, promotion, rules, now);
         if after != before {
             writes.push(Write::Stand(identity, after));

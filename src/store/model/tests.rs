@@ -49,6 +49,12 @@ impl Proofs for Plain {
     }
 }
 
+impl Standings for Plain {
+    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
+        Ok(self.standings.get(identity).copied())
+    }
+}
+
 impl Records for Plain {
     fn clock(&self, triplet: &Key) -> Result<Option<Timestamp>, StoreFault> {
         Ok(self.clocks.get(triplet))
@@ -60,10 +66,6 @@ impl Records for Plain {
 
     fn oldest(&self, network: NetworkKey) -> impl Iterator<Item = (Key, Timestamp)> {
         self.clocks.oldest_of(network)
-    }
-
-    fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
-        Ok(self.standings.get(identity).copied())
     }
 
     fn release(&self, key: &Key) -> Result<Option<Timestamp>, StoreFault> {
@@ -429,6 +431,54 @@ fn a_standing_slides_with_its_use_and_ends_without() {
     assert_eq!(records.attempt(&mail(1), 8_000).0, BY_SPF);
     assert_eq!(records.attempt(&mail(2), 16_000).0, BY_SPF);
     assert_eq!(records.attempt(&mail(3), 24_001).0, first());
+}
+
+#[test]
+fn a_standing_outlives_the_pairs_by_which_all_its_mail_is_known() {
+    const BY_PAIR: Answer = known(KnownBy::Pair, IdentityKind::Spf);
+    for (never_promote, at_last) in [(false, BY_SPF), (true, first())] {
+        let mut records = promoted();
+        let known = Attempt { never_promote, ..mail("spf:d", "a", "r", RULES) };
+        for at in [4_000, 11_000, 18_000] {
+            assert_eq!(records.attempt(&known, at), (BY_PAIR, 1), "{at}");
+        }
+        assert_eq!(records.attempt(&mail("spf:d", "new", "r", RULES), 26_000).0, at_last);
+    }
+    // A standing that is not promoted yet is not renewed by what passes.
+    let mut records = Plain::default();
+    mature(&mut records, "A", "a", "r", 100);
+    let before = records.standings.clone();
+    assert_eq!(records.attempt(&mail("A", "a", "r", RULES), 4_000), (PAIR, 1));
+    assert_eq!((records.standings.len(), &records.standings), (1, &before));
+}
+
+#[test]
+fn a_promoted_address_is_renewed_with_the_pairs_of_its_networks() {
+    const BY_ADDRESS: Answer = known(KnownBy::Promotion, IdentityKind::Address);
+    let mut records = Plain::default();
+    for (sender, recipient, at) in [("a", "r1", 100), ("b", "r2", 300), ("c", "r3", 600)] {
+        mature(&mut records, "host:h N", sender, recipient, at);
+    }
+    assert_eq!(records.attempt(&mail("host:h N", "a", "r", RULES), 8_000).1, 2);
+    assert_eq!(records.attempt(&mail("other", "new", "r", RULES), 16_000).0, BY_ADDRESS);
+}
+
+#[test]
+fn an_expired_clock_does_not_count_in_a_full_account_and_stays_while_the_time_may_be_set_back() {
+    let rules = Rules { network_cap: 2, ..RULES };
+    let mut records = Plain::default();
+    let mut attempt = |sender: &str, at| records.attempt(&mail("A", sender, "r@d", rules), at);
+    assert_eq!(attempt("a", 0), (first(), 1));
+    assert_eq!(attempt("b", 10), (first(), 1));
+    // "a" is over since 1,000 ms; "c" begins and ends nothing.
+    assert_eq!(attempt("c", 1_005), (first(), 1));
+    // Set back, the time is one at which "a" is good still.
+    assert_eq!(attempt("a", 900), (matured(900), 2));
+    // "b" ended by now, and "c" is not old enough to go: two of them fill the account.
+    assert_eq!(attempt("d", 1_011), (first(), 1));
+    assert_eq!(attempt("e", 1_012), (Answer::Capped { wait: Some(DELAY) }, 1));
+    // An hour later nobody can want "b", "c" and "d" back: they end, and "f" begins.
+    assert_eq!(attempt("f", 3_600_000 + 2_012), (first(), 4));
 }
 
 #[test]

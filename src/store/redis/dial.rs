@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo, SingleNodeRoutingInfo};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
     RedisConnectionInfo, RedisError, TlsCertificates, Value, cmd,
@@ -39,6 +39,20 @@ impl Connection {
         match self {
             Self::Server(connection) => command.query_async(&mut connection.clone()).await,
             Self::Cluster(connection) => command.query_async(&mut connection.clone()).await,
+        }
+    }
+
+    /// Asks the server, or every master of a Cluster for one answer of all.
+    pub(super) async fn query_all_masters(&self, command: Cmd) -> Result<Value, RedisError> {
+        match self {
+            Self::Server(_) => self.query(&command).await,
+            Self::Cluster(connection) => {
+                let all = RoutingInfo::MultiNode((
+                    MultipleNodeRoutingInfo::AllMasters,
+                    Some(ResponsePolicy::AllSucceeded),
+                ));
+                connection.clone().route_command(command, all).await
+            }
         }
     }
 

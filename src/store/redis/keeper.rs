@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::cluster;
 use super::dial::{Connection, Dialled, Endpoint};
 use super::fault::{self, RedisFault};
 use super::layout;
@@ -196,6 +197,9 @@ impl Shared {
             self.warn_of_eviction(&dialled);
             layout::examine(&dialled, self.endpoint.user()).await?;
             let hash_key = self.agree(&dialled.connection, &dialled.place).await?;
+            if self.endpoint.is_cluster() {
+                cluster::teach(&dialled.connection).await;
+            }
             Ok(Link { connection: dialled.connection, place: dialled.place, hash_key })
         };
         timeout(DIAL_TIMEOUT, connecting).await.unwrap_or(Err(RedisFault::Timeout(DIAL_TIMEOUT)))

@@ -1,9 +1,11 @@
 //! A greylist in Redis (or Valkey), shared by any number of mail hosts.
 //!
 //! A decision is one Lua script, and so one round trip and one step for all that ask; [`names`] tells what stands in the store. The
-//! scripts in `lua/` do what [`super::model`] says; random histories over real servers compare them with it. A Cluster, whose
-//! records lie in several slots, gets the same scripts in parts. [`keeper`] looks after the connection.
+//! scripts in `lua/` do what [`super::model`] says; random histories over real servers compare them with it. On a Cluster, whose
+//! records lie in several slots, a script in the slot of the sender does a part of it, and the model itself the rest ([`cluster`]).
+//! [`keeper`] looks after the connection.
 
+mod behind;
 mod cluster;
 mod dial;
 mod fault;
@@ -12,6 +14,7 @@ mod keeper;
 mod layout;
 mod names;
 mod question;
+mod recent;
 mod scan;
 mod script;
 mod secret;
@@ -27,9 +30,12 @@ pub use self::fault::{ACL_RULES, RedisFault};
 pub(crate) use self::url::{HIDDEN, password_in, without_password};
 pub use self::url::{RedisUrl, RedisUrlError};
 
+use self::behind::Behind;
+use self::cluster::Cluster;
 use self::dial::{Connection, Endpoint, RESPONSE_TIMEOUT};
 use self::keeper::{ANSWER_WITHIN, Keeper, Link, OnChange, Operation};
 use self::question::{At, Question, millis, millis_of};
+use self::recent::Recent;
 use self::script::{Script, lua};
 use super::attempt::{Answer, Attempt, Held, Query, Release};
 use super::key::HashKey;
@@ -45,6 +51,8 @@ static RELEASE: Script = lua!("release");
 #[derive(Debug)]
 pub struct RedisStore {
     keeper: Keeper,
+    recent: Recent,
+    behind: Behind,
     obeys_given_times: bool,
 }
 
@@ -57,7 +65,7 @@ impl RedisStore {
     pub async fn open(url: RedisUrl, on_change: OnChange) -> Result<Self, StoreFault> {
         let endpoint = Endpoint::new(url, RESPONSE_TIMEOUT, |variable| std::env::var(variable).ok())?;
         let keeper = Keeper::start(endpoint, HashKey::random()?, ANSWER_WITHIN, on_change).await?;
-        Ok(Self { keeper, obeys_given_times: false })
+        Ok(Self::over(keeper, false))
     }
 
     /// Connects for a test: the store takes the times that callers give, instead of the clock of the server that all hosts share, and
@@ -70,7 +78,15 @@ impl RedisStore {
         const PATIENCE: Duration = Duration::from_secs(20);
         let endpoint = Endpoint::new(url, PATIENCE, |variable| std::env::var(variable).ok())?;
         let keeper = Keeper::start(endpoint, HashKey::random()?, PATIENCE, Box::new(|_| {})).await?;
-        Ok(Self { keeper, obeys_given_times: true })
+        Ok(Self::over(keeper, true))
+    }
+
+    fn over(keeper: Keeper, obeys_given_times: bool) -> Self {
+        Self { keeper, recent: Recent::new(), behind: Behind::new(), obeys_given_times }
+    }
+
+    const fn cluster<'a>(&'a self, connection: &'a Connection) -> Cluster<'a> {
+        Cluster { connection, recent: &self.recent, behind: &self.behind }
     }
 
     fn at(&self, time: Timestamp, is_now: bool) -> At {
@@ -84,17 +100,17 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn attempt<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
-        let decide = Decide { attempt, at: self.at(now, true), record: true };
+        let decide = Decide { store: self, attempt, at: self.at(now, true), record: true };
         Box::pin(async move { Ok(self.keeper.run(decide).await?) })
     }
 
     fn peek<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
-        let decide = Decide { attempt, at: self.at(now, true), record: false };
+        let decide = Decide { store: self, attempt, at: self.at(now, true), record: false };
         Box::pin(async move { Ok(self.keeper.run(decide).await?) })
     }
 
     fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()> {
-        let add = AddIdentities { attempt, at: self.at(made, false) };
+        let add = AddIdentities { store: self, attempt, at: self.at(made, false) };
         Box::pin(async move { Ok(self.keeper.run(add).await?) })
     }
 
@@ -106,20 +122,34 @@ impl Store for RedisStore {
     }
 
     fn show<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, Vec<Held>> {
-        Box::pin(async move { Ok(self.keeper.run_at_leisure(LEISURE, Show(query)).await?) })
+        Box::pin(async move {
+            self.behind.wait().await;
+            Ok(self.keeper.run_at_leisure(LEISURE, Show(query)).await?)
+        })
     }
 
     fn forget<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, u64> {
-        Box::pin(async move { Ok(self.keeper.run_at_leisure(LEISURE, Forget(query)).await?) })
+        Box::pin(async move {
+            self.behind.wait().await;
+            let forgotten = self.keeper.run_at_leisure(LEISURE, Forget(query)).await;
+            self.recent.forget_all();
+            Ok(forgotten?)
+        })
     }
 
     fn stats(&self) -> StoreFuture<'_, Stats> {
-        Box::pin(async { Ok(self.keeper.run_at_leisure(LEISURE, Count).await?) })
+        Box::pin(async {
+            self.behind.wait().await;
+            Ok(self.keeper.run_at_leisure(LEISURE, Count).await?)
+        })
     }
 
-    /// Nothing waits to be written: what was answered is in the store.
+    /// What was answered is in the store; counts may be on their way.
     fn close(&self) -> StoreFuture<'_, ()> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            self.behind.wait().await;
+            Ok(())
+        })
     }
 
     fn tells_its_state(&self) -> bool {
@@ -128,6 +158,7 @@ impl Store for RedisStore {
 }
 
 struct Decide<'a> {
+    store: &'a RedisStore,
     attempt: &'a Attempt,
     at: At,
     record: bool,
@@ -140,12 +171,15 @@ impl Operation for Decide<'_> {
         let question = Question::new(self.attempt, *hash_key);
         match connection {
             Connection::Server(_) => server::decide(connection, &question, self.at, self.record).await,
-            Connection::Cluster(_) => cluster::decide(connection, &question, self.at, self.record).await,
+            Connection::Cluster(_) => {
+                self.store.cluster(connection).decide(&question, self.at, self.record).await
+            }
         }
     }
 }
 
 struct AddIdentities<'a> {
+    store: &'a RedisStore,
     attempt: &'a Attempt,
     at: At,
 }
@@ -157,7 +191,7 @@ impl Operation for AddIdentities<'_> {
         let question = Question::new(self.attempt, *hash_key);
         match connection {
             Connection::Server(_) => server::add_identities(connection, &question, self.at).await,
-            Connection::Cluster(_) => cluster::add_identities(connection, &question, self.at).await,
+            Connection::Cluster(_) => self.store.cluster(connection).add_identities(&question, self.at).await,
         }
     }
 }

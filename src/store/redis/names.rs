@@ -10,12 +10,12 @@
 //! | `greylag:{IIII}s…` | standing of an identity |
 //! | `greylag:{RRRR}r…` | release: until when |
 //!
-//! After the letter stands the key of the model, 16 bytes (8 of a network). In braces stand two bytes of it in hexadecimal digits, by
-//! which a Cluster chooses the slot: those of the sender, so that all proofs and clocks of a decision are in one; else those of the
-//! network, the identity, the recipient. One key a record, so that Redis forgets each in its time and none crowds out another.
-//! Times are milliseconds since the UNIX epoch.
+//! After the letter stands the key of the model, 16 bytes (8 of a network). In braces stand two bytes in hexadecimal digits, by which a
+//! Cluster chooses the slot: those of the sender, so that all proofs and clocks of a decision are in one; else those of the network,
+//! the identity, the recipient. One key a record, so that Redis forgets each in its time and none crowds out another. Times are
+//! milliseconds since the UNIX epoch.
 
-use crate::store::{IdentityKey, Key, NetworkKey};
+use crate::store::{IdentityKey, Key, NetworkKey, Timestamp};
 
 /// The key that tells the layout and the hash key.
 pub(super) const STORE: &str = "greylag:store";
@@ -52,18 +52,9 @@ impl Kind {
         }
     }
 
-    /// Where in the hash the two bytes stand that choose the slot.
-    const fn slot_at(self) -> usize {
-        match self {
-            Self::Proof | Self::Clock | Self::Account | Self::Standing => 0,
-            Self::Release => 5,
-            Self::Capped => 10,
-        }
-    }
-
-    fn name(self, hash: &[u8]) -> Vec<u8> {
-        let slot =
-            hash.get(self.slot_at()..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default();
+    /// The name of what has this hash, in the slot of what begins with these two bytes.
+    fn name(self, slot: &[u8], hash: &[u8]) -> Vec<u8> {
+        let slot = slot.first_chunk().copied().unwrap_or_default();
         let mut name = Vec::with_capacity(PREFIX_LEN + 1 + hash.len());
         name.extend_from_slice(PREFIX);
         name.extend_from_slice(format!("{:04x}", u16::from_be_bytes(slot)).as_bytes());
@@ -74,32 +65,39 @@ impl Kind {
 }
 
 pub(super) fn proof(key: &Key) -> Vec<u8> {
-    Kind::Proof.name(key.as_bytes())
+    Kind::Proof.name(key.as_bytes(), key.as_bytes())
 }
 
 pub(super) fn clock(key: &Key) -> Vec<u8> {
-    Kind::Clock.name(key.as_bytes())
+    Kind::Clock.name(key.as_bytes(), key.as_bytes())
 }
 
 pub(super) fn account(network: &[u8]) -> Vec<u8> {
-    Kind::Account.name(network)
+    Kind::Account.name(network, network)
 }
 
-pub(super) fn capped(key: &Key) -> Vec<u8> {
-    Kind::Capped.name(key.as_bytes())
+/// The clock of a network over its cap: in the slot of that network's account, as one look at both says which counts.
+pub(super) fn capped(network: &[u8], key: &Key) -> Vec<u8> {
+    Kind::Capped.name(network, key.as_bytes())
 }
 
 pub(super) fn standing(identity: &IdentityKey) -> Vec<u8> {
-    Kind::Standing.name(identity.as_bytes())
+    Kind::Standing.name(identity.as_bytes(), identity.as_bytes())
 }
 
 pub(super) fn release(key: &Key) -> Vec<u8> {
-    Kind::Release.name(key.as_bytes())
+    Kind::Release.name(key.recipient(), key.as_bytes())
 }
 
 /// A network as it stands in keys and clocks.
 pub(super) fn network(key: NetworkKey) -> [u8; 8] {
     key.number().to_be_bytes()
+}
+
+/// The time a value begins with: the number before the first blank.
+pub(super) fn first_number(value: &[u8]) -> Option<Timestamp> {
+    let number = value.split(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(number).ok()?.parse().ok().map(Timestamp::from_millis)
 }
 
 /// What a key in Redis holds, and about whom; `None` for keys that are none of a record, and accounts.
@@ -120,7 +118,7 @@ mod tests {
         for (name, kind) in [
             (proof(&key), Kind::Proof),
             (clock(&key), Kind::Clock),
-            (capped(&key), Kind::Capped),
+            (capped(&[1; 8], &key), Kind::Capped),
             (release(&key), Kind::Release),
         ] {
             assert_eq!(parse(&name), Some((kind, key)));
@@ -137,7 +135,8 @@ mod tests {
         assert!(proof(&key).starts_with(b"greylag:{0001}p"));
         assert!(clock(&key).starts_with(b"greylag:{0001}c"));
         assert!(release(&key).starts_with(b"greylag:{0506}r"));
-        assert!(capped(&key).starts_with(b"greylag:{0a0b}k"));
-        assert!(account(&[0xab, 0xcd, 0, 0, 0, 0, 0, 0]).starts_with(b"greylag:{abcd}a"));
+        let network = [0xab, 0xcd, 0, 0, 0, 0, 0, 0];
+        assert!(capped(&network, &key).starts_with(b"greylag:{abcd}k"));
+        assert!(account(&network).starts_with(b"greylag:{abcd}a"));
     }
 }

@@ -6,7 +6,8 @@ use redis::{ErrorKind, RedisError};
 
 use super::names;
 use crate::store::{
-    Answer, Attempt, AttemptKeys, HashKey, IdentityKey, IdentityKind, KnownBy, NetworkKey, Timestamp,
+    Answer, Attempt, AttemptKeys, HashKey, IdentityKey, IdentityKind, Key, KnownBy, NetworkKey, Timestamp,
+    model,
 };
 
 /// The time of a decision.
@@ -23,7 +24,7 @@ pub(super) struct Question<'a> {
     pub(super) attempt: &'a Attempt,
     pub(super) keys: AttemptKeys,
     pub(super) network: NetworkKey,
-    hash_key: HashKey,
+    pub(super) hash_key: HashKey,
 }
 
 impl<'a> Question<'a> {
@@ -63,7 +64,7 @@ impl<'a> Question<'a> {
         ]
     }
 
-    /// The pairs, the proofs of the triplets, the clocks.
+    /// The pairs, the proofs of the triplets, the clocks; without any identity there are none.
     pub(super) fn clock_keys(&self) -> Vec<Vec<u8>> {
         let pairs = self.keys.identities().map(|under| names::proof(&under.pair));
         let triplets = self.keys.identities().map(|under| names::proof(&under.triplet));
@@ -75,23 +76,32 @@ impl<'a> Question<'a> {
         names::account(&names::network(self.network))
     }
 
+    /// The clock by which the attempt is judged where its network is over its cap.
+    pub(super) fn capped(&self) -> Key {
+        self.hash_key.capped(self.attempt)
+    }
+
     pub(super) fn capped_key(&self) -> Vec<u8> {
-        names::capped(&self.hash_key.capped(self.attempt))
+        names::capped(&names::network(self.network), &self.capped())
     }
 
     /// The identities whose standing counts: the SPF domain, and for the other kinds the exact address.
     pub(super) fn standings(&self) -> [Option<IdentityKey>; 2] {
-        if self.promotion().is_none() {
-            return [None, None];
+        let mut standings = [None, None];
+        for (kind, identity) in model::standing_keys(self.attempt, &self.hash_key, &self.keys) {
+            let [spf, others] = &mut standings;
+            *(if kind == IdentityKind::Spf { spf } else { others }) = Some(identity);
         }
-        let spf = self.keys.identities().find(|under| under.kind == IdentityKind::Spf);
-        let has_others = self.keys.identities().any(|under| under.kind != IdentityKind::Spf);
-        [spf.map(|under| under.identity), has_others.then(|| self.hash_key.address(self.attempt.client))]
+        standings
+    }
+
+    /// The rules of release that let it pass.
+    pub(super) fn releases(&self) -> impl Iterator<Item = Key> + '_ {
+        std::iter::once(self.keys.release()).chain(self.keys.identities().map(|under| under.release))
     }
 
     pub(super) fn release_keys(&self) -> Vec<Vec<u8>> {
-        let of_identities = self.keys.identities().map(|under| names::release(&under.release));
-        std::iter::once(names::release(&self.keys.release())).chain(of_identities).collect()
+        self.releases().map(|key| names::release(&key)).collect()
     }
 
     fn promotion(&self) -> Option<crate::store::Promotion> {

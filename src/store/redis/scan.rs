@@ -9,7 +9,7 @@ use super::dial::Connection;
 use super::names::{self, Kind};
 use super::standing;
 use crate::store::model::Proven;
-use crate::store::{Held, Key, QueryKeys, Stats, Timestamp};
+use crate::store::{Held, Key, QueryKeys, Stats};
 
 /// Keys looked at for each round trip.
 const COUNT: u32 = 1_000;
@@ -84,7 +84,7 @@ fn name(kind: Kind, key: &Key) -> Vec<u8> {
 /// `None` when it expired meanwhile.
 async fn read(connection: &Connection, kind: Kind, key: &Key) -> Result<Option<Held>, RedisError> {
     let value: Option<Vec<u8>> = connection.query(cmd("GET").arg(name(kind, key))).await?;
-    let Some(time) = value.as_deref().and_then(first_number) else { return Ok(None) };
+    let Some(time) = value.as_deref().and_then(names::first_number) else { return Ok(None) };
     Ok(Some(match kind {
         Kind::Clock => Held::Waiting { first_seen: time },
         Kind::Release => Held::Release { expires: time },
@@ -95,7 +95,8 @@ async fn read(connection: &Connection, kind: Kind, key: &Key) -> Result<Option<H
 async fn leave_account(connection: &Connection, key: &Key) -> Result<(), RedisError> {
     let value: Option<Vec<u8>> = connection.query(cmd("GET").arg(names::clock(key))).await?;
     let value = value.unwrap_or_default();
-    let (Some(began), Some(blank)) = (first_number(&value), value.iter().position(|byte| *byte == b' '))
+    let (Some(began), Some(blank)) =
+        (names::first_number(&value), value.iter().position(|byte| *byte == b' '))
     else {
         return Ok(());
     };
@@ -103,12 +104,6 @@ async fn leave_account(connection: &Connection, key: &Key) -> Result<(), RedisEr
     let began = began.as_millis().to_be_bytes();
     let entry = [key.as_bytes(), began.get(2..).unwrap_or_default()].concat();
     connection.query::<u64>(cmd("ZREM").arg(names::account(network)).arg(entry)).await.map(drop)
-}
-
-/// The number before the first blank.
-fn first_number(value: &[u8]) -> Option<Timestamp> {
-    let number = value.split(|byte| *byte == b' ').next()?;
-    std::str::from_utf8(number).ok()?.parse().ok().map(Timestamp::from_millis)
 }
 
 async fn each_key(connection: &Connection, mut look: impl FnMut(Kind, Key)) -> Result<(), RedisError> {

@@ -13,10 +13,13 @@ pub(super) struct Script {
     hash: OnceLock<String>,
 }
 
-/// The script made of these files of `lua/`.
+/// The script made of these files of `lua/`. Without keys it does nothing.
 macro_rules! lua {
     ($($file:literal),+) => {
-        $crate::store::redis::script::Script::new(concat!($(include_str!(concat!("lua/", $file, ".lua"))),+))
+        $crate::store::redis::script::Script::new(concat!(
+            "if #KEYS == 0 then return 0 end\n",
+            $(include_str!(concat!("lua/", $file, ".lua"))),+
+        ))
     };
 }
 pub(super) use lua;
@@ -40,6 +43,11 @@ impl Script {
             }
             answer => answer,
         }
+    }
+
+    /// The command by which a server gets to know it, and does nothing else.
+    pub(super) fn lesson(&self) -> Cmd {
+        invocation("EVAL", self.text, &[], &[])
     }
 
     /// Sends all of it, after which the server knows it.

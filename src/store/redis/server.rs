@@ -27,7 +27,7 @@ pub(super) async fn decide(
     );
     keys.extend(question.release_keys());
     let mut arguments = question.arguments(at, record);
-    let counting = standings.iter().zip("sa".chars()).filter(|(identity, _)| identity.is_some());
+    let counting = standings.iter().zip("so".chars()).filter(|(identity, _)| identity.is_some());
     arguments.push(counting.map(|(_, letter)| letter).collect::<String>().into());
     let reply: Vec<String> = DECIDE.run(connection, &keys, &arguments).await?;
     let field = |at: usize| reply.get(at).map_or("", String::as_str);

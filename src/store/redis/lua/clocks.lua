@@ -41,14 +41,18 @@ local function prove(i)
   keep(key, text(expires), expires)
 end
 
--- All proofs in use are renewed. A triplet proven while pairs were not promoted proves its pair now.
+-- All proofs in use are renewed. A triplet proven while pairs were not promoted proves its pair now. Returns the letters of the
+-- identities whose proofs were.
 local function renew(it)
+  local kinds = ''
   for i = 1, n do
     local by = it.proven[i]
     if by and ((a.promote_pairs and by == 'triplet') or is_worn(it.expires[i])) then
       prove(i)
+      kinds = kinds .. string.sub(a.kinds, i, i)
     end
   end
+  return kinds
 end
 
 local function judge(it)
@@ -60,6 +64,15 @@ local function judge(it)
     return 'early', a.min_delay - waited
   end
   return 'matured', waited
+end
+
+-- When the clock of each identity began, expired or not; empty where there is none.
+local function began(it)
+  local times = {}
+  for i = 1, n do
+    times[i] = it[i] and text(it[i]) or ''
+  end
+  return times
 end
 
 -- The hash at the end of a clock's key.

@@ -26,7 +26,7 @@ end
 local a = {
   now = (tonumber(ARGV[1]) or time()) - number(ARGV[2]),
   record = ARGV[3] == '1',
-  -- One letter for each identity, strongest first; 's' is an SPF domain.
+  -- One letter for each identity, strongest first; 's' is an SPF domain, 'o' another.
   kinds = ARGV[4],
   min_delay = number(ARGV[5]),
   retry_window = number(ARGV[6]),

@@ -87,3 +87,12 @@ local function stand(key, matured, is_first)
   keep_standing(key, it)
   return promoted
 end
+
+-- Renews the standing under `key` with the proofs of its identity, once that is promoted.
+local function renew_standing(key)
+  local it = read_standing(redis.call('GET', key))
+  if it and it.promoted and a.now <= it.expires and is_worn(it.expires) then
+    it.expires = a.now + a.pass_ttl
+    keep_standing(key, it)
+  end
+end

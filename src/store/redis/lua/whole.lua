@@ -1,9 +1,18 @@
 -- A decision on one server: all of the model in one step. KEYS, after those of the clocks: the account of the network, the capped
--- clock, the standing of the SPF domain and of the address, the releases. ARGV[17] has 's' and 'a' for the standings that count.
+-- clock, the standing of the SPF domain and of the address, the releases. ARGV[17] has 's' and 'o' for the standings that count.
+
+local STANDINGS = { s = KEYS[3 * n + 3], o = KEYS[3 * n + 4] }
+
+local function counts(kind)
+  return string.find(ARGV[17], kind, 1, true)
+end
 
 local it = read()
 if it.known_by then
-  if a.record then renew(it) end
+  local renewed = a.record and renew(it) or ''
+  for kind, key in pairs(STANDINGS) do
+    if counts(kind) and string.find(renewed, kind, 1, true) then renew_standing(key) end
+  end
   return { it.known_by, text(it.known_as) }
 end
 
@@ -20,9 +29,9 @@ if a.record then
 end
 
 local promoted
-for at, kind in ipairs({ 's', 'a' }) do
-  if string.find(ARGV[17], kind, 1, true) then
-    local passes = stand(KEYS[3 * n + 2 + at], has_matured(it, kind == 's'), answer == 'first')
+for _, kind in ipairs({ 's', 'o' }) do
+  if counts(kind) then
+    local passes = stand(STANDINGS[kind], has_matured(it, kind == 's'), answer == 'first')
     promoted = promoted or (passes and kind)
   end
 end
