@@ -143,8 +143,16 @@ fn lists(out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
         "## Lists\n\nA setting that is a list may name files: `banned_names = [\"fakedomain.xyz\", \"file:lists/banned.txt\"]`. Such a \
-         file has one entry on a line; `#` at the beginning of a line or after a space starts a comment.\n"
-    )
+         file has one entry on a line; `#` at the beginning of a line or after a space starts a comment. These are shipped; a file of the \
+         same name in the policy directory stands in for one:\n"
+    )?;
+    writeln!(out, "| List | Holds |\n|---|---|")?;
+    for (path, text) in embedded::FILES.iter().filter(|(path, _)| path.starts_with("lists/")) {
+        let about = text.lines().next().unwrap_or_default().trim_start_matches("# ");
+        let about = about.split([':', ',']).next().unwrap_or_default();
+        writeln!(out, "| [`{path}`]({path}) | {} |", cell(about))?;
+    }
+    writeln!(out)
 }
 
 fn transcripts(out: &mut String) -> std::fmt::Result {
@@ -250,6 +258,6 @@ mod tests {
         for reason in Reason::ALL {
             assert!(text.contains(&format!("| `{}` | ", reason.code())), "{reason}");
         }
-        assert_eq!(text.matches("\n### ").count(), 1 + 10, "rules, and ten recipes");
+        assert_eq!(text.matches("\n### ").count(), 1 + 11, "rules, and eleven recipes");
     }
 }

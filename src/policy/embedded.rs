@@ -13,6 +13,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("lists/attachments-core.txt", include_str!("../../policies/lists/attachments-core.txt")),
     ("lists/attachments-macros.txt", include_str!("../../policies/lists/attachments-macros.txt")),
     ("lists/attachments-strict.txt", include_str!("../../policies/lists/attachments-strict.txt")),
+    ("lists/sender-pools.txt", include_str!("../../policies/lists/sender-pools.txt")),
     ("recipients.toml", include_str!("../../policies/recipients.toml")),
     ("scopes.toml", include_str!("../../policies/scopes.toml")),
 ];
@@ -56,6 +57,10 @@ pub const TESTS: &[(&str, &str)] = &[
     (
         "tests/cookbook-10-doubtful-spf.toml",
         include_str!("../../policies/tests/cookbook-10-doubtful-spf.toml"),
+    ),
+    (
+        "tests/cookbook-11-sender-pools.toml",
+        include_str!("../../policies/tests/cookbook-11-sender-pools.toml"),
     ),
     ("tests/greylist.toml", include_str!("../../policies/tests/greylist.toml")),
     ("tests/helo.toml", include_str!("../../policies/tests/helo.toml")),
