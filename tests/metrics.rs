@@ -12,7 +12,9 @@ use greylag::driver::Protocol;
 use greylag::facts::Stage;
 use greylag::reason::Reason;
 use greylag::store::{Answer, IdentityKind, KnownBy};
-use greylag::telemetry::metrics::{self, DnsCache, DnsResult, LateSpfResult, Lookup, LookupResult};
+use greylag::telemetry::metrics::{
+    self, DnsCache, DnsResult, LateSpfResult, Lookup, LookupResult, StoreResult,
+};
 use greylag::verdict::{Code, Finding, Outcome, Reply, Verdict};
 
 #[test]
@@ -37,6 +39,10 @@ fn metrics_count_what_happened_and_promtool_has_nothing_against_them() {
         r#"greylag_greylist_total{outcome="too_early"} 1"#,
         r#"greylag_greylist_total{outcome="matured"} 1"#,
         r#"greylag_greylist_total{outcome="known"} 1"#,
+        r#"greylag_greylist_total{outcome="capped"} 1"#,
+        r#"greylag_greylist_total{outcome="released"} 1"#,
+        r#"greylag_store_duration_seconds_count{result="got"} 1"#,
+        r#"greylag_store_duration_seconds_count{result="left_alone"} 1"#,
         r#"greylag_greylist_matured_total{identity="spf"} 1"#,
         r#"greylag_greylist_known_total{by="pair",identity="host"} 1"#,
         r#"greylag_greylist_known_total{by="promotion",identity="spf"} 0"#,
@@ -95,6 +101,12 @@ fn record_one_of_each() {
     metrics::greylist(&Answer::TooEarly { wait });
     metrics::greylist(&Answer::Matured { waited: Duration::from_secs(200), identity: IdentityKind::Spf });
     metrics::greylist(&Answer::Known { by: KnownBy::Pair, identity: IdentityKind::Host });
+
+    metrics::greylist(&Answer::Capped { wait: Some(wait) });
+    metrics::greylist(&Answer::Released);
+    metrics::store(StoreResult::Got, Duration::from_millis(1));
+    // The circuit breaker was open.
+    metrics::store(StoreResult::LeftAlone, Duration::ZERO);
 
     metrics::greylist_exempt(Exemption::Role);
     metrics::greylist_late_spf(LateSpfResult::Added);

@@ -18,7 +18,8 @@ const ACCEPTED: &str = "250 2.1.5 Ok";
 const LITTLE_MORE_THAN_2S: Duration = Duration::from_millis(2100);
 
 /// Five addresses of five networks. The SPF record of `pool.example` names them, that of `open.example` passes anyone.
-const POOL: [&str; 5] = ["192.0.2.21", "198.51.100.22", "203.0.113.23", "198.18.1.24", "198.18.2.25"];
+pub(crate) const POOL: [&str; 5] =
+    ["192.0.2.21", "198.51.100.22", "203.0.113.23", "198.18.1.24", "198.18.2.25"];
 
 /// What a client with this address and verified name is told of [`RECIPIENT`].
 fn rcpt(site: &Site, address: &str, name: &str, sender: &str, recipient: &str) -> String {
@@ -31,7 +32,8 @@ fn rcpt(site: &Site, address: &str, name: &str, sender: &str, recipient: &str) -
     reply
 }
 
-fn nameless(site: &Site, address: &str, sender: &str) -> String {
+/// What a client without a name is told.
+pub(crate) fn nameless(site: &Site, address: &str, sender: &str) -> String {
     rcpt(site, address, "[UNAVAILABLE]", sender, RECIPIENT)
 }
 

@@ -17,6 +17,7 @@ mod mixed;
 mod monitor;
 mod recipients;
 mod scopes;
+mod standing;
 mod tags;
 
 use support::dns::{Dns, HELO};
