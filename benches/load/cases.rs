@@ -7,9 +7,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::daemon::{Daemon, Home};
-use crate::mail::{Content, DOMAINS, KNOWN, Triplet};
-use crate::milter::{End, Session};
+use crate::drive::{Expect, Load, Which};
+use crate::mail::{Content, DOMAINS, Triplet};
+use crate::milter::Session;
 use crate::nothing::Nothing;
+use crate::peers::{self, Protocol};
 use crate::policy::Smtpd;
 use crate::ports::Ports;
 use crate::report::{Row, Target};
@@ -21,32 +23,33 @@ pub(crate) fn run(args: &Args) -> io::Result<Vec<Row>> {
     let bench = Bench::start(args, dns)?;
     let mut rows = Vec::new();
     let mut case = |name: &'static str, row: &dyn Fn() -> io::Result<Row>| {
-        if args.cases.is_empty() || args.cases.iter().any(|wanted| name.contains(wanted.as_str())) {
+        if args.is_asked(name) {
             eprintln!("measuring: {name}");
             rows.push(Row { case: name, ..row()? });
         }
         io::Result::Ok(())
     };
+    let load = &bench.load;
     let small = Rc::new(Content::small());
     let large = Rc::new(Content::with_zip(1_000_000));
     case("policy, known triplets", &|| {
-        bench.compare("requests/s", 0.85, |ports| bench.policy(ports, Which::Known))
+        bench.compare("requests/s", 0.85, |ports| load.policy(ports.policy, Which::Known))
     })?;
     case("policy, new triplets", &|| {
-        bench.compare("requests/s", 0.7, |ports| bench.policy(ports, Which::New))
+        bench.compare("requests/s", 0.7, |ports| load.policy(ports.policy, Which::New))
     })?;
     case("policy, new triplets, cold DNS", &|| {
-        let row = bench.compare("requests/s", 0.0, |ports| bench.policy(ports, Which::Cold))?;
+        let row = bench.compare("requests/s", 0.0, |ports| load.policy(ports.policy, Which::Cold))?;
         Ok(Row { target: Target::None, ..row })
     })?;
     case("milter, small mail, a session each", &|| {
-        bench.compare("mails/s", 0.8, |ports| bench.milter(ports, 1, &small))
+        bench.compare("mails/s", 0.8, |ports| load.milter(ports.milter, 1, &small))
     })?;
     case("milter, small mail, ten a session", &|| {
-        bench.compare("mails/s", 0.6, |ports| bench.milter(ports, 10, &small))
+        bench.compare("mails/s", 0.6, |ports| load.milter(ports.milter, 10, &small))
     })?;
     case("milter, 1 MB with a zip", &|| {
-        bench.compare("mails/s", 0.6, |ports| bench.milter(ports, 1, &large))
+        bench.compare("mails/s", 0.6, |ports| load.milter(ports.milter, 1, &large))
     })?;
     case("policy, p99 at half of the maximum", &|| bench.latency())?;
     case("start to serving, 1 M records", &|| million(dns).map(|(start, _)| start))?;
@@ -55,44 +58,68 @@ pub(crate) fn run(args: &Args) -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Which triplets a case asks about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    /// Of those that are known.
-    Known,
-    /// Never seen, of domains the DNS was asked about before.
-    New,
-    /// Never seen, each of a domain of its own.
-    Cold,
+/// The same load for the peers, beside the servers that do nothing.
+pub(crate) fn run_peers(args: &Args) -> io::Result<Vec<Row>> {
+    let dns = dns::start();
+    let bench = Bench::start(args, dns)?;
+    let load = Load::new(args.connections, bench.load.time, Expect::Answer);
+    let (small, large) = (Rc::new(Content::small()), Rc::new(Content::with_zip(1_000_000)));
+    let mut rows = Vec::new();
+    for peer in peers::ALL {
+        if !args.is_asked(peer.name) {
+            continue;
+        }
+        eprintln!("measuring: {}", peer.name);
+        let running = peer.start(dns)?;
+        let mut row = |what: &str, unit, measure: &dyn Fn(u16) -> io::Result<f64>| {
+            let (theirs, ours, nothing) = match peer.protocol {
+                Protocol::Policy => (running.port, bench.greylag.ports.policy, bench.nothing.ports.policy),
+                Protocol::Milter => (running.port, bench.greylag.ports.milter, bench.nothing.ports.milter),
+            };
+            let peer_row =
+                row_of(format!("{}: {what}", peer.name), measure(theirs)?, measure(nothing)?, unit);
+            let own_row =
+                row_of(format!("Greylag beside it: {what}"), measure(ours)?, measure(nothing)?, unit);
+            rows.extend([peer_row, own_row]);
+            io::Result::Ok(())
+        };
+        match peer.protocol {
+            Protocol::Policy => {
+                load.make_known(running.port)?;
+                row("known triplets", "requests/s", &|port| load.policy(port, Which::Known))?;
+                row("new triplets", "requests/s", &|port| load.policy(port, Which::New))?;
+            }
+            Protocol::Milter => {
+                row("small mail, a session each", "mails/s", &|port| load.milter(port, 1, &small))?;
+                row("1 MB with a zip", "mails/s", &|port| load.milter(port, 1, &large))?;
+            }
+        }
+    }
+    Ok(rows)
 }
 
-/// Both servers, and the numbers of triplets not used yet.
-struct Bench {
-    connections: usize,
-    time: Duration,
+fn row_of(case: String, measured: f64, nothing: f64, unit: &'static str) -> Row {
+    Row { case: case.leak(), greylag: measured, nothing: Some(nothing), unit, target: Target::None }
+}
+
+/// Both servers, and the load they get.
+pub(crate) struct Bench {
+    pub(crate) load: Load,
     rounds: usize,
-    greylag: Daemon,
-    nothing: Nothing,
-    next: Rc<Cell<u64>>,
+    pub(crate) greylag: Daemon,
+    pub(crate) nothing: Nothing,
     _home: Home,
 }
 
 impl Bench {
-    fn start(args: &Args, dns: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn start(args: &Args, dns: SocketAddr) -> io::Result<Self> {
         let home = Home::new();
         let greylag = Daemon::start(&home, dns, None);
         let agreed = measure::run(async { Session::open(greylag.ports.milter).await })??.agreed;
         let nothing = Nothing::start(&agreed);
-        make_known(greylag.ports)?;
-        Ok(Self {
-            connections: args.connections,
-            time: Duration::from_secs_f64(args.seconds),
-            rounds: args.rounds,
-            greylag,
-            nothing,
-            next: Rc::new(Cell::new(KNOWN)),
-            _home: home,
-        })
+        let load = Load::new(args.connections, Duration::from_secs_f64(args.seconds), Expect::Accepted);
+        load.make_known(greylag.ports.policy)?;
+        Ok(Self { load, rounds: args.rounds, greylag, nothing, _home: home })
     }
 
     /// Measures both in turn and takes the round with the median ratio.
@@ -111,83 +138,15 @@ impl Bench {
         Ok(Row { case: "", greylag, nothing: Some(nothing), unit, target: Target::AtLeast(target) })
     }
 
-    fn policy(&self, ports: Ports, which: Which) -> io::Result<f64> {
-        measure::closed(self.connections, self.time, |connection| self.asking(ports, which, connection))
-    }
-
-    /// One connection's operation: a request. What is known is not deferred, or the case would not be what it says.
-    fn asking(
-        &self,
-        ports: Ports,
-        which: Which,
-        connection: usize,
-    ) -> impl AsyncFnMut() -> io::Result<u64> + 'static {
-        let (next, mut known, mut smtpd) = (Rc::clone(&self.next), connection as u64 * 977, None);
-        async move || {
-            let smtpd = match &mut smtpd {
-                Some(smtpd) => smtpd,
-                empty => empty.insert(Smtpd::connect(ports.policy).await?),
-            };
-            known = (known + 1) % KNOWN;
-            let triplet = match which {
-                Which::Known => Triplet::new(known, DOMAINS),
-                Which::New => Triplet::new(next.replace(next.get() + 1), DOMAINS),
-                Which::Cold => Triplet::new(next.replace(next.get() + 1), u64::MAX),
-            };
-            let action = smtpd.ask(&triplet).await?;
-            assert!(
-                which != Which::Known || !action.starts_with(['4', '5']) && !action.starts_with("DEFER"),
-                "{triplet:?}: {action}"
-            );
-            Ok(1)
-        }
-    }
-
-    fn milter(&self, ports: Ports, mails: u64, content: &Rc<Content>) -> io::Result<f64> {
-        measure::closed(self.connections, self.time, |connection| {
-            let (content, mut number) = (Rc::clone(content), connection as u64 * 977);
-            async move || {
-                number = (number + 1) % KNOWN;
-                let triplet = Triplet::new(number, DOMAINS);
-                let mut session = Session::open(ports.milter).await?;
-                session.greet(&triplet).await?;
-                for _ in 0..mails {
-                    assert_eq!(session.mail(&triplet, &content).await?, End::Accepted, "{triplet:?}");
-                }
-                session.quit().await?;
-                Ok(mails)
-            }
-        })
-    }
-
     fn latency(&self) -> io::Result<Row> {
-        let rate = self.policy(self.greylag.ports, Which::Known)? / 2.0;
-        let p99 = |ports| {
-            let histogram = measure::open(self.connections, self.time, rate, |connection| {
-                self.asking(ports, Which::Known, connection)
-            })?;
+        let rate = self.load.policy(self.greylag.ports.policy, Which::Known)? / 2.0;
+        let p99 = |ports: Ports| {
+            let histogram = self.load.policy_at(ports.policy, rate)?;
             io::Result::Ok(histogram.value_at_quantile(0.99) as f64)
         };
         let row = self.compare("µs", 2.0, p99)?;
         Ok(Row { target: Target::AtMost(2.0), ..row })
     }
-}
-
-/// Makes the known triplets known: a first attempt, and after the delay a second.
-fn make_known(ports: Ports) -> io::Result<()> {
-    measure::run(async {
-        let mut smtpd = Smtpd::connect(ports.policy).await?;
-        for number in 0..KNOWN {
-            smtpd.ask(&Triplet::new(number, DOMAINS)).await?;
-        }
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        for number in 0..KNOWN {
-            let triplet = Triplet::new(number, DOMAINS);
-            let action = smtpd.ask(&triplet).await?;
-            assert!(!action.starts_with("DEFER"), "{triplet:?} is not known after its retry: {action}");
-        }
-        Ok(())
-    })?
 }
 
 /// A daemon that holds a million records: how soon it serves again, and its memory.

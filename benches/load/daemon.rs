@@ -35,6 +35,20 @@ impl Home {
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
+
+    /// Adds a file to the policy directory, or to the end of one.
+    pub(crate) fn policy(&self, name: &str, text: &str) {
+        use std::io::Write;
+        let path = self.path().join("policies").join(name);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory in it");
+        let mut file = File::options().create(true).append(true).open(path).expect("a file in it");
+        file.write_all(text.as_bytes()).expect("room on the disk");
+    }
+
+    /// Where its embedded store is.
+    pub(crate) fn store(&self) -> std::path::PathBuf {
+        self.path().join("store")
+    }
 }
 
 impl Daemon {
@@ -42,7 +56,7 @@ impl Daemon {
     pub(crate) fn start(home: &Home, dns: SocketAddr, store: Option<&str>) -> Self {
         let (ports, admin) = (Ports::free(), ports::free());
         let log = File::create(home.path().join("greylag.log")).expect("a log file");
-        let embedded = format!("redb:{}", home.path().join("store").display());
+        let embedded = format!("redb:{}", home.store().display());
         let began = std::time::Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_greylag"))
             .arg("serve")

@@ -64,9 +64,34 @@ impl Content {
         }
     }
 
+    /// `size` bytes of text.
+    pub(crate) fn text(size: usize) -> Self {
+        let line = b"the meeting is moved to Thursday, same place, same time, as ever.\r\n";
+        let body = line.iter().copied().cycle().take(size).collect();
+        Self { header: header("text/plain; charset=utf-8"), body }
+    }
+
+    /// A zip of `entries` small files.
+    pub(crate) fn of_entries(entries: usize) -> Self {
+        let files = (0..entries).map(|number| (format!("note {number}.txt"), b"a note\n".to_vec()));
+        Self::attaching(archive(files))
+    }
+
+    /// A file in so many zips.
+    pub(crate) fn nested(depth: usize) -> Self {
+        let file = ("note.txt".to_owned(), noise(10_000, 1));
+        let zip = (1..depth).fold(archive([file].into_iter()), |inner, level| {
+            archive([(format!("level {level}.zip"), inner)].into_iter())
+        });
+        Self::attaching(zip)
+    }
+
     /// About `size` bytes, most of it a zip with documents and an inner zip.
     pub(crate) fn with_zip(size: usize) -> Self {
-        let zip = zip(size / 4 * 3 - size / 20);
+        Self::attaching(zip(size / 4 * 3 - size / 20))
+    }
+
+    fn attaching(zip: Vec<u8>) -> Self {
         let mut body =
             b"--limit\r\nContent-Type: text/plain\r\n\r\nPlease find the documents attached.\r\n--limit\r\n\
               Content-Type: application/zip; name=\"documents.zip\"\r\nContent-Transfer-Encoding: base64\r\n\

@@ -4,12 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench fails by panicking")]
 
 mod cases;
+mod curves;
 mod daemon;
 mod dns;
+mod drive;
 mod mail;
 mod measure;
 mod milter;
 mod nothing;
+mod peers;
+mod plot;
 mod policy;
 mod ports;
 mod report;
@@ -33,6 +37,12 @@ pub(crate) struct Args {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
+    /// Measure other servers too: postgrey, postfwd, rspamd (`benches/peers.sh` installs them).
+    #[arg(long)]
+    peers: bool,
+    /// Measure how costs grow, and draw them into `benches/curves.svg`; the figures go to `benches/curves.json`.
+    #[arg(long)]
+    curves: bool,
     /// Serve nothing: ports of policy service and milter, and the milter's answer to OPTNEG in hexadecimal.
     #[arg(long, num_args = 3, hide = true)]
     nothing: Option<Vec<String>>,
@@ -41,12 +51,22 @@ pub(crate) struct Args {
     bench: bool,
 }
 
+impl Args {
+    /// Whether the case is one of those to run.
+    fn is_asked(&self, case: &str) -> bool {
+        self.cases.is_empty() || self.cases.iter().any(|wanted| case.contains(wanted.as_str()))
+    }
+}
+
 fn main() -> std::io::Result<()> {
     let args = Args::parse();
     if let Some([policy, milter, agreed]) = args.nothing.as_deref() {
         return nothing::serve(policy.parse().unwrap(), milter.parse().unwrap(), agreed);
     }
-    let rows = cases::run(&args)?;
+    if args.curves {
+        return plot::write(&curves::run(&args)?);
+    }
+    let rows = if args.peers { cases::run_peers(&args) } else { cases::run(&args) }?;
     if args.json {
         report::json(&rows)
     } else {

@@ -87,13 +87,27 @@ impl Session {
 
     /// One mail, from MAIL to its end.
     pub(crate) async fn mail(&mut self, triplet: &Triplet, content: &Content) -> io::Result<End> {
-        let Triplet { sender, recipient, .. } = triplet;
+        self.mail_to(triplet, std::slice::from_ref(&triplet.recipient), content).await
+    }
+
+    /// One mail to several recipients, those of them that are accepted.
+    pub(crate) async fn mail_to(
+        &mut self,
+        triplet: &Triplet,
+        recipients: &[String],
+        content: &Content,
+    ) -> io::Result<End> {
+        let sender = &triplet.sender;
         self.command(b'D', &[b"M{mail_addr}\0", sender.as_bytes(), b"\0"]);
         self.command(b'M', &[b"<", sender.as_bytes(), b">\0"]);
         self.reply(NO_MAIL, NO_REPLY_MAIL).await?;
-        self.command(b'D', &[b"R{rcpt_addr}\0", recipient.as_bytes(), b"\0"]);
-        self.command(b'R', &[b"<", recipient.as_bytes(), b">\0"]);
-        if self.reply(NO_RCPT, NO_REPLY_RCPT).await? == End::Refused {
+        let mut accepted = 0;
+        for recipient in recipients {
+            self.command(b'D', &[b"R{rcpt_addr}\0", recipient.as_bytes(), b"\0"]);
+            self.command(b'R', &[b"<", recipient.as_bytes(), b">\0"]);
+            accepted += usize::from(self.reply(NO_RCPT, NO_REPLY_RCPT).await? == End::Accepted);
+        }
+        if accepted == 0 {
             self.command(b'A', &[]);
             return Ok(End::Refused);
         }
