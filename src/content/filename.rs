@@ -24,6 +24,15 @@ const GAP: &str = "     ";
 const MIN_CLASS_ID: usize = 25;
 /// The largest program a DOS `.com` file can hold.
 const MAX_COM: u64 = 65_280;
+/// How documents and pictures begin that people send under the name of a site.
+const DOCUMENTS: [&[u8]; 6] = [
+    b"%PDF-",
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"PK\x03\x04",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+];
 /// How the EICAR test file begins: a `.com` program made of printable characters.
 const EICAR: &[u8] = b"X5O!P%@AP";
 
@@ -170,9 +179,16 @@ fn endings(reading: &str) -> Vec<String> {
     endings
 }
 
-/// Windows drops final dots and spaces; quotes are left over where a header is damaged.
+/// Windows drops final dots and spaces; quotes, brackets and bytes of another charset are left over where a header is
+/// damaged; and no name can end in what separates paths or stands for other names.
 fn is_ignored_at_end(c: char) -> bool {
-    c == '.' || c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '\u{2018}'..='\u{201f}')
+    c == '.'
+        || c.is_whitespace()
+        || matches!(
+            c,
+            '"' | '\'' | '`' | '\u{2018}'
+                ..='\u{201f}' | '<' | '>' | ']' | '|' | '*' | '?' | '/' | '\\' | '\u{fffd}'
+        )
 }
 
 /// Whether an extension says how a file is packed, or which piece of it this is (`001`, `r00`, `z01`).
@@ -194,7 +210,9 @@ fn is_class_id(ending: &str) -> bool {
 fn is_web_site(reading: &str, content: Content<'_>) -> bool {
     let Content::Known { prefix, size } = content else { return false };
     let is_text = !prefix.iter().any(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31));
-    if prefix.starts_with(b"MZ") || prefix.starts_with(EICAR) || (size < MAX_COM && !is_text) {
+    let is_document = DOCUMENTS.iter().any(|begins| prefix.starts_with(begins));
+    if prefix.starts_with(b"MZ") || prefix.starts_with(EICAR) || (size < MAX_COM && !is_text && !is_document)
+    {
         return false;
     }
     let is_written =
@@ -220,6 +238,15 @@ mod tests {
             "evil.exe",
             "EVIL.EXE",
             "evil.exe. ",
+            "evil.exe/",
+            "evil.exe\\\\",
+            "<evil.exe>",
+            "[evil.exe]",
+            "evil.exe\u{fffd}",
+            "evil.exe                              .txt",
+            "=?us-ascii?Q?evil=2Eexe",
+            "=?us-ascii?Q?evil=2Eexe?",
+            "=?utf-8?B?ZXZpb?= =?utf-8?B?C5leGU=?=",
             "evil.exe . .",
             "evil.exe\u{a0}\u{3000}",
             "evil. exe",
@@ -360,6 +387,8 @@ mod tests {
         let eicar = Content::Known { prefix: b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR", size: 68 };
         for name in ["www.example.com", "bob@example.com", "Your order at example.com"] {
             assert_eq!(judge(name, text, &core()).forbidden, None, "{name}");
+            let document = Content::Known { prefix: b"%PDF-1.7\n\0\x01", size: 5000 };
+            assert_eq!(judge(name, document, &core()).forbidden, None, "{name}");
             for content in [program, small_binary, eicar, Content::Unknown] {
                 assert!(judge(name, content, &core()).forbidden.is_some(), "{name}");
             }

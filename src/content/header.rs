@@ -20,6 +20,8 @@ pub(super) struct Header {
     pub(super) is_external: bool,
     /// Whether some Content-Type says that there are parts.
     pub(super) is_multipart: bool,
+    /// Whether some field says that the content is in uuencode.
+    pub(super) is_uuencoded: bool,
     /// Whether there is a Content-Type at all.
     pub(super) has_type: bool,
 }
@@ -52,7 +54,8 @@ impl Header {
     fn content_type(&mut self, value: &[u8]) {
         self.has_type = true;
         let full = squeezed(value);
-        self.is_partial |= full.starts_with(b"message/partial");
+        let says = |word: &[u8]| memchr::memmem::find(&full, word).is_some();
+        self.is_partial |= full.starts_with(b"message/partial") && (says(b"number=") || says(b"id="));
         self.is_external |= full.starts_with(b"message/external-body");
         // Also behind a stray semicolon, where some look for it.
         self.is_multipart |= memchr::memmem::find(&full[..full.len().min(80)], b"multipart/").is_some();
@@ -71,6 +74,7 @@ impl Header {
         } else {
             (Encoding::None, true)
         };
+        self.is_uuencoded |= says(b"uu");
         self.is_ambiguous |= !is_exact;
         if !self.encodings.contains(&encoding) {
             self.encodings.push(encoding);

@@ -24,7 +24,7 @@ impl FileType {
 }
 
 /// How a file of a type begins.
-const BEGINNINGS: [(&[u8], FileType); 16] = [
+const BEGINNINGS: [(&[u8], FileType); 17] = [
     (b"\x7fELF", FileType::program("elf")),
     (b"\xfe\xed\xfa\xce\0\0", FileType::program("macho")),
     (b"\xfe\xed\xfa\xcf\x01\0", FileType::program("macho")),
@@ -32,6 +32,7 @@ const BEGINNINGS: [(&[u8], FileType); 16] = [
     (b"\xcf\xfa\xed\xfe", FileType::program("macho")),
     (b"L\0\0\0\x01\x14\x02\0", FileType::of("lnk")),
     (b"ITSF\x03\0\0\0", FileType::of("chm")),
+    (b"ITSF\x02\0\0\0", FileType::of("chm")),
     (b"?_\x03\0", FileType::of("hlp")),
     (b"vhdxfile", FileType::of("vhdx")),
     (b"conectix", FileType::of("vhd")),
@@ -45,12 +46,14 @@ const BEGINNINGS: [(&[u8], FileType); 16] = [
 ];
 
 /// What stands at a fixed place behind the beginning.
-const INSIDE: [(usize, &[u8], FileType); 7] = [
+const INSIDE: [(usize, &[u8], FileType); 9] = [
     (7, b"**ACE**", FileType::of("ace")),
     (0x171, b"MICROSOFT PIFEX", FileType::of("pif")),
     (54, b"FAT1", FileType::of("img")),
     (82, b"FAT32   ", FileType::of("img")),
     (3, b"NTFS    ", FileType::of("img")),
+    (3, b"EXFAT   ", FileType::of("img")),
+    (512, b"EFI PART", FileType::of("img")),
     // ISO 9660 and UDF volumes begin behind 16 sectors of 2048 bytes, or of 2352 in a raw image.
     (0x8001, b"CD001", FileType::of("iso")),
     (0x9311, b"CD001", FileType::of("iso")),
@@ -68,6 +71,11 @@ pub(super) fn file_type(data: &[u8]) -> Option<FileType> {
     if is_program(data) {
         return Some(FileType::program("exe"));
     }
+    type_by_bytes(data).or_else(|| script(data))
+}
+
+/// The type of a file that is no text.
+fn type_by_bytes(data: &[u8]) -> Option<FileType> {
     let begins = BEGINNINGS.iter().find(|(magic, _)| data.starts_with(magic)).map(|(_, found)| *found);
     let inside = || {
         let mut places = INSIDE.iter().chain([&UDF]);
@@ -76,9 +84,9 @@ pub(super) fn file_type(data: &[u8]) -> Option<FileType> {
     begins
         .or_else(|| fat_binary(data))
         .or_else(|| inside().map(|(_, _, found)| *found))
+        .or_else(|| is_partitioned(data).then_some(FileType::of("img")))
         .or_else(|| installer(data))
         .or_else(|| disk_image(data))
-        .or_else(|| script(data))
 }
 
 /// A program of DOS or Windows, as `MZ` and something that is no text follow.
@@ -110,10 +118,25 @@ fn is_sure_program(data: &[u8]) -> bool {
         && data.get(28..60).is_none_or(|reserved| reserved.iter().filter(|byte| **byte == 0).count() >= 16)
 }
 
+/// Whether a disk begins so: four entries of partitions behind the program that starts it, one of them in use.
+fn is_partitioned(data: &[u8]) -> bool {
+    const ENTRIES: std::ops::Range<usize> = 446..510;
+    let Some(entries) = data.get(ENTRIES).filter(|_| data[ENTRIES.end..].starts_with(b"\x55\xaa")) else {
+        return false;
+    };
+    let (mut used, mut is_right) = (0, true);
+    for entry in entries.chunks_exact(16) {
+        let is_used = entry[4] != 0 && entry[8..12] != [0; 4] && entry[12..] != [0; 4];
+        used += usize::from(is_used);
+        is_right &= matches!(entry[0], 0 | 0x80) && (is_used || entry.iter().all(|byte| *byte == 0));
+    }
+    is_right && used > 0
+}
+
 /// Mach-O for several processors: like a Java class but for what is a count of processors here and a version there.
 fn fat_binary(data: &[u8]) -> Option<FileType> {
-    let count =
-        data.strip_prefix(b"\xca\xfe\xba\xbe")?.first_chunk().map(|count| u32::from_be_bytes(*count))?;
+    let mark = [b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf"].into_iter().find(|mark| data.starts_with(*mark))?;
+    let count = data.strip_prefix(mark)?.first_chunk().map(|count| u32::from_be_bytes(*count))?;
     (1..=30).contains(&count).then_some(FileType::program("macho"))
 }
 
@@ -193,7 +216,10 @@ pub(super) fn is_sure(begins: &[u8]) -> bool {
         || (at(2).starts_with(b"-lh") && begins.get(6) == Some(&b'-'))
         || (begins.starts_with(b"\x60\xea") && matches!(begins.get(3..5), Some([0..=10, 20..=60])))
         || at(257).starts_with(b"ustar")
-        || (!begins.starts_with(b"#!") && file_type(begins).is_some_and(|found| found.name != "exe"))
+        || (!begins.starts_with(b"#!") && type_by_bytes(begins).is_some_and(|found| found.name != "exe"))
+        // A script is text, so a look at the first byte spares the search in most of what is none.
+        || (begins.first().is_some_and(|byte| byte.is_ascii_whitespace() || matches!(byte, b'<' | b'#' | 0xef))
+            && script(begins).is_some())
         || super::archive::looks_like_message(begins)
 }
 
@@ -219,6 +245,9 @@ mod tests {
         msi[30] = 9;
         msi[48] = 1;
         msi[1024 + 0x50..1024 + 0x60].copy_from_slice(b"\x84\x10\x0c\0\0\0\0\0\xc0\0\0\0\0\0\0\x46");
+        let mut partitioned = vec![0; 512];
+        partitioned[446..462].copy_from_slice(b"\x80\0\x02\0\x07\0\0\0\0\x08\0\0\0\0\x10\0");
+        partitioned[510..].copy_from_slice(b"\x55\xaa");
         let mut dmg = vec![0; 2048];
         dmg[1536..1544].copy_from_slice(b"koly\0\0\0\x04");
         for (data, expected) in [
@@ -236,6 +265,10 @@ mod tests {
             (at(0x8001, b"BEA01"), "udf"),
             (at(0x171, b"MICROSOFT PIFEX"), "pif"),
             (at(54, b"FAT12   "), "img"),
+            (at(3, b"EXFAT   "), "img"),
+            (at(512, b"EFI PART"), "img"),
+            (partitioned, "img"),
+            (b"\xca\xfe\xba\xbf\0\0\0\x02".to_vec(), "macho"),
             (msi, "msi"),
             (dmg, "dmg"),
             (b"#@~^EAAAAA==abc".to_vec(), "vbe"),

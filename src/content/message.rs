@@ -311,13 +311,26 @@ fn name_of_type(content_type: ContentType<'_>) -> Option<String> {
     let main = content_type.ctype();
     let full = format!("{main}/{}", content_type.subtype().unwrap_or_default()).to_ascii_lowercase();
     let extension = match full.as_str() {
-        "application/x-msdownload" | "application/x-msdos-program" | "application/x-dosexec" => "exe",
+        "application/x-msdownload"
+        | "application/x-msdos-program"
+        | "application/x-dosexec"
+        | "application/exe"
+        | "application/x-exe"
+        | "application/dos-exe"
+        | "application/x-winexe"
+        | "application/msdos-windows"
+        | "application/vnd.microsoft.portable-executable"
+        | "vms/exe" => "exe",
+        "application/x-com" => "com",
+        "application/cmd" | "application/x-cmd" => "cmd",
+        "application/x-bat" | "application/bat" | "text/x-msdos-batch" => "bat",
+        "application/x-cpl" | "application/cpl+zip" => "cpl",
         "application/hta" => "hta",
         "application/x-msi" => "msi",
         "application/x-ms-shortcut" => "lnk",
-        "application/x-bat" | "application/bat" => "bat",
-        "text/vbscript" | "application/vbscript" => "vbs",
+        "text/vbscript" | "application/vbscript" | "text/vbs" | "application/x-vbs" => "vbs",
         "text/scriptlet" => "sct",
+        "application/java-archive" => "jar",
         "application/x-java-jnlp-file" => "jnlp",
         _ => return None,
     };
@@ -355,6 +368,10 @@ fn other_decodings(
     if part.encoding() != Encoding::None && header.encodings.contains(&Encoding::None) {
         others.push(body.to_vec());
     }
+    if header.is_uuencoded {
+        scanner.budget.work(body.len() as u64)?;
+        others.push(decode::uuencoded(body).0);
+    }
     others.retain(|other| {
         other != data && (magic::is_sure(super::archive::prefix(other)) || magic::file_type(other).is_some())
     });
@@ -374,6 +391,5 @@ fn names(part: &MessagePart<'_>) -> Vec<String> {
         names.extend(parameters::names(header.raw_value()));
         names.extend(raw::name_of_field(header.raw_name().as_bytes(), header.raw_value()));
     }
-    names.extend(part.content_description().filter(|text| !text.contains(' ')).map(str::to_owned));
     names
 }

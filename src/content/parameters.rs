@@ -206,7 +206,8 @@ fn quoted(value: &[u8]) -> (Vec<Vec<u8>>, usize) {
     (readings, (end + 1).min(value.len()))
 }
 
-/// An unquoted value: up to the semicolon, and up to the first space.
+/// An unquoted value: up to the semicolon, up to the first space, without escapes, and with the semicolons behind which no
+/// parameter follows.
 fn token(value: &[u8]) -> (Vec<Vec<u8>>, usize) {
     let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
     let whole = value[..end].trim_ascii();
@@ -215,7 +216,25 @@ fn token(value: &[u8]) -> (Vec<Vec<u8>>, usize) {
     if first.len() < whole.len() {
         readings.push(first.to_vec());
     }
+    if whole.contains(&b'\\') {
+        readings.push(whole.iter().copied().filter(|byte| *byte != b'\\').collect());
+    }
+    let long = with_semicolons(value);
+    if long.len() > whole.len() {
+        readings.push(long.to_vec());
+    }
     (readings, end)
+}
+
+/// The unquoted value that `rest` begins with, up to the semicolon before the next parameter.
+fn with_semicolons(rest: &[u8]) -> &[u8] {
+    let rest = &rest[..rest.len().min(MAX_TAIL)];
+    let end = match rest.iter().position(|byte| *byte == b'=') {
+        Some(equals) => rest[..equals].iter().rposition(|byte| *byte == b';').unwrap_or(0),
+        None => rest.len(),
+    };
+    let value = rest[..end].trim_ascii();
+    value.strip_suffix(b";").unwrap_or(value)
 }
 
 #[cfg(test)]
@@ -232,6 +251,8 @@ mod tests {
             ("attachment filename=\"evil.exe\"", vec!["evil.exe"]),
             ("filename=\"evil.exe\"", vec!["evil.exe"]),
             ("attachment; filename = evil.exe ; x=y", vec!["evil.exe"]),
+            ("attachment; filename=a.txt;evil.exe; x=y", vec!["a.txt", "a.txt;evil.exe"]),
+            ("attachment; filename=\\e\\vil.exe", vec!["\\e\\vil.exe", "evil.exe"]),
             ("attachment; filename=\"evil.exe", vec!["evil.exe"]),
             ("attachment; filename=\"ok.txt\"; filename=\"evil.exe\"", vec!["ok.txt", "evil.exe"]),
             ("application/x; name=\"a\\\"b.exe\"", vec!["a\"b.exe", "a\\\"b.exe"]),

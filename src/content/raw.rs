@@ -5,6 +5,7 @@
 //! damaged header can hide a name from it.
 
 use super::parameters;
+use super::salvage::decode;
 
 /// Longest field name that is looked at, in bytes.
 const MAX_FIELD_NAME: usize = 80;
@@ -24,14 +25,26 @@ pub(super) enum Seen<'n> {
 pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(), E>) -> Result<(), E> {
     let mut lines = Lines::new(text);
     let mut next = lines.next();
+    // The last line that was not indented: a field behind another line than those of a header is a quotation.
+    let mut above: &[u8] = b"--";
     while let Some(line) = next {
         next = lines.next();
-        let Some((name, value)) = content_field(line) else {
-            encoded_file(line).map_or(Ok(()), |name| found(Seen::Name(&String::from_utf8_lossy(name))))?;
+        let is_indented = is_folded(line);
+        let field =
+            content_field(line).filter(|_| !is_indented || above.starts_with(b"--") || begins_field(above));
+        if !is_indented {
+            above = line;
+        }
+        let Some((name, value)) = field else {
+            if let Some(name) = encoded_file(line)
+                && (line.starts_with(b"=") || begins_data(next, &lines))
+            {
+                found(Seen::Name(&String::from_utf8_lossy(name)))?;
+            }
             continue;
         };
         let mut field = value.to_vec();
-        while let Some(folded) = next.filter(|line| is_folded(line)) {
+        while let Some(folded) = next.filter(|line| is_folded(line) || is_rest(&field, line)) {
             field.push(b'\n');
             field.extend_from_slice(folded);
             next = lines.next();
@@ -47,16 +60,29 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
     Ok(())
 }
 
-/// The name that a field without parameters gives: `Content-Description` and `Content-Location`, where it can be that of
-/// a file and is no address on the web.
+/// Fields whose whole value may be a name.
+const NAMING_FIELDS: [&[u8]; 5] =
+    [b"content-description", b"content-location", b"content-name", b"content-filename", b"content-id"];
+
+/// The name that a field without parameters gives, where it can be that of a file and is no address on the web, nor the
+/// name of a site. An identifier has a host behind an `@`.
 pub(super) fn name_of_field(name: &[u8], value: &[u8]) -> Option<String> {
     let name = name.trim_ascii();
-    if !name.eq_ignore_ascii_case(b"content-description") && !name.eq_ignore_ascii_case(b"content-location") {
+    if !NAMING_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field)) {
         return None;
     }
     let value = String::from_utf8_lossy(value);
     let value = value.trim();
-    let is_name = !value.contains([' ', '\t']) && !value.contains("://") && !value.is_empty();
+    let value = match value.get(..7) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("file://") => &value[7..],
+        _ => value,
+    };
+    let value = value.trim_start_matches('<').trim_end_matches('>');
+    if name.eq_ignore_ascii_case(b"content-id") && value.contains('@') {
+        return None;
+    }
+    let is_site = value.to_ascii_lowercase().ends_with(".com");
+    let is_name = !value.contains([' ', '\t']) && !value.contains("://") && !is_site && !value.is_empty();
     is_name.then(|| value.to_owned())
 }
 
@@ -98,18 +124,50 @@ fn content_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     is_content_field(&line[..colon]).then(|| (&line[..colon], &line[colon + 1..]))
 }
 
+/// Whether a line begins as any field does.
+fn begins_field(line: &[u8]) -> bool {
+    let name =
+        line.iter().take(MAX_FIELD_NAME).take_while(|byte| byte.is_ascii_graphic() && **byte != b':').count();
+    name > 0 && line[name..].trim_ascii_start().starts_with(b":")
+}
+
 fn is_folded(line: &[u8]) -> bool {
     matches!(line.first(), Some(b' ' | b'\t')) && !line.trim_ascii().is_empty()
 }
 
+/// Whether a line of encoded data follows, `next` the first line of what does. Without any, the line before is a sentence
+/// about how a file begins.
+fn begins_data(next: Option<&[u8]>, lines: &Lines<'_>) -> bool {
+    let after = Lines::new(lines.rest).take(2);
+    let data = next.into_iter().chain(after).find(|line| !line.trim_ascii().is_empty());
+    data.is_some_and(|line| {
+        let is_base64 =
+            line.len() >= 8 && line.trim_ascii().iter().all(|byte| decode::digit(*byte).is_some());
+        is_base64 || !decode::uuencoded(line).0.is_empty() || !decode::xxencoded(line).is_empty()
+    })
+}
+
+/// Whether a line goes on with the field before it though it is not folded: a parameter behind a semicolon.
+fn is_rest(field: &[u8], line: &[u8]) -> bool {
+    let key =
+        line.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'*' | b'-')).count();
+    field.trim_ascii_end().ends_with(b";") && key > 0 && line[key..].trim_ascii_start().starts_with(b"=")
+}
+
 /// The name in the first line of a uuencoded (`begin 644 name`) or yEnc (`=ybegin ... name=`) file.
 pub(super) fn encoded_file(line: &[u8]) -> Option<&[u8]> {
-    if let Some(rest) = line.strip_prefix(b"begin ").or_else(|| line.strip_prefix(b"begin-base64 ")) {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let open = line.trim_ascii_start();
+    let begin = |word: &[u8]| open.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
+    let word = [b"begin-base64".as_slice(), b"begin"].into_iter().find(|word| begin(word));
+    if let Some(rest) =
+        word.and_then(|word| open.get(word.len()..)).filter(|rest| rest.first().is_some_and(is_space))
+    {
         let rest = rest.trim_ascii_start();
         let mode = rest.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
-        let name = rest.get(mode..)?.trim_ascii();
-        return ((3..=4).contains(&mode) && rest.get(mode) == Some(&b' ') && !name.is_empty())
-            .then_some(name);
+        let name = rest.get(mode..)?;
+        let is_named = name.first().is_some_and(is_space) && !name.trim_ascii().is_empty();
+        return ((1..=6).contains(&mode) && is_named).then(|| name.trim_ascii());
     }
     let rest = line.strip_prefix(b"=ybegin ")?;
     let name = rest.windows(6).position(|window| window == b" name=")?;
@@ -174,11 +232,17 @@ mod tests {
             "x\rContent-Type: x/y;\r name=a.exe\rx",
             "Content-Disposition(comment): attachment; filename=a.exe",
             " Content-Disposition: attachment;\r\n filename=a.exe\r\n\r\n name=no.exe",
+            "\r\n--b\r\n  Content-Type: x;\r\n  name=a.exe",
+            "\r\nX-Y: z\r\n Content-Type: x;\r\n  name=a.exe",
             "Con\0tent-Type: x; name=a.exe",
             "Content-Type: x/y\r\n\r\nbegin 644 a.exe\r\nM...",
             "=ybegin line=128 size=5 name=a.exe\r\n",
             "Content-Description: a.exe",
             "content-location:a.exe\r\n",
+            "Content-Filename: a.exe",
+            "Content-ID: <a.exe>",
+            "Content-Disposition: attachment;\r\nfilename=a.exe",
+            " BEGIN\t100644\ta.exe\r\n\r\nM2&5L;&\\\r\n",
         ] {
             assert_eq!(all(text), ["a.exe"], "{text:?}");
         }
@@ -191,11 +255,18 @@ mod tests {
             "> Content-Type: x; name=a.exe",
             "begin at 9, a.exe",
             "begin 644",
+            "begin 644 a.exe\r\nis how such a file begins",
+            "begin 644 a.exe",
             "beginning 644 a.exe",
             "Subject: name=a.exe",
             "Contents: name=a.exe",
             "Content-Description: how to open a.exe",
+            "Content-Description: www.example.com",
+            "The rule is:\r\n\r\n    Content-Type: x; name=a.exe",
+            "It says so:\r\n Content-Type: x; name=a.exe",
             "Content-Location: http://example.com/a.js",
+            "Content-ID: <part1.abc@a.exe>",
+            "Content-ID: <logo.example.com>",
             "Content-Type: message/partial is a type",
         ] {
             assert_eq!(all(text), [""; 0], "{text:?}");

@@ -9,6 +9,9 @@ use super::filename::MAX_NAME;
 /// Readings of one name that are looked at; more come from hostile names only.
 pub(super) const MAX_READINGS: usize = 64;
 
+/// So many spaces in a name that nobody sees what comes behind them.
+const WIDE_GAP: &str = "                    ";
+
 /// The name itself, then every other reading of it, each once.
 pub(super) fn readings(name: &str) -> Vec<String> {
     if is_plain_name(name) {
@@ -32,7 +35,7 @@ pub(super) fn readings(name: &str) -> Vec<String> {
 
 /// Whether the name has only one reading.
 pub(super) fn is_plain_name(name: &str) -> bool {
-    name.len() <= MAX_NAME && name.bytes().all(is_plain)
+    name.len() <= MAX_NAME && name.bytes().all(is_plain) && !name.contains(WIDE_GAP)
 }
 
 /// Bytes that mean the same to everyone.
@@ -60,6 +63,10 @@ fn derived(reading: &str) -> Vec<String> {
     }
     if reading.contains('(') {
         out.push(without_comments(reading));
+    }
+    // What stands behind a wide gap is out of sight, and cut off by some.
+    if let Some(gap) = reading.find(WIDE_GAP) {
+        out.push(reading[..gap].to_owned());
     }
     // A final NUL, `;` or `:` ends the name for some and is part of it for others.
     for separator in ['\0', ';', ':'] {
@@ -92,8 +99,12 @@ pub(super) const fn is_invisible(c: char) -> bool {
 
 /// RFC 2047 words decoded: joined without what stands between them, joined with it, and as bare bytes (a charset
 /// may be a lie).
-fn decoded_words(text: &str) -> [String; 3] {
+///
+/// A word that does not end goes to the end of the text. Where base64 is split between two words, only its digits
+/// together give the text.
+fn decoded_words(text: &str) -> [String; 4] {
     let (mut joined, mut spaced, mut bare) = (String::new(), String::new(), String::new());
+    let mut digits = String::new();
     let mut rest = text;
     let mut after_word = false;
     while let Some(at) = rest.find("=?") {
@@ -104,7 +115,10 @@ fn decoded_words(text: &str) -> [String; 3] {
         }
         spaced.push_str(before);
         let (bytes, charset, end) = match encoded_word(word) {
-            Some((charset, bytes, end)) => (bytes, charset, end),
+            Some(word) => {
+                digits.push_str(word.encoded);
+                (word.bytes, word.charset, word.length)
+            }
             None => (b"=?".to_vec(), "", 2),
         };
         after_word = end > 2;
@@ -117,21 +131,30 @@ fn decoded_words(text: &str) -> [String; 3] {
     for reading in [&mut joined, &mut spaced, &mut bare] {
         reading.push_str(rest);
     }
-    [joined, spaced, bare]
+    let digits = Encoding::Base64.decode(digits.as_bytes());
+    [joined, spaced, bare, String::from_utf8_lossy(&digits).into_owned()]
 }
 
-/// The encoded word `text` begins with: charset, decoded bytes, length of the word.
-fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, usize)> {
+struct EncodedWord<'t> {
+    charset: &'t str,
+    encoded: &'t str,
+    bytes: Vec<u8>,
+    /// Of the whole word.
+    length: usize,
+}
+
+/// The encoded word `text` begins with.
+fn encoded_word(text: &str) -> Option<EncodedWord<'_>> {
     let (charset, rest) = text.strip_prefix("=?")?.split_once('?')?;
     let (encoding, rest) = rest.split_once('?')?;
-    let (encoded, after) = rest.split_once("?=")?;
+    let (encoded, after) = rest.split_once("?=").unwrap_or_else(|| (rest.trim_end_matches('?'), ""));
     let bytes = match encoding {
         "b" | "B" => Encoding::Base64.decode(encoded.as_bytes()).into_owned(),
         "q" | "Q" => Encoding::QuotedPrintable.decode(encoded.replace('_', " ").as_bytes()).into_owned(),
         _ => return None,
     };
     let charset = charset.split('*').next().unwrap_or_default();
-    Some((charset, bytes, text.len() - after.len()))
+    Some(EncodedWord { charset, encoded, bytes, length: text.len() - after.len() })
 }
 
 pub(super) fn percent_decoded(text: &str) -> Vec<u8> {

@@ -6,6 +6,7 @@
 //! costs ordinary mail one look at each line that is left.
 
 pub(super) mod decode;
+pub(super) mod script;
 
 use memchr::memmem;
 
@@ -20,6 +21,8 @@ use super::scanner::{Part, Place, Scanner};
 const STARTS_PER_GROUPING: usize = 2;
 /// Bytes at the start of a line that are decoded to see whether a file begins there.
 const GLANCE: usize = 48;
+/// Bytes between the parts of a file in yEnc, at most.
+const MAX_GAP: usize = 1000;
 /// Files of quoted-printable or of bare bytes in one text, at most: each goes on to its end.
 const MAX_OPEN_ENDED: usize = 8;
 
@@ -28,6 +31,9 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Res
     let place = place.salvaged();
     let mut salvage = Salvage { scanner, text, place: &place, open_ended: 0 };
     salvage.data_urls()?;
+    for data in script::files(text) {
+        salvage.file(&[], &data)?;
+    }
     let mut at = 0;
     while at < text.len() {
         at = salvage.line(at)?;
@@ -50,10 +56,11 @@ impl Salvage<'_, '_, '_> {
         let line = lines.next().unwrap_or_default();
         let next = at + lines.offset();
         match line.first() {
-            Some(b'b') if line.starts_with(b"begin ") => self.uuencoded(line, next),
+            Some(b'b' | b'B' | b' ' | b'\t') if encoded_file(line).is_some() => self.uuencoded(line, next),
             Some(b'=') if line.starts_with(b"=ybegin ") => self.yenc(line, next),
             Some(b'(') if line.starts_with(b"(This file must be converted with BinHex") => self.binhex(next),
             None => Ok(next),
+            Some(b'M') if is_uuencoded(line) => self.uuencoded_without_name(at),
             _ => {
                 self.open_ended(line, at)?;
                 if is_base64(line) { self.base64(at) } else { Ok(next) }
@@ -148,18 +155,23 @@ impl Salvage<'_, '_, '_> {
 
     fn uuencoded(&mut self, line: &[u8], start: usize) -> Result<usize, Exceeded> {
         let Some(name) = encoded_file(line) else { return Ok(start) };
-        let mut data = Vec::new();
-        let mut lines = Lines::new(&self.text[start..]);
-        let mut end = start;
-        while let Some(line) = lines.next()
-            && decode::uuencoded_line(line, &mut data)
-        {
-            end = start + lines.offset();
-        }
+        let names = [String::from_utf8_lossy(name).into_owned()];
+        let (data, length) = decode::uuencoded(&self.text[start..]);
         if !data.is_empty() {
-            self.file(&[String::from_utf8_lossy(name).into_owned()], &data)?;
+            self.file(&names, &data)?;
         }
-        Ok(end)
+        let data = decode::xxencoded(&self.text[start..]);
+        if magic::is_sure(&data[..data.len().min(magic::SURE)]) {
+            self.file(&names, &data)?;
+        }
+        Ok(start + length)
+    }
+
+    /// Lines of uuencode without the one that begins it. Returns their end.
+    fn uuencoded_without_name(&mut self, start: usize) -> Result<usize, Exceeded> {
+        let (data, length) = decode::uuencoded(&self.text[start..]);
+        self.file(&[], &data)?;
+        Ok(start + length)
     }
 
     fn yenc(&mut self, line: &[u8], start: usize) -> Result<usize, Exceeded> {
@@ -169,9 +181,15 @@ impl Salvage<'_, '_, '_> {
         let begin = start + if is_numbered { lines.offset() } else { 0 };
         let rest = &self.text[begin..];
         let length = memmem::find(rest, b"\n=yend").unwrap_or(rest.len());
-        let data = decode::yenc(&rest[..length]);
+        let mut data = decode::yenc(&rest[..length]);
+        let mut end = begin + length;
+        // Further parts of the same file follow, perhaps in the same text.
+        while is_numbered && let Some((part, after)) = next_part(&self.text[end..], name) {
+            data.extend(decode::yenc(part));
+            end += after;
+        }
         self.file(&[String::from_utf8_lossy(name).into_owned()], &data)?;
-        Ok(begin + length)
+        Ok(end)
     }
 
     fn binhex(&mut self, start: usize) -> Result<usize, Exceeded> {
@@ -193,9 +211,27 @@ impl Salvage<'_, '_, '_> {
     }
 }
 
+/// The next part in yEnc of the file `name`, which begins close behind the part that `rest` begins behind, and where it ends.
+fn next_part<'t>(rest: &'t [u8], name: &[u8]) -> Option<(&'t [u8], usize)> {
+    let begin = memmem::find(&rest[..rest.len().min(MAX_GAP)], b"\n=ybegin ")? + 1;
+    let mut lines = Lines::new(&rest[begin..]);
+    let is_same = encoded_file(lines.next()?) == Some(name);
+    let is_numbered = lines.next()?.starts_with(b"=ypart ");
+    let start = begin + lines.offset();
+    let length = memmem::find(&rest[start..], b"\n=yend").unwrap_or(rest.len() - start);
+    (is_same && is_numbered).then(|| (&rest[start..start + length], start + length))
+}
+
 /// Whether this is the inside of a multipart: a delimiter and a field of its first part.
 fn begins_with_delimiter(data: &[u8]) -> bool {
     data.starts_with(b"--") && memmem::find(&data[..data.len().min(magic::SURE)], b"\nContent-").is_some()
+}
+
+/// Whether a full line of uuencode is the first of a file.
+fn is_uuencoded(line: &[u8]) -> bool {
+    matches!(line.len(), 61..=63)
+        && line.iter().all(|byte| matches!(byte, b' '..=b'`'))
+        && magic::is_sure(&decode::uuencoded(line).0)
 }
 
 /// Whether a line has base64 digits and nothing else but padding and space around.

@@ -2,6 +2,8 @@
 //!
 //! None of these inflates: what comes out is never longer than what goes in, but for BinHex runs, which are paid for.
 
+use crate::content::raw::Lines;
+
 /// What `=` means inside base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::content) enum Padding {
@@ -89,21 +91,58 @@ const fn hex(byte: u8) -> Option<u8> {
     }
 }
 
-/// One line of uuencode, appended to `out`. False where it is none, or the last.
-pub(super) fn uuencoded_line(line: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some((&first, digits)) = line.split_first() else { return true };
-    let length = usize::from(first.wrapping_sub(b' ') & 63);
-    if !(b' '..=b'`').contains(&first) || length == 0 {
-        return false;
+/// Characters that may stand behind the digits of a line of uuencode.
+const MAX_CHECKSUM: usize = 2;
+
+/// The lines of uuencode that `text` begins with, decoded, and their length.
+pub(in crate::content) fn uuencoded(text: &[u8]) -> (Vec<u8>, usize) {
+    let digit = |byte: u8| (b' '..=b'`').contains(&byte).then(|| byte.wrapping_sub(b' ') & 63);
+    // Spaces are digits here, and those at the end of a line get lost.
+    sized_lines(text, false, digit)
+}
+
+/// The same in the alphabet of xxencode.
+pub(in crate::content) fn xxencoded(text: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| match byte {
+        b'+' => Some(0),
+        b'-' => Some(1),
+        b'0'..=b'9' => Some(byte - b'0' + 2),
+        b'A'..=b'Z' => Some(byte - b'A' + 12),
+        b'a'..=b'z' => Some(byte - b'a' + 38),
+        _ => None,
+    };
+    sized_lines(text, true, digit).0
+}
+
+/// Lines whose first digit is the number of bytes in them. None is shorter than that takes, where they are to be full; a
+/// line may go on behind it for a checksum. Empty lines between are none.
+fn sized_lines(text: &[u8], is_full: bool, digit: impl Fn(u8) -> Option<u8>) -> (Vec<u8>, usize) {
+    let mut out = Vec::new();
+    let mut lines = Lines::new(text);
+    let mut end = 0;
+    while let Some(line) = lines.next() {
+        if let Some((&first, digits)) = line.split_first() {
+            let Some(length) = digit(first).map(usize::from).filter(|length| *length > 0) else { break };
+            let needed = 4 * length.div_ceil(3);
+            let used = &digits[..digits.len().min(needed)];
+            let is_cut = is_full && used.len() < needed;
+            if is_cut
+                || digits.len() > needed + MAX_CHECKSUM
+                || used.iter().any(|byte| digit(*byte).is_none())
+            {
+                break;
+            }
+            let start = out.len();
+            for group in used.chunks(4) {
+                let value = |at: usize| u32::from(group.get(at).and_then(|byte| digit(*byte)).unwrap_or(0));
+                let bits = value(0) << 18 | value(1) << 12 | value(2) << 6 | value(3);
+                out.extend([(bits >> 16) as u8, (bits >> 8) as u8, bits as u8]);
+            }
+            out.truncate(start + length.min(out.len() - start));
+        }
+        end = lines.offset();
     }
-    let start = out.len();
-    for group in digits.chunks(4) {
-        let value = |at: usize| u32::from(group.get(at).map_or(0, |byte| byte.wrapping_sub(b' ') & 63));
-        let bits = value(0) << 18 | value(1) << 12 | value(2) << 6 | value(3);
-        out.extend([(bits >> 16) as u8, (bits >> 8) as u8, bits as u8]);
-    }
-    out.truncate(start + length.min(out.len() - start));
-    true
+    (out, end)
 }
 
 /// The lines of a yEnc part (yEnc draft 1.3), line ends left out.
@@ -224,11 +263,8 @@ mod tests {
 
     #[test]
     fn uuencode_and_yenc_are_decoded() {
-        let mut out = Vec::new();
-        assert!(uuencoded_line(b"#86)C", &mut out));
-        assert_eq!(out, b"abc");
-        assert!(!uuencoded_line(b"`", &mut out));
-        assert!(!uuencoded_line(b"end", &mut out));
+        assert_eq!(uuencoded(b"#86)C\r\n\r\n#86)C\r\n`\r\nend"), (b"abcabc".to_vec(), 16));
+        assert_eq!(xxencoded(b"1MK7X\n+\nend"), b"abc");
         assert_eq!(yenc(b"\x8b\x8c\r\n\x8d=n"), b"abc\x04");
     }
 

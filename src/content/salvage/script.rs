@@ -1,0 +1,322 @@
+//! Files that a page, a script or a document in RTF puts together: a string of base64 or hexadecimal digits, a string of
+//! escapes, a list of numbers (what is called HTML smuggling).
+//!
+//! Where such a file may begin shows in how its first bytes are written, so one search for all of these is enough; what
+//! follows is read leniently, as long as it goes on in the same way.
+
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
+use super::decode::{self, Padding};
+use crate::content::magic;
+
+/// Files of one text that are decoded.
+const MAX_FILES: usize = 16;
+
+/// How bytes are written.
+#[derive(Clone, Copy)]
+enum Form {
+    Base64,
+    /// Two digits a byte.
+    Hex,
+    /// `\x50` or `%50`, and plain characters.
+    Escapes,
+    /// Decimal or `0x50`, with commas between.
+    Numbers,
+}
+
+/// The beginnings of zip, RAR, 7z, gzip, xz, bzip2, cab, compound file, shortcut, OneNote section and programs.
+const BEGINNINGS: [(Form, &[&str]); 4] = [
+    (
+        Form::Base64,
+        &[
+            "UEsDB", "UmFyIRoH", "N3q8rycc", "H4sI", "/Td6WFo", "QlpoO", "TVNDRg", "0M8R4KGx", "TAAAAAEU",
+            "5FJcey", "TVqQ", "TVpQ", "TVoA", "TVpB", "TVro", "TVpF",
+        ],
+    ),
+    (
+        Form::Hex,
+        &[
+            "504b0304",
+            "504B0304",
+            "526172211a07",
+            "526172211A07",
+            "377abcaf271c",
+            "377ABCAF271C",
+            "d0cf11e0a1b1",
+            "D0CF11E0A1B1",
+            "4d5a9000",
+            "4D5A9000",
+            "4d5a5000",
+            "4D5A5000",
+            "4c000000011402",
+            "4C000000011402",
+        ],
+    ),
+    (
+        Form::Escapes,
+        &[
+            "\\x50\\x4b\\x03",
+            "\\x50\\x4B\\x03",
+            "PK\\x03\\x04",
+            "%50%4b%03",
+            "%50%4B%03",
+            "PK%03%04",
+            "\\x4d\\x5a",
+            "\\x4D\\x5A",
+            "%4d%5a",
+            "%4D%5A",
+            "MZ\\x90",
+            "MZ%90",
+            "\\x52\\x61\\x72\\x21",
+            "%52%61%72%21",
+            "Rar!\\x1a",
+            "Rar!\\x1A",
+            "Rar!%1A",
+            "Rar!%1a",
+        ],
+    ),
+    (
+        Form::Numbers,
+        &[
+            "80,75,3,4",
+            "80, 75, 3, 4",
+            "77,90,",
+            "77, 90, ",
+            "82,97,114,33",
+            "82, 97, 114, 33",
+            "55,122,188",
+            "55, 122, 188",
+            "0x50,0x4b",
+            "0x50,0x4B",
+            "0x50, 0x4b",
+            "0x50, 0x4B",
+            "0x4d,0x5a",
+            "0x4D,0x5A",
+            "0x4d, 0x5a",
+            "0x4D, 0x5A",
+            "0x52,0x61,0x72",
+            "0x52, 0x61, 0x72",
+        ],
+    ),
+];
+
+static SEARCH: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| AhoCorasick::new(BEGINNINGS.iter().flat_map(|(_, words)| words.iter())).ok());
+
+/// The files in `text` that surely are containers or programs.
+pub(super) fn files(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut end = 0;
+    let Some(search) = SEARCH.as_ref() else { return found };
+    for word in search.find_iter(text) {
+        if word.start() < end || found.len() == MAX_FILES {
+            continue;
+        }
+        let Some(form) = form(word.pattern().as_usize()) else { continue };
+        let before = word.start().checked_sub(1).and_then(|at| text.get(at)).copied();
+        if before.is_some_and(|byte| form.continues(byte)) {
+            continue;
+        }
+        let (data, length) = form.decoded(&text[word.start()..]);
+        if magic::is_sure(super::super::archive::prefix(&data)) {
+            end = word.start() + length;
+            found.push(data);
+        }
+    }
+    found
+}
+
+fn form(pattern: usize) -> Option<Form> {
+    let mut before = 0;
+    BEGINNINGS.iter().find_map(|(form, words)| {
+        before += words.len();
+        (pattern < before).then_some(*form)
+    })
+}
+
+impl Form {
+    /// Whether a byte before the beginning shows that it is none.
+    const fn continues(self, byte: u8) -> bool {
+        match self {
+            Self::Base64 => decode::digit(byte).is_some() && !matches!(byte, b'-' | b'/' | b'_' | b'+'),
+            Self::Hex => byte.is_ascii_hexdigit(),
+            Self::Escapes => false,
+            Self::Numbers => byte.is_ascii_digit(),
+        }
+    }
+
+    /// What `text` begins with, and how much of it that takes.
+    fn decoded(self, text: &[u8]) -> (Vec<u8>, usize) {
+        match self {
+            Self::Base64 => base64(text),
+            Self::Hex => hexadecimal(text),
+            Self::Escapes => escapes(text),
+            Self::Numbers => numbers(text),
+        }
+    }
+}
+
+/// Where the string goes on that ends in the quote `text` begins with: `"abc" +⏎ "def"`. None where it does not.
+fn next_piece(text: &[u8]) -> Option<usize> {
+    let quote = *text.first().filter(|byte| matches!(byte, b'"' | b'\'' | b'`'))?;
+    let joint = text
+        .get(1..)?
+        .iter()
+        .take(64)
+        .take_while(|byte| byte.is_ascii_whitespace() || matches!(byte, b'+' | b',' | b'\\'));
+    let length = 1 + joint.count();
+    (text.get(length) == Some(&quote)).then_some(length + 1)
+}
+
+/// Digits, also escaped (`%2B`), in one string or several.
+fn base64(text: &[u8]) -> (Vec<u8>, usize) {
+    let mut digits = Vec::new();
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        if decode::digit(byte).is_some() || byte == b'=' {
+            digits.push(byte);
+            at += 1;
+        } else if byte == b'%'
+            && let Some(escaped) = escape(text, at + 1)
+        {
+            digits.push(escaped);
+            at += 3;
+        } else if byte.is_ascii_whitespace() || byte == b'\\' {
+            at += 1;
+        } else if let Some(length) = next_piece(&text[at..]) {
+            at += length;
+        } else {
+            break;
+        }
+    }
+    (decode::base64(&digits, Padding::EndsAll, usize::MAX), at)
+}
+
+/// Pairs of digits, also with space between, as RTF has them.
+pub(in crate::content) fn hexadecimal(text: &[u8]) -> (Vec<u8>, usize) {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        if let Some(pair) = escape(text, at) {
+            out.push(pair);
+            at += 2;
+        } else if byte.is_ascii_whitespace() {
+            at += 1;
+        } else if let Some(length) = next_piece(&text[at..]) {
+            at += length;
+        } else {
+            break;
+        }
+    }
+    (out, at)
+}
+
+/// `\x50` or `%50`, and between them characters that stand for themselves, up to the quote.
+fn escapes(text: &[u8]) -> (Vec<u8>, usize) {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        let digits = match (byte, text.get(at + 1)) {
+            (b'\\', Some(b'x')) => Some(at + 2),
+            (b'%', _) => Some(at + 1),
+            _ => None,
+        };
+        if let Some((start, escaped)) = digits.and_then(|start| Some((start, escape(text, start)?))) {
+            out.push(escaped);
+            at = start + 2;
+        } else if let Some(length) = next_piece(&text[at..]) {
+            at += length;
+        } else if matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\r' | b'\n') {
+            break;
+        } else {
+            out.push(byte);
+            at += 1;
+        }
+    }
+    (out, at)
+}
+
+/// Numbers below 256 with commas and space between.
+fn numbers(text: &[u8]) -> (Vec<u8>, usize) {
+    let mut out = Vec::new();
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        let (number, length) = match rest {
+            [b'0', b'x' | b'X', digits @ ..] => {
+                let length = digits.iter().take(3).take_while(|byte| byte.is_ascii_hexdigit()).count();
+                (number(&digits[..length], 16), 2 + length)
+            }
+            digits => {
+                let length = digits.iter().take(4).take_while(|byte| byte.is_ascii_digit()).count();
+                (number(&digits[..length], 10), length)
+            }
+        };
+        let Some(byte) = number else { break };
+        out.push(byte);
+        at += length;
+        at += text[at..].iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
+    }
+    (out, at)
+}
+
+fn number(digits: &[u8], radix: u32) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
+}
+
+/// The byte in the two hexadecimal digits at `at`.
+fn escape(text: &[u8], at: usize) -> Option<u8> {
+    let digits = text.get(at..at + 2)?;
+    digits.iter().all(u8::is_ascii_hexdigit).then(|| number(digits, 16)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::prelude::*;
+
+    const ZIP: &[u8] = b"PK\x03\x04\x14\0\0\0\0\0+/= \xff\xfeabc'\"\x1a";
+
+    #[test]
+    fn every_way_to_write_bytes_is_read() {
+        let digits = BASE64_STANDARD.encode(ZIP);
+        let list = |form: &dyn Fn(&u8) -> String, between: &str| {
+            ZIP.iter().map(form).collect::<Vec<_>>().join(between)
+        };
+        let hex = list(&|byte| format!("{byte:02x}"), "");
+        for text in [
+            format!("atob('{digits}')"),
+            format!("x = \"{}\" +\r\n  \"{}\";", &digits[..9], &digits[9..]),
+            format!(
+                "data:a/b;base64,{}\"",
+                digits.replace('+', "%2B").replace('/', "%2f").replace('=', "%3d")
+            ),
+            format!("'{hex}'"),
+            format!("{{\\*\\objdata {}\r\n{}}}", &hex[..20], &hex[20..].to_uppercase()),
+            format!("\"{}\"", list(&|byte| format!("\\x{byte:02x}"), "")),
+            format!("data:a/b,{}\"", list(&|byte| format!("%{byte:02X}"), "")),
+            format!("[{}]", list(&u8::to_string, ",")),
+            format!("({})", list(&u8::to_string, ", ")),
+            format!("[{}]", list(&|byte| format!("0x{byte:02X}"), ", ")),
+        ] {
+            assert_eq!(files(text.as_bytes()), [ZIP], "{text}");
+        }
+        assert_eq!(files(b"'PK\\x03\\x04\\x14\\x00abc'"), [b"PK\x03\x04\x14\0abc"]);
+    }
+
+    #[test]
+    fn text_is_none() {
+        for text in [
+            "xUEsDBBQA",
+            "77,90,100,200",
+            "a504b0304 b",
+            "TVqQ",
+            "see 77, 90, and 80, 75, 3",
+            "MZ\\x90 is a mark",
+        ] {
+            assert_eq!(files(text.as_bytes()), Vec::<Vec<u8>>::new(), "{text}");
+        }
+    }
+}
