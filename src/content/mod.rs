@@ -206,6 +206,16 @@ pub enum Kind {
     Cms,
     /// A file in AppleSingle or AppleDouble format.
     Apple,
+    /// A file in MacBinary format.
+    MacBinary,
+    /// A cpio archive.
+    Cpio,
+    /// An ar archive.
+    Ar,
+    /// A document in RTF.
+    Rtf,
+    /// An archive that no reader here lists.
+    Unlisted,
     /// One file, compressed by gzip.
     Gzip,
     /// One file, compressed by bzip2.
@@ -218,6 +228,8 @@ pub enum Kind {
     Lzip,
     /// One file, compressed by Zstandard.
     Zstd,
+    /// One file, compressed by LZ4.
+    Lz4,
     /// One file, compressed by `compress`.
     Compress,
 }
@@ -239,12 +251,18 @@ impl Kind {
             Self::Tnef => "tnef",
             Self::Cms => "smime",
             Self::Apple => "applefile",
+            Self::MacBinary => "macbinary",
+            Self::Cpio => "cpio",
+            Self::Ar => "ar",
+            Self::Rtf => "rtf",
+            Self::Unlisted => "archive",
             Self::Gzip => "gzip",
             Self::Bzip2 => "bzip2",
             Self::Xz => "xz",
             Self::Lzma => "lzma",
             Self::Lzip => "lzip",
             Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
             Self::Compress => "compress",
         }
     }

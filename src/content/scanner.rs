@@ -114,11 +114,24 @@ impl<'s> Scanner<'s> {
         if !is_forbidden && part.data.len() > archive::PREFIX {
             self.file_type(name, part.data, place, place.view());
         }
+        if kind == Kind::File {
+            self.names_in_pdf(name, part.data, place)?;
+        }
         let before = self.is_salvaging;
         self.is_salvaging |= place.is_salvaged;
         let result = self.open(kind, name, part.data, place);
         self.is_salvaging = before;
         result
+    }
+
+    /// Judges the names of files that are attached to a document.
+    fn names_in_pdf(&mut self, name: &str, data: &[u8], place: &Place) -> Result<(), Exceeded> {
+        let inside = place.child(&filename::shown(name));
+        for attached in archive::names_in_pdf(data) {
+            self.budget.entry()?;
+            self.names(&[attached], Content::Unknown, &inside, View::Entry)?;
+        }
+        Ok(())
     }
 
     /// Judges a part that can be decoded in several ways. It is unreadable only where it is so in each of them: one is what
@@ -145,6 +158,19 @@ impl<'s> Scanner<'s> {
             self.unreadable(path, view);
         }
         Ok(())
+    }
+
+    /// Reads what may be none: that it cannot be read is no finding.
+    pub(super) fn leniently(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<(), Exceeded>,
+    ) -> Result<(), Exceeded> {
+        let before = std::mem::replace(&mut self.is_salvaging, true);
+        let unread = self.unread.take();
+        let result = read(self);
+        self.is_salvaging = before;
+        self.unread = unread;
+        result
     }
 
     /// Looks into a container under its own depth; a plain file holds nothing.
@@ -262,7 +288,7 @@ impl<'s> Scanner<'s> {
     }
 
     /// Judges what a file is by its content. Returns whether that is forbidden.
-    fn file_type(&mut self, name: &str, data: &[u8], place: &Place, view: View) -> bool {
+    pub(super) fn file_type(&mut self, name: &str, data: &[u8], place: &Place, view: View) -> bool {
         let extensions = &self.settings.forbidden_extensions;
         let found = magic::file_type(data)
             .filter(|found| extensions.contains(found.listed_as) && !self.is_allowed_name(name));

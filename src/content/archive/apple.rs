@@ -1,4 +1,4 @@
-//! AppleSingle and AppleDouble (RFC 1740): what a Macintosh keeps beside a file, its real name among it.
+//! AppleSingle and AppleDouble (RFC 1740), and MacBinary before them: what a Macintosh keeps beside a file, its real name among it.
 //!
 //! A header of 26 bytes, the last two the number of entries; then for each its id, offset and length.
 
@@ -12,6 +12,7 @@ use crate::content::scanner::{Place, Scanner};
 const DATA_FORK: u32 = 1;
 const REAL_NAME: u32 = 3;
 const HEADER: usize = 26;
+const MACBINARY: usize = 128;
 
 /// Whether a file begins as AppleSingle or AppleDouble.
 pub(super) fn begins(data: &[u8]) -> bool {
@@ -56,6 +57,39 @@ pub(super) fn scan(
     }
 }
 
+/// Whether a file begins as MacBinary (version 1 to 3): a header of 128 bytes in which the bytes are 0 that must be, with a
+/// name, sizes, and from version 2 on a checksum.
+pub(super) fn is_macbinary(data: &[u8]) -> bool {
+    let Some(header) = data.get(..MACBINARY) else { return false };
+    let name = &header[2..];
+    let length = usize::from(header[1]);
+    let has_name = (1..=63).contains(&length)
+        && !name[..length].iter().any(u8::is_ascii_control)
+        && name[length..63].iter().all(|byte| *byte == 0);
+    let has_zeros = header[0] == 0 && header[74] == 0 && header[82] == 0;
+    let has_type = header[65..73]
+        .iter()
+        .all(|byte| *byte == 0 || byte.is_ascii_graphic() || *byte == b' ' || *byte >= 0x80);
+    has_name
+        && has_zeros
+        && has_type
+        && matches!(header[122], 0 | 129 | 130)
+        && header[83] < 0x7f
+        && header[87] < 0x7f
+}
+
+/// Looks into the file `data` in MacBinary, whose content is in `place`.
+pub(super) fn scan_macbinary(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Result<(), Exceeded> {
+    let (Some(header), Some(rest)) = (data.get(..MACBINARY), data.get(MACBINARY..)) else { return Ok(()) };
+    let length = usize::from(header[1]).min(63);
+    let names = names::readings(&header[2..2 + length]);
+    let size = u32::from_be_bytes([header[83], header[84], header[85], header[86]]) as usize;
+    let content = &rest[..rest.len().min(size)];
+    scanner.budget.entry()?;
+    let entry = Entry { names: &names, size: content.len() as u64, is_encrypted: false, view: View::Entry };
+    entry::scan(scanner, place, &entry, Some(&mut &*content)).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tar::tests::file;
@@ -87,5 +121,20 @@ mod tests {
         for cut in 0..single.len() {
             causes("a.txt", &single[..cut]);
         }
+    }
+
+    #[test]
+    fn macbinary_is_told_and_opened() {
+        let inner = file("evil.exe", b"MZ");
+        let mut header = vec![0; MACBINARY];
+        header[1..7].copy_from_slice(b"\x05b.tar");
+        header[65..73].copy_from_slice(b"TEXTttxt");
+        header[83..87].copy_from_slice(&(inner.len() as u32).to_be_bytes());
+        header[122] = 129;
+        let whole = [header.as_slice(), &inner].concat();
+        assert_eq!(causes("a.bin", &whole), ["attachment.forbidden_extension a.bin/b.tar/evil.exe"]);
+        header[1..10].copy_from_slice(b"\x08evil.exe");
+        assert_eq!(causes("a.bin", &header), ["attachment.forbidden_extension a.bin/evil.exe"]);
+        assert_eq!(causes("a.bin", &[0; 400]), [""; 0]);
     }
 }

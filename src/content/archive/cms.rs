@@ -1,9 +1,16 @@
-//! S/MIME (RFC 8551): what is inside a signed message of type `application/pkcs7-mime`, and that an encrypted one is.
+//! S/MIME (RFC 8551): what is inside a signed message of type `application/pkcs7-mime`, what is in a
+//! compressed one (RFC 3274), and that an encrypted one is.
 //!
 //! Such a file is a ContentInfo of CMS (RFC 5652) in BER, so lengths may be unknown until the end and the content may
 //! come in pieces. Only what leads to the content is read.
 
+#![expect(clippy::disallowed_types, reason = "each decoder here is read through the budget")]
+
+use std::io::Read;
+
+use flate2::bufread::ZlibDecoder;
 use mail_parser::Encoding;
+use memchr::memmem;
 
 use super::entry::{self, Entry};
 use crate::content::View;
@@ -21,11 +28,14 @@ const CONTENT: u8 = 0xa0;
 /// Content types: signed, enveloped, and enveloped with authentication.
 const SIGNED: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
 const ENVELOPED: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
+/// Compressed (RFC 3274).
+const COMPRESSED: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x09";
 const AUTHENTICATED: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x17";
 
 /// Whether a file begins as such a ContentInfo.
 pub(super) fn begins(data: &[u8]) -> bool {
-    content_type(&mut Ber(data)).is_some_and(|kind| [SIGNED, ENVELOPED, AUTHENTICATED].contains(&kind))
+    content_type(&mut Ber(data))
+        .is_some_and(|kind| [SIGNED, ENVELOPED, AUTHENTICATED, COMPRESSED].contains(&kind))
 }
 
 /// Looks into the file `data` called `name`, whose content is in `place`.
@@ -35,15 +45,22 @@ pub(super) fn scan(
     data: &[u8],
     place: &Place,
 ) -> Result<(), Exceeded> {
-    // Some programs leave it in base64.
-    let decoded = if begins(data) { data.into() } else { Encoding::Base64.decode(data) };
+    // Some programs leave it in base64, with lines of PEM around it or without.
+    let decoded = if begins(data) { data.into() } else { Encoding::Base64.decode(without_armour(data)) };
     scanner.budget.work(decoded.len() as u64)?;
     let mut ber = Ber(&decoded);
     match content_type(&mut ber) {
         Some(SIGNED) => match signed_content(ber) {
-            Some(content) => signed(scanner, name, &content, place),
+            Some(content) => inside(scanner, name, &mut &*content, content.len(), place),
             // The signature of a message that stands beside it.
             None => Ok(()),
+        },
+        Some(COMPRESSED) => match compressed_content(ber) {
+            Some(content) => inside(scanner, name, &mut ZlibDecoder::new(&*content), 0, place),
+            None => {
+                scanner.unreadable_in(place);
+                Ok(())
+            }
         },
         Some(ENVELOPED | AUTHENTICATED) => {
             scanner.found_in(place, Reason::AttachmentEncryptedEntry, View::Entry);
@@ -56,12 +73,34 @@ pub(super) fn scan(
     }
 }
 
-fn signed(scanner: &mut Scanner<'_>, name: &str, mut content: &[u8], place: &Place) -> Result<(), Exceeded> {
+fn inside(
+    scanner: &mut Scanner<'_>,
+    name: &str,
+    content: &mut dyn Read,
+    size: usize,
+    place: &Place,
+) -> Result<(), Exceeded> {
     scanner.budget.entry()?;
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let names = [stem.to_owned()];
-    let entry = Entry { names: &names, size: content.len() as u64, is_encrypted: false, view: View::Entry };
-    entry::scan(scanner, place, &entry, Some(&mut content)).map(drop)
+    let entry = Entry { names: &names, size: size as u64, is_encrypted: false, view: View::Entry };
+    entry::scan(scanner, place, &entry, Some(content)).map(drop)
+}
+
+/// What stands between the lines of PEM (RFC 7468), or everything where there are none.
+fn without_armour(data: &[u8]) -> &[u8] {
+    let Some(rest) = data.trim_ascii_start().strip_prefix(b"-----BEGIN ") else { return data };
+    let start = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+    let rest = &rest[start..];
+    &rest[..memmem::find(rest, b"-----END ").unwrap_or(rest.len())]
+}
+
+/// What is compressed: behind the version and the algorithm, of which there is but zlib.
+fn compressed_content(mut ber: Ber<'_>) -> Option<Vec<u8>> {
+    ber.enter(SEQUENCE)?;
+    ber.skip()?;
+    ber.skip()?;
+    encapsulated(ber)
 }
 
 /// Enters a ContentInfo and its content. Returns the content's type.
@@ -78,6 +117,10 @@ fn signed_content(mut ber: Ber<'_>) -> Option<Vec<u8>> {
     // The version and the digest algorithms.
     ber.skip()?;
     ber.skip()?;
+    encapsulated(ber)
+}
+
+fn encapsulated(mut ber: Ber<'_>) -> Option<Vec<u8>> {
     ber.enter(SEQUENCE)?;
     ber.value(OBJECT_ID)?;
     ber.enter(CONTENT)?;

@@ -1,4 +1,4 @@
-//! Files that hold one compressed file: gzip (RFC 1952), bzip2, xz, LZMA, lzip, Zstandard (RFC 8878), `compress`.
+//! Files that hold one compressed file: gzip (RFC 1952), bzip2, xz, LZMA, lzip, Zstandard (RFC 8878), LZ4, `compress`.
 //!
 //! What is in them is called as they are, without their suffix; gzip may carry a name of its own. Several such files
 //! one behind the other decode to one; what stands behind the last of them is ignored, as their programs do.
@@ -9,6 +9,7 @@ use std::io::{self, Read};
 
 use bzip2::bufread::BzDecoder;
 use flate2::bufread::GzDecoder;
+use lz4_flex::frame::FrameDecoder as Lz4Decoder;
 use lzma_rust2::{LzipReader, LzmaReader, XzReader};
 use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
@@ -32,13 +33,14 @@ fn start_of_decoder(kind: Kind, data: &[u8]) -> u64 {
 }
 
 /// Suffixes of compressed files, and of those that stand for a compressed tar, by kind.
-const SUFFIXES: [(Kind, &[&str], &[&str]); 7] = [
+const SUFFIXES: [(Kind, &[&str], &[&str]); 8] = [
     (Kind::Gzip, &["gz", "emz", "svgz"], &["tgz", "taz", "tpz"]),
     (Kind::Bzip2, &["bz2", "bz"], &["tbz", "tbz2", "tz2"]),
     (Kind::Xz, &["xz"], &["txz"]),
     (Kind::Lzma, &["lzma"], &["tlz"]),
     (Kind::Lzip, &["lz"], &[]),
     (Kind::Zstd, &["zst", "zstd"], &["tzst"]),
+    (Kind::Lz4, &["lz4"], &["tlz4"]),
     (Kind::Compress, &["z"], &["taz"]),
 ];
 
@@ -63,6 +65,7 @@ pub(super) fn kind_of_content(begins: &[u8]) -> Option<Kind> {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Kind::Xz),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Kind::Zstd),
         [b'L', b'Z', b'I', b'P', 0 | 1, ..] => Some(Kind::Lzip),
+        [0x04, 0x22, 0x4d, 0x18, ..] => Some(Kind::Lz4),
         _ if skippable(begins).is_some() => Some(Kind::Zstd),
         _ => is_lzma(begins).then_some(Kind::Lzma),
     }
@@ -106,6 +109,7 @@ fn decoder(kind: Kind, data: &[u8]) -> Box<dyn Read + '_> {
             Box::new(Undecodable(Some(io::ErrorKind::OutOfMemory.into())))
         }
         Kind::Lzip => Box::new(LzipReader::new(data)),
+        Kind::Lz4 => Box::new(Lz4Decoder::new(data)),
         _ => match lzw::Decoder::new(data) {
             Some(decoder) => Box::new(decoder),
             None => Box::new(Undecodable(None)),

@@ -27,6 +27,14 @@ pub(super) struct Opened {
     pub(super) is_readable: bool,
 }
 
+/// Bytes behind which a disc image has shown what it is; its first block may say nothing.
+const DISC: u64 = 0x9400;
+
+/// Whether a file that begins so may be the image of a disc: a block of zeros, or one that a computer starts from.
+fn may_be_disc(begins: &[u8]) -> bool {
+    begins.len() == PREFIX && (begins.ends_with(b"\x55\xaa") || begins.iter().all(|byte| *byte == 0))
+}
+
 /// Judges `entry` of the archive `place`. Its `content` is read to the first [`PREFIX`] bytes, and to the end only where
 /// that is a container, so that a bomb costs nothing as long as it is a leaf. No `content` means that it is encrypted,
 /// or packed in a way that no reader here knows.
@@ -37,15 +45,21 @@ pub(super) fn scan(
     mut content: Option<&mut dyn Read>,
 ) -> Result<Opened, Exceeded> {
     let name = entry.names.first().map_or("", String::as_str);
-    let begins = match &mut content {
+    let mut begins = match &mut content {
         Some(content) if !entry.is_encrypted => {
             Some(scanner.budget.inflating(&mut **content).up_to(PREFIX as u64)?)
         }
         _ => None,
     };
+    if let (Some(begins), Some(content)) = (&mut begins, &mut content)
+        && may_be_disc(&begins.bytes)
+    {
+        let more = scanner.budget.inflating(&mut **content).up_to(DISC)?;
+        begins.bytes.extend(more.bytes);
+    }
     let prefix = begins.as_ref().map(|begins| begins.bytes.as_slice());
     let known = prefix.map_or(Content::Unknown, |prefix| Content::Known { prefix, size: entry.size });
-    let kind = super::kind_of_entry(entry.names, prefix.unwrap_or_default());
+    let kind = super::kind_of_entry(entry.names, super::prefix(prefix.unwrap_or_default()));
     let is_readable = begins.as_ref().is_some_and(|begins| begins.intact);
     let shown = filename::shown(name);
     let path = place.path_of(&shown);
@@ -68,6 +82,7 @@ pub(super) fn scan(
             scanner.unreadable(path, entry.view);
         }
         if !bytes.is_empty() {
+            scanner.file_type(name, &bytes, place, entry.view);
             scanner.open(kind, name, &bytes, place)?;
         }
     }

@@ -10,10 +10,13 @@ mod lzh;
 mod lzw;
 mod names;
 mod ole;
+mod pdf;
 mod rar;
+mod rtf;
 mod sevenz;
 mod tar;
 mod tnef;
+mod unix;
 mod zip;
 
 use super::Kind;
@@ -29,9 +32,22 @@ const MESSAGES: [&str; 4] = ["eml", "mht", "mhtml", "mim"];
 
 /// Extensions of archives of every kind, readable here or not: what is in one inside an encrypted archive,
 /// nobody can tell.
-const ARCHIVES: [&str; 29] = [
+const ARCHIVES: [&str; 35] = [
     "zip", "zipx", "jar", "rar", "7z", "tar", "tgz", "tbz", "tbz2", "txz", "tzst", "gz", "bz2", "xz", "zst",
-    "lzma", "z", "cab", "arj", "lzh", "lha", "ace", "alz", "egg", "iso", "eml", "msg", "tnef", "wim",
+    "lzma", "z", "cab", "arj", "lzh", "lha", "ace", "alz", "egg", "iso", "eml", "msg", "tnef", "wim", "lz4",
+    "cpio", "zoo", "arc", "sit", "xar",
+];
+
+/// How archives begin that no reader here lists: nobody can tell what is in them.
+const UNLISTED: [(usize, &[u8]); 8] = [
+    (0, b"ALZ\x01"),
+    (0, b"EGGA\0\x01"),
+    (0, b"xar!\0\x1c\0\x01"),
+    (0, b"StuffIt (c)1997-"),
+    (10, b"rLau"),
+    (20, b"\xdc\xa7\xc4\xfd"),
+    (0, b"7kSt"),
+    (0, b"UHA\x06"),
 ];
 
 /// Fields that a message begins with, in lower case. Those of MIME alone tell a message from a quoted letterhead.
@@ -44,6 +60,7 @@ pub(super) fn kind(names: &[String], data: &[u8], is_message: bool) -> Kind {
         Kind::File if is_message => Kind::Message,
         Kind::File if zip::is_embedded(data) => Kind::Zip,
         Kind::File if rar::is_embedded(data) => Kind::Rar,
+        Kind::File if sevenz::is_embedded(data) => Kind::SevenZ,
         kind => kind,
     }
 }
@@ -59,7 +76,7 @@ fn kind_of_entry(names: &[String], begins: &[u8]) -> Kind {
 
 fn kind_of_content(begins: &[u8]) -> Option<Kind> {
     type Begins = fn(&[u8]) -> bool;
-    const KINDS: [(Kind, Begins); 11] = [
+    const KINDS: [(Kind, Begins); 16] = [
         (Kind::Zip, zip::begins),
         (Kind::SevenZ, sevenz::begins),
         (Kind::Rar, rar::begins),
@@ -71,9 +88,18 @@ fn kind_of_content(begins: &[u8]) -> Option<Kind> {
         (Kind::Apple, apple::begins),
         (Kind::Cms, cms::begins),
         (Kind::Tar, tar::begins),
+        (Kind::Cpio, unix::is_cpio),
+        (Kind::Ar, unix::is_ar),
+        (Kind::Rtf, rtf::begins),
+        (Kind::Unlisted, is_unlisted),
+        (Kind::MacBinary, apple::is_macbinary),
     ];
     let kind = KINDS.into_iter().find(|(_, is_its)| is_its(begins)).map(|(kind, _)| kind);
     kind.or_else(|| compressed::kind_of_content(begins))
+}
+
+fn is_unlisted(begins: &[u8]) -> bool {
+    UNLISTED.iter().any(|(at, mark)| begins.get(*at..).is_some_and(|rest| rest.starts_with(mark)))
 }
 
 fn kind_of_name(name: &str) -> Option<Kind> {
@@ -85,7 +111,9 @@ fn kind_of_name(name: &str) -> Option<Kind> {
         "cab" => Some(Kind::Cab),
         "arj" => Some(Kind::Arj),
         "lzh" | "lha" => Some(Kind::Lzh),
-        "p7m" => Some(Kind::Cms),
+        "p7m" | "p7z" => Some(Kind::Cms),
+        "cpio" => Some(Kind::Cpio),
+        "zoo" | "alz" | "egg" | "sitx" => Some(Kind::Unlisted),
         "tnef" => Some(Kind::Tnef),
         "dat" if name.eq_ignore_ascii_case("winmail.dat") => Some(Kind::Tnef),
         // A message of Outlook, unless it is text.
@@ -96,16 +124,17 @@ fn kind_of_name(name: &str) -> Option<Kind> {
     }
 }
 
-/// The kind a file claims to be by its name where its content has that too, behind the other kind it begins as: one
-/// program opens the one, another the other.
-fn second_kind(kind: Kind, name: &str, data: &[u8]) -> Option<Kind> {
-    let claimed = kind_of_name(name).filter(|claimed| *claimed != kind)?;
-    let is_embedded = match claimed {
-        Kind::Zip => zip::is_embedded(data),
-        Kind::Rar => rar::is_embedded(data),
-        _ => false,
+/// What stands behind the archive that a file begins as. Behind one of another kind, where the file is called otherwise, it
+/// is the whole: one program opens the one, another the other.
+fn behind<'d>(kind: Kind, other: Kind, name: &str, data: &'d [u8]) -> &'d [u8] {
+    let end = match kind {
+        Kind::Zip if other != Kind::Zip => zip::end(data),
+        Kind::SevenZ => sevenz::end(data),
+        Kind::Rar => rar::end(data),
+        _ if kind != other && kind_of_name(name) == Some(other) => 0,
+        _ => data.len(),
     };
-    is_embedded.then_some(claimed)
+    data.get(end..).unwrap_or_default()
 }
 
 /// Looks into a container of this `kind`, whose entries are in `place`.
@@ -118,10 +147,17 @@ pub(super) fn scan(
 ) -> Result<(), Exceeded> {
     scanner.budget.work(data.len() as u64)?;
     read(scanner, kind, name, data, place)?;
-    match second_kind(kind, name, data) {
-        Some(second) => read(scanner, second, name, data, place),
-        None => Ok(()),
+    type IsIn = fn(&[u8]) -> bool;
+    let others: [(Kind, IsIn); 3] =
+        [(Kind::Zip, zip::is_embedded), (Kind::SevenZ, sevenz::is_embedded), (Kind::Rar, rar::is_embedded)];
+    for (other, is_in) in others {
+        let rest = behind(kind, other, name, data);
+        scanner.budget.work(rest.len() as u64)?;
+        if is_in(rest) {
+            scanner.leniently(|scanner| read(scanner, other, name, rest, place))?;
+        }
     }
+    Ok(())
 }
 
 fn read(
@@ -144,15 +180,33 @@ fn read(
         Kind::Tnef => tnef::scan(scanner, data, place),
         Kind::Cms => cms::scan(scanner, name, data, place),
         Kind::Apple => apple::scan(scanner, name, data, place),
-        Kind::Gzip | Kind::Bzip2 | Kind::Xz | Kind::Lzma | Kind::Lzip | Kind::Zstd | Kind::Compress => {
-            compressed::scan(scanner, kind, name, data, place)
+        Kind::MacBinary => apple::scan_macbinary(scanner, data, place),
+        Kind::Cpio => unix::scan_cpio(scanner, data, place),
+        Kind::Ar => unix::scan_ar(scanner, data, place),
+        Kind::Rtf => rtf::scan(scanner, data, place),
+        Kind::Unlisted => {
+            scanner.unreadable_in(place);
+            Ok(())
         }
+        Kind::Gzip
+        | Kind::Bzip2
+        | Kind::Xz
+        | Kind::Lzma
+        | Kind::Lzip
+        | Kind::Zstd
+        | Kind::Lz4
+        | Kind::Compress => compressed::scan(scanner, kind, name, data, place),
     }
 }
 
 /// The first bytes of a file.
 pub(super) fn prefix(data: &[u8]) -> &[u8] {
     &data[..data.len().min(PREFIX)]
+}
+
+/// The names of files that are attached to a document in PDF.
+pub(super) fn names_in_pdf(data: &[u8]) -> Vec<String> {
+    pdf::names(data)
 }
 
 /// Whether the extension is that of an archive or an attached message.

@@ -8,6 +8,7 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use cfb::CompoundFile;
+use memchr::memmem;
 
 use super::entry::{self, Entry};
 use super::names;
@@ -21,7 +22,7 @@ const MARK: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
 /// Work of finding a stream again, in bytes for each entry: hostile directories are lists instead of trees.
 const LOOK_UP: u64 = 64;
 /// Streams of an attachment in a message (MS-OXMSG 2.2.2): a property's id and type.
-const PROPERTY: &str = "__substg1.0_";
+const PROPERTY: &str = "__SUBSTG1.0_";
 /// The properties that are names: the long one, the short one, the extension, the transport name, the display name.
 const NAMES: [&str; 5] = ["3707", "3704", "3703", "370C", "3001"];
 const DISPLAY_NAME: usize = 4;
@@ -38,6 +39,11 @@ const MACROS: [&str; 2] = ["_VBA_PROJECT", "_VBA_PROJECT_CUR"];
 /// Whether a file begins as compound files do.
 pub(super) fn begins(data: &[u8]) -> bool {
     data.starts_with(MARK)
+}
+
+/// The compound file in `data`, whatever stands before it; empty where there is none.
+pub(super) fn find(data: &[u8]) -> &[u8] {
+    memmem::find(data, MARK).map_or(&[], |at| &data[at..])
 }
 
 /// Looks into the compound file `data`, whose content is in `place`.
@@ -96,15 +102,18 @@ impl<'d> Document<'d> {
             scanner.budget.work(LOOK_UP + 16 * entry.path().as_os_str().len() as u64)?;
             self.entries += 1;
             let name = entry.name();
-            found.has_macros |= MACROS.contains(&name);
+            // Names are compared without case (MS-CFB 2.6.4).
+            let is = |other: &str| name.eq_ignore_ascii_case(other);
+            found.has_macros |= MACROS.into_iter().any(is);
             if !entry.is_stream() {
                 continue;
             }
-            found.is_encrypted |= name == ENCRYPTED;
+            found.is_encrypted |= is(ENCRYPTED);
             let path = || entry.path().to_path_buf();
-            if name == NATIVE || PACKAGES.contains(&name) {
+            if is(NATIVE) || PACKAGES.into_iter().any(is) {
                 found.objects.push(path());
             }
+            let name = name.to_ascii_uppercase();
             let Some(property) = name.strip_prefix(PROPERTY) else { continue };
             let storage = entry.path().parent().map(Path::to_path_buf).unwrap_or_default();
             if let Some(at) = NAMES.iter().position(|id| property.starts_with(id)) {
@@ -128,7 +137,7 @@ impl<'d> Document<'d> {
         for (_, path) in attachment.names.iter().filter(|(at, _)| is_file(at)) {
             let Some(stream) = self.stream(scanner, path)? else { continue };
             let name = scanner.budget.inflating(stream).up_to(MAX_NAME as u64)?.bytes;
-            let is_unicode = path.to_string_lossy().ends_with("001F");
+            let is_unicode = path.to_string_lossy().to_ascii_uppercase().ends_with("001F");
             let readings = if is_unicode { vec![names::utf16(&name)] } else { names::readings(&name) };
             names.extend(readings.iter().map(|name| name.trim_end_matches('\0').to_owned()));
         }
@@ -146,7 +155,7 @@ impl<'d> Document<'d> {
     fn object(&mut self, scanner: &mut Scanner<'_>, place: &Place, path: &Path) -> Result<(), Exceeded> {
         let Some(mut stream) = self.stream(scanner, path)? else { return Ok(()) };
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name != NATIVE {
+        if !name.eq_ignore_ascii_case(NATIVE) {
             return file(scanner, place, &[name], stream.len(), &mut stream);
         }
         let bytes = scanner.budget.inflating(stream).up_to(u64::MAX)?.bytes;
@@ -179,7 +188,12 @@ fn file(
 /// The names and the content of a file that was dropped into a document: sizes, flags, a label, the file's name, the
 /// path of a temporary copy, the content.
 fn native(stream: &[u8]) -> Option<(Vec<String>, &[u8])> {
-    let mut rest = stream.get(6..)?;
+    package(stream.get(4..)?)
+}
+
+/// The same behind its size.
+pub(super) fn package(object: &[u8]) -> Option<(Vec<String>, &[u8])> {
+    let mut rest = object.get(2..)?;
     let mut names = Vec::new();
     for _ in 0..2 {
         let text = names::until_nul(rest);

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use memchr::memmem;
+
 use super::entry::{self, Entry};
 use super::names;
 use crate::content::View;
@@ -49,12 +51,14 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
             continue;
         }
         let sizes = header.sizes(&extended);
-        let names = [extended.names, header.names].concat();
+        let names = [extended.names.as_slice(), &header.names].concat();
         for size in &sizes {
             ahead.entry(next(*size)).or_default();
         }
         for (reading, size) in sizes.iter().enumerate() {
-            if header.kind == b'5' && (reading > 0 || *size == 0) {
+            // Before there was a type for directories, their names ended in a slash.
+            let is_directory = header.kind == b'5' || header.names.iter().any(|name| name.ends_with(b"/"));
+            if is_directory && (reading > 0 || *size == 0) {
                 continue;
             }
             let content = &content[..content.len().min(*size as usize)];
@@ -102,6 +106,14 @@ impl Extended {
                         _ => {}
                     }
                 }
+                // A record whose length is wrong is skipped by some and read by others.
+                for at in memmem::find_iter(content, b" path=").take(MAX_NAMES) {
+                    let value = content[at + 6..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+                    let value = end_of_name(value).to_vec();
+                    if !self.names.contains(&value) {
+                        self.names.push(value);
+                    }
+                }
             }
             _ => {}
         }
@@ -141,15 +153,17 @@ struct Header {
 
 impl Header {
     /// The header in the block that `data` begins with, if its checksum is right, as a sum of bytes with or without
-    /// sign.
+    /// sign, or it has the mark: some unpackers do not look at the sum.
     fn read(data: &[u8]) -> Option<Self> {
         let block: &[u8; BLOCK] = data.first_chunk()?;
         let checksum = octal(&block[148..156])?;
         let outside = block[..148].iter().chain(&block[156..]);
         let spaces = 8 * u64::from(b' ');
+        let has_mark = &block[257..262] == b"ustar" && block[0] != 0 && octal(&block[100..108]).is_some();
         let sum: u64 = outside.clone().map(|byte| u64::from(*byte)).sum();
         let signed: i64 = outside.map(|byte| i64::from(*byte as i8)).sum();
-        if checksum != sum + spaces && i64::try_from(checksum).ok()? != signed + spaces as i64 {
+        let is_right = checksum == sum + spaces || i64::try_from(checksum) == Ok(signed + spaces as i64);
+        if !is_right && !has_mark {
             return None;
         }
         let name = names::until_nul(&block[..100]);
@@ -281,6 +295,8 @@ pub(super) mod tests {
         assert_eq!(causes("x.tar", &cut[..2048]), ["attachment.unreadable_container x.tar/b.tar"]);
         let mut signed = file("a\u{e9}.txt", b"x");
         signed[148..155].fill(b'7');
+        assert!(begins(&signed));
+        signed[257] = 0;
         assert!(!begins(&signed));
     }
 

@@ -19,8 +19,6 @@ use crate::reason::Reason;
 
 /// What both versions begin with; behind it 0 for version 4, 1 and 0 for version 5.
 const MARK: &[u8] = b"Rar!\x1a\x07";
-/// Where a self-extracting archive begins at the latest: unpackers look no further.
-const MAX_PREFIX: usize = 1 << 20;
 /// Work of a block, in bytes.
 const BLOCK: u64 = 64;
 
@@ -50,8 +48,7 @@ fn version(data: &[u8]) -> Option<Version<'_>> {
 
 /// The first archive whose first header is intact: programs that read RAR have the mark in them, too.
 fn find(data: &[u8]) -> Option<Version<'_>> {
-    let prefix = &data[..data.len().min(MAX_PREFIX)];
-    memmem::find_iter(prefix, MARK).filter_map(|at| version(&data[at..])).find(|version| match version {
+    memmem::find_iter(data, MARK).filter_map(|at| version(&data[at..])).find(|version| match version {
         Version::V4(blocks) => v4::begins(blocks),
         Version::V5(blocks) => v5::begins(blocks),
     })
@@ -75,6 +72,27 @@ enum Block<'r> {
     /// The last block.
     End,
     Other,
+}
+
+/// Where the first archive in a file ends.
+pub(super) fn end(data: &[u8]) -> usize {
+    let rest = match version(data).or_else(|| find(data)) {
+        Some(Version::V4(blocks)) => behind(blocks, v4::block),
+        Some(Version::V5(blocks)) => behind(blocks, v5::block),
+        None => &[],
+    };
+    data.len() - rest.len()
+}
+
+/// What stands behind the last of the blocks.
+fn behind<'r>(mut blocks: &'r [u8], next: fn(&mut &'r [u8]) -> Option<Block<'r>>) -> &'r [u8] {
+    loop {
+        match next(&mut blocks) {
+            Some(Block::End) => return blocks,
+            Some(Block::Member(_) | Block::Other) if !blocks.is_empty() => {}
+            _ => return &[],
+        }
+    }
 }
 
 /// Looks into the archive `data`, whose files are in `place`.

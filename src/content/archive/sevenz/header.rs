@@ -64,6 +64,16 @@ impl From<Exceeded> for NoNames {
     }
 }
 
+/// Where an archive ends whose start is intact: with its header.
+pub(super) fn end(archive: &[u8]) -> Option<usize> {
+    let (crc, start) = archive.get(MARK.len() + 2..START)?.split_at(4);
+    let number = |at: usize| start.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    let (offset, size) = (number(0)?, number(8)?);
+    let is_intact = crc == crc32fast::hash(start).to_le_bytes() && size > 0;
+    part(archive, offset, size).filter(|_| is_intact)?;
+    usize::try_from(offset.checked_add(size)?).ok()?.checked_add(START)
+}
+
 /// The names of all files and directories.
 pub(super) fn names(budget: &mut Budget<'_>, archive: &[u8]) -> Result<Vec<String>, NoNames> {
     let start = archive.strip_prefix(MARK).and_then(|rest| rest.get(..START - MARK.len()));

@@ -7,6 +7,7 @@ mod header;
 
 use std::io::{Cursor, Read};
 
+use memchr::memmem;
 use sevenz_rust2::{Archive, ArchiveEntry, Block, BlockDecoder, EncoderMethod, Password};
 
 use self::header::NoNames;
@@ -31,8 +32,27 @@ pub(super) fn begins(data: &[u8]) -> bool {
     data.starts_with(MARK)
 }
 
+/// Whether an archive begins somewhere in a file, as behind the program of a self-extracting one.
+pub(super) fn is_embedded(data: &[u8]) -> bool {
+    find(data).is_some()
+}
+
+/// The file from where the first archive in it begins whose start is intact.
+fn find(data: &[u8]) -> Option<&[u8]> {
+    let mut starts = memmem::find_iter(data, MARK).map(|at| &data[at..]);
+    starts.find(|archive| header::end(archive).is_some())
+}
+
+/// Where the first archive in a file ends.
+pub(super) fn end(data: &[u8]) -> usize {
+    find(data).map_or(data.len(), |archive| {
+        data.len() - archive.len() + header::end(archive).unwrap_or(archive.len())
+    })
+}
+
 /// Looks into the archive `data`, whose files are in `place`.
 pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Result<(), Exceeded> {
+    let data = if begins(data) { data } else { find(data).unwrap_or(data) };
     let names = match header::names(&mut scanner.budget, data) {
         Ok(names) => names,
         Err(NoNames::Exceeded(exceeded)) => return Err(exceeded),

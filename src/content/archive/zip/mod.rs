@@ -51,6 +51,11 @@ pub(super) fn is_embedded(data: &[u8]) -> bool {
     memmem::rfind(data, b"PK\x05\x06").is_some_and(|end| memmem::rfind(&data[..end], b"PK\x01\x02").is_some())
 }
 
+/// Where the last zip in a file ends, but for a comment.
+pub(super) fn end(data: &[u8]) -> usize {
+    memmem::rfind(data, b"PK\x05\x06").map_or(data.len(), |at| at + 22)
+}
+
 /// Looks into the zip `data`, a file called `name`, whose entries are in `place`.
 pub(super) fn scan(
     scanner: &mut Scanner<'_>,

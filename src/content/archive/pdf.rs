@@ -1,0 +1,73 @@
+//! Documents in PDF: the names of the files that are attached to them (ISO 32000-1 §7.11), as far as they stand in
+//! clear. Viewers open no program from there, but hand it on.
+
+use memchr::memmem;
+
+use crate::content::archive::names;
+use crate::content::filename::MAX_NAME;
+
+const EMBEDDED: &[u8] = b"/EmbeddedFile";
+/// Where the mark of a PDF stands at the latest: viewers look no further.
+const MAX_MARK: usize = 1024;
+/// Names of one document that are looked at.
+const MAX_NAMES: usize = 1000;
+
+/// The names of attached files in the document `data`; none where it is another file.
+pub(super) fn names(data: &[u8]) -> Vec<String> {
+    let is_pdf = memmem::find(&data[..data.len().min(MAX_MARK)], b"%PDF-").is_some();
+    if !is_pdf || memmem::find(data, EMBEDDED).is_none() {
+        return Vec::new();
+    }
+    let keys = memmem::find_iter(data, b"F").filter(|at| {
+        let before = &data[..*at];
+        before.ends_with(b"/") || before.ends_with(b"/U")
+    });
+    keys.filter_map(|at| string(data[at + 1..].trim_ascii_start())).take(MAX_NAMES).collect()
+}
+
+/// The string that `text` begins with, literal or hexadecimal.
+fn string(text: &[u8]) -> Option<String> {
+    let bytes = match text.split_first()? {
+        (b'(', rest) => {
+            let end = rest.iter().take(MAX_NAME).position(|byte| *byte == b')')?;
+            rest[..end].iter().copied().filter(|byte| *byte != b'\\').collect()
+        }
+        (b'<', rest) if !rest.starts_with(b"<") => {
+            super::super::salvage::script::hexadecimal(&rest[..rest.len().min(2 * MAX_NAME)]).0
+        }
+        _ => return None,
+    };
+    match bytes.strip_prefix(b"\xfe\xff") {
+        Some(wide) => {
+            let swapped: Vec<u8> = wide.chunks_exact(2).flat_map(|pair| [pair[1], pair[0]]).collect();
+            Some(names::utf16(&swapped))
+        }
+        None => names::readings(&bytes).into_iter().next(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::content::archive::tests::causes;
+
+    #[test]
+    fn attached_files_are_judged_by_their_names() {
+        for name in [
+            "/F (evil.exe)",
+            "/UF(evil.exe)",
+            "/UF <FEFF006500760069006C002E006500780065>",
+            "/F\r\n(evil\\.exe)",
+        ] {
+            let document = format!(
+                "%PDF-1.7\n<< /Type /Filespec {name} /EF << /F 2 0 R >> >>\n<< /Type /EmbeddedFile >>"
+            );
+            assert_eq!(
+                causes("a.pdf", document.as_bytes()),
+                ["attachment.forbidden_extension a.pdf/evil.exe"],
+                "{name}"
+            );
+            assert_eq!(causes("a.pdf", document.replace("EmbeddedFile", "Font").as_bytes()), [""; 0]);
+        }
+        assert_eq!(causes("a.pdf", b"%PDF-1.7 /EmbeddedFile /F /UF(x.xml) /F<</F("), [""; 0]);
+    }
+}
