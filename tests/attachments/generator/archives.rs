@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Write};
 
-use super::Harmless::{self, IsRefused, Passes, Unsaid};
+use super::Harmless::{self, IsRefused, Passes};
 use super::{Payload, bytes::Bytes as _};
 
 /// A file name, the file's bytes, and what becomes of it under a harmless name.
@@ -48,7 +48,7 @@ pub(crate) fn archives(payload: &Payload) -> Vec<File> {
         ("tar.zst", "a.tar.zst".to_owned(), zst(&tar), Passes),
         ("zst", format!("{name}.zst"), zst(data), Passes),
         ("tar.Z", "a.tar.Z".to_owned(), compress(&tar), Passes),
-        ("cab", "a.dat".to_owned(), cab(name, data), Unsaid),
+        ("cab", "a.dat".to_owned(), cab(name, data), Passes),
         ("lzh", "a.lzh".to_owned(), lzh(name, data), Passes),
         ("arj", "a.arj".to_owned(), arj(name, data), Passes),
         ("gz in gz", "a.tar.gz.gz".to_owned(), gz(None, &gz(None, &tar)), Passes),

@@ -235,12 +235,17 @@ pub(crate) fn msg(name: &str, data: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn ole_native(name: &str, data: &[u8]) -> Vec<u8> {
+    ole_native_as("Ole10Native", name, data)
+}
+
+/// The same in a stream of this name, behind its first character.
+pub(super) fn ole_native_as(stream: &str, name: &str, data: &[u8]) -> Vec<u8> {
     let path = format!("C:\\Users\\a\\{name}");
     let inner = Vec::new().u16(2).bytes(name.as_bytes()).bytes(b"\0").bytes(path.as_bytes()).bytes(b"\0");
     let inner = inner.u16(0).u16(3).u32(path.len() as u32 + 1).bytes(path.as_bytes()).bytes(b"\0");
     let inner = inner.u32(data.len() as u32).bytes(data);
     let native = Vec::new().u32(inner.len() as u32).bytes(&inner);
-    compound(&[("/ObjectPool/_1/\u{1}Ole10Native", &native), ("/WordDocument", &[0; 64])])
+    compound(&[(&format!("/ObjectPool/_1/\u{1}{stream}"), &native), ("/WordDocument", &[0; 64])])
 }
 
 /// AppleSingle or AppleDouble (RFC 1740): the real name, and the data fork.
@@ -283,6 +288,20 @@ pub(crate) fn signed(message: &[u8], in_chunks: bool) -> Vec<u8> {
     let content = value(0x30, &[DATA, &value(0xa0, &octets)].concat());
     let signed = value(0x30, &[&b"\x02\x01\x01\x31\0"[..], &content, b"\x31\0"].concat());
     value(0x30, &[SIGNED, &value(0xa0, &signed)].concat())
+}
+
+/// CMS CompressedData around a file (RFC 3274).
+pub(super) fn compressed(file: &[u8]) -> Vec<u8> {
+    const COMPRESSED: &[u8] = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x09";
+    const ZLIB: &[u8] = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x03\x08";
+    const DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
+    let value = |tag: u8, content: &[u8]| [&der_length(tag, content.len())[..], content].concat();
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(file).unwrap();
+    let octets = value(0xa0, &value(4, &packed.finish().unwrap()));
+    let inner = value(0x30, &[DATA, &octets].concat());
+    let content = value(0x30, &[&b"\x02\x01\0"[..], &value(0x30, ZLIB), &inner].concat());
+    value(0x30, &[COMPRESSED, &value(0xa0, &content)].concat())
 }
 
 fn der_length(tag: u8, length: usize) -> Vec<u8> {

@@ -2,34 +2,6 @@
 
 use crate::build::base64;
 
-/// Whether every mail program decodes it in the same way. The others may be refused even when what is in them is harmless: to some
-/// programs they are a zip that cannot be read.
-pub(crate) fn is_plain(what: &str) -> bool {
-    const STRANGE: [&str; 20] = [
-        "x-base64",
-        "base64 with a semicolon",
-        "base64 in quotes",
-        "base64 and a word",
-        "base64 with a comment",
-        "unknown encoding",
-        "no encoding declared",
-        "declared 7bit",
-        "declared 8bit",
-        "declared quoted-printable",
-        "declared twice, base64 first",
-        "declared twice, base64 last",
-        "declared twice, base64 before quoted-printable",
-        "comment in the field name",
-        "URL-safe alphabet",
-        "padding in the middle",
-        "junk between",
-        "quoted-printable with a semicolon",
-        "quoted-printable with spaces at line ends",
-        "uuencode",
-    ];
-    !STRANGE.contains(&what)
-}
-
 /// A part named `name` with the content `data` under each encoding.
 pub(super) fn encodings(name: &str, data: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let yenc = [b"Content-Type: text/plain\r\n\r\n".to_vec(), yenc(name, data)].concat();

@@ -1,6 +1,6 @@
 //! Ways to put a part into a message so that only some mail programs see it (2.1).
 
-use super::Harmless::{self, IsRefused, Passes, Unsaid};
+use super::Harmless::{self, IsRefused, Passes};
 use crate::build::base64;
 
 /// A way to put a part (header fields, an empty line, a body) into a message.
@@ -35,15 +35,10 @@ fn multipart(part: &str) -> String {
 pub(super) fn structures(part: &str) -> Vec<Structure> {
     let passing = boundaries(part).into_iter().chain(places(part)).chain(messages(part));
     let mut all: Vec<Structure> =
-        passing.map(|(what, mail)| Structure { what, mail, harmless: passes(what) }).collect();
+        passing.map(|(what, mail)| Structure { what, mail, harmless: Passes }).collect();
     let refused = refused(part).into_iter();
     all.extend(refused.map(|(what, mail)| Structure { what, mail, harmless: IsRefused }));
     all
-}
-
-/// One of them leaves the encoding of the part undeclared to some programs, and an archive unreadable.
-fn passes(what: &str) -> Harmless {
-    if what == "space on the empty line" { Unsaid } else { Passes }
 }
 
 /// Games with the boundary and the type that declares it.

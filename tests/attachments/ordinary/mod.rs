@@ -2,6 +2,7 @@
 
 mod files;
 mod letters;
+mod odd;
 
 use greylag::checks::AttachmentSettings;
 use greylag::checks::attachments::findings;
@@ -294,8 +295,8 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn ordinary_mail_is_not_refused() {
-    let mails = [all(), files::all(), letters::all()].concat();
-    assert!(mails.len() >= 150, "{}", mails.len());
+    let mails = [all(), files::all(), letters::all(), odd::all()].concat();
+    assert!(mails.len() >= 250, "{}", mails.len());
     let mut wrong = Vec::new();
     for (what, mail) in mails {
         let findings = findings(&scan(&mail), &AttachmentSettings::default());
