@@ -17,11 +17,16 @@ impl Info {
     }
 
     pub(super) fn is_sentinel(&self) -> bool {
-        self.get("redis_mode") == "sentinel"
+        self.is_of_mode("sentinel")
     }
 
     pub(super) fn is_cluster(&self) -> bool {
-        self.get("cluster_enabled") == "1" || self.get("redis_mode") == "cluster"
+        self.get("cluster_enabled") == "1" || self.is_of_mode("cluster")
+    }
+
+    /// Redis has one name for it, and Valkey from 8 on another.
+    fn is_of_mode(&self, mode: &str) -> bool {
+        ["redis_mode", "server_mode"].iter().any(|name| self.get(name) == mode)
     }
 
     pub(super) fn is_replica(&self) -> bool {
@@ -62,6 +67,8 @@ mod tests {
         assert!(info.is_replica() && !info.is_cluster() && !info.is_sentinel());
         assert_eq!(info.master(), "::1:1");
         assert!(Info::parse("redis_mode:cluster").is_cluster());
+        assert!(Info::parse("server_name:valkey\r\nserver_mode:sentinel").is_sentinel());
+        assert!(!Info::parse("server_name:valkey\r\nserver_mode:standalone").is_sentinel());
         let info = Info::parse(
             "redis_mode:sentinel\r\nsentinel_masters:2\r\nmaster1:name=b,status=ok\r\nmaster0:name=a,status=ok",
         );
