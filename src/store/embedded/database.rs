@@ -187,7 +187,9 @@ impl Records {
     }
 
     fn committed_proof(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
-        let found = self.committed.load().proofs.get(key.as_bytes()).map_err(|error| self.fault(error))?;
+        // Kept while what is found is looked at: without it, redb may give the page to somebody else.
+        let committed = self.committed.load();
+        let found = committed.proofs.get(key.as_bytes()).map_err(|error| self.fault(error))?;
         Ok(found.map(|expires| Proven { expires: Timestamp::from_millis(expires.value()) }))
     }
 
@@ -196,8 +198,8 @@ impl Records {
     }
 
     fn committed_standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
-        let found = self.committed.load().standings.get(identity.as_bytes());
-        let found = found.map_err(|error| self.fault(error))?;
+        let committed = self.committed.load();
+        let found = committed.standings.get(identity.as_bytes()).map_err(|error| self.fault(error))?;
         Ok(found.and_then(|bytes| encoding::standing(bytes.value())))
     }
 
@@ -294,7 +296,8 @@ impl Records {
     pub(super) fn find(&self, wanted: &QueryKeys) -> Result<Vec<(Key, Proven)>, StoreFault> {
         let mut found = KeyMap::default();
         let (first, last) = wanted.bounds();
-        let range = self.committed.load().proofs.range::<&[u8; 16]>(first.as_bytes()..=last.as_bytes());
+        let committed = self.committed.load();
+        let range = committed.proofs.range::<&[u8; 16]>(first.as_bytes()..=last.as_bytes());
         for entry in range.map_err(|error| self.fault(error))? {
             let (key, expires) = entry.map_err(|error| self.fault(error))?;
             let key = Key::from_bytes(*key.value());
