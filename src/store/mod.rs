@@ -74,7 +74,7 @@ pub trait Store: Send + Sync + Debug {
 pub struct Stats {
     /// Records of triplets that wait for their retry.
     pub unproven: u64,
-    /// Records of proven pairs and triplets; on disk, those renewed within the last second count twice.
+    /// Records of proven pairs and triplets; on disk, those renewed within the last seconds count twice.
     pub proven: u64,
     /// Identities that are promoted, or on their way.
     pub standings: u64,

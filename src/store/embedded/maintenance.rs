@@ -24,8 +24,18 @@ const TICKS_PER_SWEEP: u64 = 300;
 /// A generation of the journal gets so long, and some more within a tick.
 const GENERATION_LEN: u64 = 4 << 20;
 
+/// Proofs that wait are written out after so many ticks, as the journal has them meanwhile;
+const TICKS_PER_FLUSH: u64 = 10;
+
+/// and earlier when there are so many,
+const FLUSH_WAITING: u64 = 50_000;
+
+/// or, if that is more, as many as a part of what the database has: they stand in nearly all its pages then, which have to be written
+/// whole, and a larger batch costs hardly more.
+const FLUSH_PART: u64 = 32;
+
 /// The journal is left alone below this many bytes.
-const SHORT_JOURNAL: u64 = 2 << 20;
+const SHORT_JOURNAL: u64 = 4 << 20;
 
 /// The journal is rewritten when it has so many times the bytes of its running clocks, and fewer than [`QUIET_BYTES`] were added
 /// since the last tick;
@@ -105,15 +115,23 @@ fn run(state: &State, stopped: &Receiver<()>) -> Result<(), StoreFault> {
 impl State {
     /// What has to be done each second.
     fn maintain(&self, tick: u64) -> Result<(), StoreFault> {
-        self.settle()?;
+        self.journal.sync()?;
+        if tick.is_multiple_of(TICKS_PER_FLUSH) || self.is_flush_due()? {
+            self.database.flush()?;
+            self.drop_generations()?;
+        }
         if tick.is_multiple_of(TICKS_PER_SWEEP) {
             self.database.sweep((tick / TICKS_PER_SWEEP) as u8, self.now())?;
         }
         if self.journal.len() >= GENERATION_LEN {
             self.journal.rotate()?;
         }
-        self.drop_generations()?;
         self.shorten_journal()
+    }
+
+    fn is_flush_due(&self) -> Result<bool, StoreFault> {
+        let waiting = self.database.waiting() as u64;
+        Ok(waiting >= FLUSH_WAITING && waiting >= self.database.proofs()? / FLUSH_PART)
     }
 
     /// Syncs the journal and writes out what waits for the database.
@@ -149,6 +167,10 @@ impl State {
         let useful = SHORT_JOURNAL.max(lock(&self.running).clocks.len() as u64 * journal::CLOCK_LEN);
         let factor = if appended < QUIET_BYTES { QUIET_FACTOR } else { FACTOR };
         if bytes < useful * factor {
+            return Ok(());
+        }
+        self.drop_generations()?;
+        if self.journal_bytes()? < useful * factor {
             return Ok(());
         }
         let replacement = self.journal.rotate()?;
@@ -311,10 +333,12 @@ mod tests {
         attempt(&state, "proven", START + 120_000);
         state.journal.rotate().unwrap();
         attempt(&state, "second", START + 120_000);
-        state.maintain(1).unwrap();
+        state.maintain(TICKS_PER_FLUSH).unwrap();
         assert_eq!(generations(directory.path()), [1, 3]);
         attempt(&state, "early", START + 121_000);
-        state.maintain(2).unwrap();
+        state.maintain(TICKS_PER_FLUSH + 1).unwrap();
+        assert_eq!(generations(directory.path()), [1, 3], "not yet");
+        state.maintain(2 * TICKS_PER_FLUSH).unwrap();
         assert_eq!(generations(directory.path()), [3]);
         drop(state);
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -27,8 +27,9 @@ impl State {
         files::remove_temporary(directory)?;
         set_aside_older_formats(directory, now)?;
 
-        let mut clocks = Clocks::new(capacity);
         let generations = journal::generations(directory)?;
+        let mut clocks = Clocks::new(capacity);
+        clocks.reserve(most_clocks(&generations));
         let mut damaged = Vec::new();
         for (generation, path) in &generations {
             let end = match journal::read_header(path)? {
@@ -61,6 +62,12 @@ impl State {
         }
         Ok(state)
     }
+}
+
+/// As many clocks as the journal has at most.
+fn most_clocks(generations: &[(u64, PathBuf)]) -> usize {
+    let lens = generations.iter().filter_map(|(_, path)| path.metadata().ok()).map(|metadata| metadata.len());
+    usize::try_from(lens.sum::<u64>() / journal::CLOCK_LEN).unwrap_or(usize::MAX)
 }
 
 fn restore(
