@@ -76,12 +76,17 @@ fn milter(criterion: &mut Criterion) {
     let packets = packets();
     group.throughput(Throughput::Elements(packets.len() as u64));
     let accepted = Verdict::default();
+    let wishes = milter::Wishes { interest: filter::Interest::ALL, transport: milter::Transport::Tcp };
     group.bench_function("a session of one small mail, nothing judged", |bencher| {
         bencher.iter(|| {
-            let mut session = milter::Session::new("milter".into(), Limits::default());
+            let mut session = milter::Session::new("milter".into(), Limits::default(), wishes);
             for packet in &packets {
-                if let milter::Step::Judge(pending) = session.on_frame(packet.clone()) {
-                    black_box(session.on_verdict(pending, &accepted));
+                match session.on_frame(packet.clone()) {
+                    milter::Step::Judge(pending) => {
+                        black_box(session.on_verdict(pending, &accepted));
+                    }
+                    milter::Step::JudgeUnheard(unheard) => session.on_unheard(unheard, &accepted),
+                    _ => {}
                 }
             }
         });

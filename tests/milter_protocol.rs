@@ -46,9 +46,9 @@ fn postfix_session() -> Vec<(&'static [u8], usize)> {
               v\0Postfix 3.7.11\0_\0unknown [127.0.0.1]\0",
             0,
         ),
-        (b"\0\0\0\x1aC[127.0.0.1]\x004\xb8\x3c127.0.0.1\0", 1),
+        (b"\0\0\0\x1aC[127.0.0.1]\x004\xb8\x3c127.0.0.1\0", 0),
         (b"\0\0\0\x02DH", 0),
-        (b"\0\0\0\x08Hc.test\0", 1),
+        (b"\0\0\0\x08Hc.test\0", 0),
         (b"\0\0\0\x40DM{mail_addr}\0a@b.test\0{mail_host}\0b.test\0{mail_mailer}\0discard\0", 0),
         (b"\0\0\0\x14M<a@b.test>\0SIZE=40\0", 1),
         (
@@ -87,10 +87,10 @@ fn sendmail_session() -> Vec<(&'static [u8], usize)> {
               {if_name}\0localhost\0",
             0,
         ),
-        (b"\0\0\0\x18Clocalhost\x004\x9e\xfc127.0.0.1\0", 1),
+        (b"\0\0\0\x18Clocalhost\x004\x9e\xfc127.0.0.1\0", 0),
         (b"\0\0\0\x0cUFOOBAR x y\0", 1),
         (b"\0\0\0\x02DH", 0),
-        (b"\0\0\0\x08Hc.test\0", 1),
+        (b"\0\0\0\x08Hc.test\0", 0),
         (
             b"\0\0\0\x4fDMi\x006AN3L9f2010853\0{mail_mailer}\0esmtp\0{mail_host}\0[127.0.0.1]\0\
               {mail_addr}\0a@b\0",
@@ -130,14 +130,14 @@ async fn recorded_sessions_get_the_answers_the_mtas_wait_for() {
 }
 
 #[tokio::test]
-async fn every_content_command_is_answered_where_no_reply_flags_are_offered() {
+async fn every_command_is_answered_where_no_reply_flags_are_offered() {
     let server = server().await;
     let mut mta = server.mta().await;
     let agreed = mta.negotiate(Offer { version: 4, actions: 0x1ff, protocol: 0x37f }).await;
-    assert_eq!((agreed.version, agreed.actions, agreed.protocol), (4, 0x131, 0x100));
+    assert_eq!((agreed.version, agreed.actions, agreed.protocol), (4, 0x131, 0x140));
     for (packet, replies) in postfix_session() {
         mta.bytes(packet).await;
-        let replies = if matches!(packet[4], b'L' | b'N' | b'B') { 1 } else { replies };
+        let replies = if matches!(packet[4], b'C' | b'H' | b'L' | b'N' | b'B') { 1 } else { replies };
         for _ in 0..replies {
             assert_eq!(mta.reply().await, Reply::Continue, "{}", packet.escape_ascii());
         }
@@ -152,16 +152,12 @@ async fn negotiation_names_the_macros_where_that_is_offered() {
     let expected = Agreed {
         version: 6,
         actions: 0x131,
-        protocol: 0x1c_0180,
+        protocol: 0x1c_31c0,
         macro_lists: vec![
-            list(
-                0,
-                "j _ v {daemon_name} {daemon_addr} {daemon_port} {client_addr} {client_name} {client_port} \
-                 {client_ptr} {client_resolve} {if_addr}",
-            ),
-            list(1, "{tls_version} {cipher}"),
-            list(2, "i {auth_type} {auth_authen} {mail_addr}"),
-            list(3, "i {rcpt_addr}"),
+            list(0, "j _ v {daemon_addr} {daemon_port} {client_resolve} {if_addr}"),
+            list(1, "{tls_version}"),
+            list(2, "i {auth_authen}"),
+            list(3, "i"),
             list(4, "i"),
             list(5, "i"),
             list(6, "i"),
@@ -188,7 +184,7 @@ async fn packets_may_be_split_at_every_byte() {
     let mut expected = Mta::unix(&path).await;
     expected.bytes(&wire).await;
     let expected = expected.rest().await;
-    assert!(expected.ends_with(&CONTINUE.repeat(6)), "{}", expected.escape_ascii());
+    assert!(expected.ends_with(&CONTINUE.repeat(4)), "{}", expected.escape_ascii());
 
     for split in 1..wire.len() {
         let mut mta = Mta::unix(&path).await;
@@ -332,7 +328,6 @@ async fn clients_without_helo_unknown_commands_and_odd_macros_are_answered() {
     mta.packet(b'D', b"Cj").await;
     mta.packet(b'D', b"Cj\0mx.test\0odd\0").await;
     mta.packet(b'C', b"unknown\x004\0\0unknown\0").await;
-    assert_eq!(mta.reply().await, Reply::Continue);
     mta.mail("<a@b.test>").await;
     assert_eq!(mta.unknown("FOOBAR x y").await, Reply::Continue);
     mta.rcpt("<bob@example.test>").await;
@@ -451,15 +446,16 @@ async fn miltertest_agrees() {
         end
         if not mt.test_action(conn, SMFIF_ADDHDRS) then error("no ADDHDRS") end
         if not mt.test_option(conn, SMFIP_NR_BODY) then error("no NR_BODY") end
-        continues("connect", mt.conninfo(conn, "localhost", "127.0.0.1"))
-        continues("helo", mt.helo(conn, "mail.example.org"))
+        if not mt.test_option(conn, SMFIP_NR_CONN) then error("no NR_CONN") end
+        if not mt.test_option(conn, SMFIP_NOEOH) then error("no NOEOH") end
+        if mt.conninfo(conn, "localhost", "127.0.0.1") ~= nil then error("connect") end
+        if mt.helo(conn, "mail.example.org") ~= nil then error("helo") end
         for message = 1, 2 do
             mt.macro(conn, SMFIC_MAIL, "i", "A" .. message)
             continues("mail", mt.mailfrom(conn, "<a@b.test>", "SIZE=10"))
             continues("rcpt", mt.rcptto(conn, "<bob@example.test>"))
             continues("data", mt.data(conn))
             if mt.header(conn, "Subject", "hi") ~= nil then error("header") end
-            if mt.eoh(conn) ~= nil then error("eoh") end
             if mt.bodyrandom(conn, 200000) ~= nil then error("body") end
             continues("eom", mt.eom(conn))
             if mt.eom_check(conn, MT_HDRADD) then error("a header was added") end

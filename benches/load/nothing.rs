@@ -91,6 +91,10 @@ async fn milter_service(mut stream: TcpStream, agreed: &[u8]) -> io::Result<()> 
     let protocol =
         agreed.get(13..17).map_or(0, |mask| u32::from_be_bytes(mask.try_into().unwrap_or_default()));
     let silent = |command: u8| match command {
+        b'C' => protocol & 0x1000 != 0,
+        b'H' => protocol & 0x2000 != 0,
+        b'M' => protocol & 0x4000 != 0,
+        b'R' => protocol & 0x8000 != 0,
         b'L' => protocol & 0x80 != 0,
         b'N' => protocol & 0x4_0000 != 0,
         b'B' => protocol & 0x8_0000 != 0,

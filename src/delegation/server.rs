@@ -87,7 +87,7 @@ async fn converse(
                 Step::Answer(response) => response,
                 Step::Judge { stage, begins } => {
                     if begins {
-                        transaction = driver.begin_next(&transaction);
+                        transaction = driver.begin_next(&transaction, |_| true);
                     }
                     let verdict = driver.judge(stage, session.facts(), &mut transaction).await;
                     session.on_verdict(stage, &verdict)

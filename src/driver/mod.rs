@@ -159,9 +159,12 @@ impl Driver {
         }
     }
 
-    /// Begins another mail of a connection when the last one ended.
-    pub fn begin_next(&self, last: &Transaction) -> Transaction {
-        Transaction { client: last.client, known: last.known.of_next_mail(), ..self.begin(last.protocol) }
+    /// Begins another mail of a connection when the last one ended: by the policy in force where the connection `serves` it, and
+    /// by that of the last mail otherwise.
+    pub fn begin_next(&self, last: &Transaction, serves: impl FnOnce(&Policy) -> bool) -> Transaction {
+        let next = self.begin(last.protocol);
+        let policy = if serves(&next.policy) { next.policy } else { Arc::clone(&last.policy) };
+        Transaction { policy, client: last.client, known: last.known.of_next_mail(), ..next }
     }
 
     /// Judges what is known at `stage`: asks the world what the filter needs, each question under its deadline, until there is a

@@ -14,9 +14,11 @@
 
 mod fold;
 mod group;
+mod interest;
 mod known;
 mod tags;
 
+pub use interest::{Interest, reads_body};
 pub use known::{Fault, Known, Needs, Slot};
 
 use crate::checks::{self, address, attachments, auth, greylist, helo, recipients};

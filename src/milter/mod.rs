@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `frame` | cuts the byte stream into packets |
 //! | `command` | reads the packets of the MTA |
-//! | `options` | negotiates version, actions, protocol steps and macro lists |
+//! | `options` | negotiates version, actions, protocol steps and macro lists, by what the policy has a use for |
 //! | `macros` | keeps what the MTA says beside its commands |
 //! | `memory` | how much of it messages may take |
 //! | `state` | which command may follow which: the transition table |
@@ -37,7 +37,7 @@ pub use command::{Command, CommandError, Peer};
 pub use frame::{Frame, FrameError, MAX_FRAME};
 pub use macros::MacroStage;
 pub use memory::MessageMemory;
-pub use options::{NegotiationError, Offer, Options};
+pub use options::{NegotiationError, Offer, Options, Transport, Wishes};
 pub use reply::{HeaderValue, Modification, QuarantineReason, Refusal, Response};
-pub use session::{Limits, Pending, ProtocolError, Session, Step};
+pub use session::{Limits, Pending, PendingBody, ProtocolError, Session, Step, Unheard};
 pub use state::{CommandKind, State};

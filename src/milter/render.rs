@@ -99,7 +99,8 @@ fn tag_header(verdict: &Verdict) -> Option<Modification> {
 mod tests {
     use super::*;
     use crate::facts::Recipient;
-    use crate::milter::options::Offer;
+    use crate::filter::Interest;
+    use crate::milter::options::{Offer, Transport, Wishes};
     use crate::reason::Reason;
     use crate::verdict::Finding;
     use std::num::NonZeroU16;
@@ -126,8 +127,13 @@ mod tests {
         facts
     }
 
+    fn negotiated(actions: u32, protocol: u32) -> Options {
+        let wishes = Wishes { interest: Interest::ALL, transport: Transport::Tcp };
+        Options::negotiate(Offer { version: 6, actions, protocol }, &wishes).unwrap()
+    }
+
     fn options(actions: u32) -> Options {
-        Options::negotiate(Offer { version: 6, actions, protocol: 0x1f_ffff }).unwrap()
+        negotiated(actions, 0x1f_ffff)
     }
 
     fn prepend(items: &[&str]) -> Modification {
@@ -211,7 +217,7 @@ mod tests {
 
         let expected = vec![removed.clone(), inserted(" mx.test;\n\tspf=pass")];
         assert_eq!(at_end(&edited, options(0x1ff)), Response::Deliver(expected));
-        let unspaced = Options::negotiate(Offer { version: 6, actions: 0x1ff, protocol: 0x0f_ffff }).unwrap();
+        let unspaced = negotiated(0x1ff, 0x0f_ffff);
         let expected = vec![removed, inserted("mx.test;\n\tspf=pass")];
         assert_eq!(at_end(&edited, unspaced), Response::Deliver(expected));
         assert_eq!(at_end(&edited, options(0x020)), Response::Deliver(Vec::new()));

@@ -1,6 +1,6 @@
 //! Writes the packets to the MTA. What would not mean the same to Postfix and Sendmail cannot be expressed:
-//! nothing accepts, discards or shuts down, SKIP does not exist, and a message is changed only where it is let
-//! through.
+//! nothing accepts, discards or shuts down, of a message only the body can be skipped, and it is changed only where it is
+//! let through.
 
 use std::num::NonZeroU16;
 
@@ -31,6 +31,8 @@ pub enum Response {
     Negotiated(Options),
     /// Nothing against it; the next event may come.
     Continue,
+    /// Only to BODY, where it was agreed: the rest of the body need not come. In reply to anything else Sendmail takes SKIP for more.
+    SkipBody,
     /// The command, or at its end the message, is refused.
     Refuse(Refusal),
     /// Only at the end of the message: it is changed and let through to other filters and the queue.
@@ -43,6 +45,7 @@ impl Response {
         match self {
             Self::Negotiated(options) => options.encode(out),
             Self::Continue => frame::encode(out, b'c', &[]),
+            Self::SkipBody => frame::encode(out, b's', &[]),
             Self::Refuse(refusal) => frame::encode(out, b'y', &[refusal.0.as_bytes(), b"\0"]),
             Self::Deliver(modifications) => {
                 for modification in modifications {
@@ -196,6 +199,7 @@ mod tests {
     fn continue_is_a_bare_packet() {
         assert_eq!(encoded(&Response::Continue), b"\0\0\0\x01c");
         assert_eq!(encoded(&Response::Deliver(Vec::new())), b"\0\0\0\x01c");
+        assert_eq!(encoded(&Response::SkipBody), b"\0\0\0\x01s");
     }
 
     #[test]

@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::frame;
+use super::options::{Transport, Wishes};
 use super::reply::{PROGRESS, Response};
 use super::session::{Limits, ProtocolError, Session, Step};
 use crate::driver::{Driver, Protocol, Transaction};
 use crate::facts::Stage;
+use crate::filter::{self, Interest};
 use crate::listener::{self, Listener, Stream};
 use crate::telemetry::metrics;
 use crate::verdict::Verdict;
@@ -65,11 +67,21 @@ pub async fn serve(
 
 /// What a conversation is held over.
 trait Conversation: AsyncRead + AsyncWrite + Unpin {
+    /// What carries it.
+    fn transport(&self) -> Transport;
+
     /// Called before each read that may wait.
     fn before_read(&self) {}
 }
 
 impl Conversation for Stream {
+    fn transport(&self) -> Transport {
+        match self {
+            Self::Left(_) => Transport::Tcp,
+            Self::Right(_) => Transport::Unix,
+        }
+    }
+
     /// MTAs write in small pieces and leave Nagle's algorithm on: a delayed acknowledgement of ours costs 40 ms
     /// a message with Postfix, and more with Sendmail. The kernel forgets the setting after a while.
     #[cfg(target_os = "linux")]
@@ -119,13 +131,15 @@ struct Connection<S> {
 
 impl<S: Conversation> Connection<S> {
     fn new(stream: S, driver: Arc<Driver>, options: &ListenerOptions) -> Self {
-        let session = Session::new(Arc::clone(&options.name), options.limits.clone());
+        let transaction = driver.begin(Protocol::Milter);
+        let wishes = Wishes { interest: Interest::of(&transaction.policy), transport: stream.transport() };
+        let session = Session::new(Arc::clone(&options.name), options.limits.clone(), wishes);
         Self {
             stream,
             input: BytesMut::with_capacity(READ_SIZE),
             output: BytesMut::new(),
             heard_nothing: true,
-            transaction: driver.begin(Protocol::Milter),
+            transaction,
             transaction_number: session.transaction_number(),
             session,
             driver,
@@ -144,6 +158,15 @@ impl<S: Conversation> Connection<S> {
                         let response = self.session.on_verdict(pending, &verdict);
                         self.answer(&response).await?;
                     }
+                    Step::JudgeUnheard(unheard) => {
+                        let verdict = self.judge(unheard.stage()).await?;
+                        self.session.on_unheard(unheard, &verdict);
+                    }
+                    Step::WeighBody(pending) => {
+                        let reads_body = filter::reads_body(self.session.facts(), &self.transaction.policy);
+                        let response = self.session.on_body_weighed(pending, reads_body);
+                        self.answer(&response).await?;
+                    }
                     Step::Quit => return Ok(()),
                     Step::Close(error) => return Err(error.into()),
                 }
@@ -160,7 +183,9 @@ impl<S: Conversation> Connection<S> {
     async fn judge(&mut self, stage: Stage) -> io::Result<Verdict> {
         if self.transaction_number != self.session.transaction_number() {
             self.transaction_number = self.session.transaction_number();
-            self.transaction = self.driver.begin_next(&self.transaction);
+            let session = &self.session;
+            self.transaction =
+                self.driver.begin_next(&self.transaction, |policy| session.serves(&Interest::of(policy)));
         }
         let verdict = self.driver.judge(stage, self.session.facts(), &mut self.transaction);
         match stage {
@@ -211,7 +236,11 @@ mod tests {
     use tokio::io::DuplexStream;
     use tokio::time::sleep;
 
-    impl Conversation for DuplexStream {}
+    impl Conversation for DuplexStream {
+        fn transport(&self) -> Transport {
+            Transport::Unix
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn progress_is_told_every_five_seconds_while_work_runs() {

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::command::{Command, CommandError};
 use super::frame::{Frame, FrameError};
 use super::macros::{MacroStage, Macros};
 use super::memory::{MessageMemory, Share};
-use super::options::{NegotiationError, Options};
-use super::reply::Response;
+use super::options::{NegotiationError, Options, Wishes};
+use super::reply::{Refusal, Response};
 use super::state::{CommandKind, State};
 use super::{peer, render};
 use crate::facts::{Facts, Message, Recipient, ReversePath, Stage};
+use crate::filter::Interest;
 use crate::verdict::Verdict;
 
 /// What a kept packet costs beside its bytes, in bytes: the entry in a list and the allocation behind it.
@@ -46,9 +49,14 @@ pub struct Session {
     memory: Share,
     /// The open message takes more than it may; it is not kept.
     too_large: bool,
+    /// Whether its body is read; `None` until that was asked, which is done only where the MTA lets us decline it.
+    reads_body: Option<bool>,
+    /// A refusal found where nobody waited for an answer, for every answer the open message still has.
+    held: Option<Refusal>,
     transaction: u64,
     listener: Arc<str>,
     limits: Limits,
+    wishes: Wishes,
 }
 
 /// What to do after a packet.
@@ -60,6 +68,10 @@ pub enum Step {
     Answer(Response),
     /// Judge the facts, then give the verdict to [`Session::on_verdict`], which has the answer.
     Judge(Pending),
+    /// Judge the facts, then give the verdict to [`Session::on_unheard`]: the MTA goes on without an answer.
+    JudgeUnheard(Unheard),
+    /// Say to [`Session::on_body_weighed`], which has the answer, whether the body of this mail is read.
+    WeighBody(PendingBody),
     /// The MTA is done.
     Quit,
     /// The MTA and we do not understand each other: close the connection. The MTA does what its configuration says.
@@ -77,6 +89,23 @@ impl Pending {
         self.0
     }
 }
+
+/// A stage that is judged and not answered: there is no way from here to a response.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a refusal found here is told with the next answer"]
+pub struct Unheard(Stage);
+
+impl Unheard {
+    /// The stage to judge.
+    pub const fn stage(&self) -> Stage {
+        self.0
+    }
+}
+
+/// An answer to the first piece of a body, which the MTA waits for.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the MTA waits for an answer"]
+pub struct PendingBody(());
 
 /// Why a connection cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,8 +136,8 @@ pub enum ProtocolError {
 }
 
 impl Session {
-    /// A session on a connection the listener `listener` accepted.
-    pub fn new(listener: Arc<str>, limits: Limits) -> Self {
+    /// A session on a connection the listener `listener` accepted, which will negotiate by `wishes`.
+    pub fn new(listener: Arc<str>, limits: Limits, wishes: Wishes) -> Self {
         Self {
             state: State::Start,
             options: Options::default(),
@@ -117,9 +146,12 @@ impl Session {
             message: Message::default(),
             memory: limits.memory.share(),
             too_large: false,
+            reads_body: None,
+            held: None,
             transaction: 0,
             listener,
             limits,
+            wishes,
         }
     }
 
@@ -145,13 +177,48 @@ impl Session {
         }
     }
 
+    /// Whether mails of this connection can be judged by a policy with this `interest`: its MTA was told once and for all what to
+    /// send and where to wait.
+    pub fn serves(&self, interest: &Interest) -> bool {
+        self.options.serves(interest)
+    }
+
     /// Gives the answer to the command that led to `pending`.
     pub fn on_verdict(&mut self, pending: Pending, verdict: &Verdict) -> Response {
         let Pending(stage) = pending;
-        let response = render::response(stage, verdict, &self.facts, &self.options);
+        self.respond(stage, verdict)
+    }
+
+    /// Takes the verdict on a command that is not answered. What it refuses is refused with the next answer: a policy that says so
+    /// here is not the one that was negotiated for, or nothing would be said here.
+    pub fn on_unheard(&mut self, unheard: Unheard, verdict: &Verdict) {
+        let Unheard(stage) = unheard;
+        if let Response::Refuse(refusal) = self.respond(stage, verdict) {
+            self.held = Some(refusal);
+        }
+    }
+
+    /// Gives the answer to the first piece of a body.
+    pub fn on_body_weighed(&mut self, pending: PendingBody, reads_body: bool) -> Response {
+        let PendingBody(()) = pending;
+        self.reads_body = Some(reads_body);
+        if reads_body {
+            return Response::Continue;
+        }
+        self.message.body.clear();
+        Response::SkipBody
+    }
+
+    fn respond(&mut self, stage: Stage, verdict: &Verdict) -> Response {
+        let response = match (render::response(stage, verdict, &self.facts, &self.options), &self.held) {
+            (Response::Refuse(refusal), _) => Response::Refuse(refusal),
+            (_, Some(refusal)) => Response::Refuse(refusal.clone()),
+            (response, None) => response,
+        };
         match stage {
             Stage::Rcpt => {
-                let accepted = self.facts.recipient.take().filter(|_| !verdict.action().refuses());
+                let is_refused = matches!(response, Response::Refuse(_));
+                let accepted = self.facts.recipient.take().filter(|_| !is_refused);
                 if !self.too_large {
                     self.facts.accepted.extend(accepted);
                 }
@@ -169,7 +236,7 @@ impl Session {
         };
         self.state = next;
         match command {
-            Command::Negotiate(offer) => match Options::negotiate(offer) {
+            Command::Negotiate(offer) => match Options::negotiate(offer, &self.wishes) {
                 Ok(options) => {
                     self.options = options;
                     Step::Answer(Response::Negotiated(options))
@@ -186,41 +253,38 @@ impl Session {
                 self.macros.enter(MacroStage::Connect);
                 self.facts.connection =
                     peer::connection(&host_name, &peer, &self.macros, Arc::clone(&self.listener));
-                Step::Judge(Pending(Stage::Connect))
+                self.judge(Stage::Connect, kind)
             }
             Command::Helo(name) => {
                 self.on_helo(name, state);
-                Step::Judge(Pending(Stage::Helo))
+                self.judge(Stage::Helo, kind)
             }
             Command::Mail(path) => {
                 self.on_mail(&path, state);
-                Step::Judge(Pending(Stage::Mail))
+                self.judge(Stage::Mail, kind)
             }
             Command::Rcpt(path) => {
                 self.macros.enter(MacroStage::Rcpt);
                 self.learn_queue_id();
                 self.facts.recipient = Some(Recipient::parse(&path));
-                Step::Judge(Pending(Stage::Rcpt))
+                self.judge(Stage::Rcpt, kind)
             }
             Command::Data => {
                 self.learn_queue_id();
-                Step::Judge(Pending(Stage::Data))
+                self.judge(Stage::Data, kind)
             }
-            Command::Unknown => Step::Answer(Response::Continue),
+            Command::Unknown => self.go_on(kind),
             Command::Header(field) => {
                 self.keep(|message| message.headers.push(field));
-                self.answer_if(self.options.replies_to_header())
+                self.go_on(kind)
             }
             Command::EndOfHeader => {
                 self.learn_queue_id();
-                self.answer_if(self.options.replies_to_end_of_header())
+                self.go_on(kind)
             }
-            Command::Body(chunk) => {
-                self.keep(|message| message.body.push(chunk));
-                self.answer_if(self.options.replies_to_body())
-            }
+            Command::Body(chunk) => self.on_body(chunk),
             Command::EndOfMessage(chunk) => {
-                if !chunk.is_empty() {
+                if !chunk.is_empty() && self.reads_body != Some(false) {
                     self.keep(|message| message.body.push(chunk));
                 }
                 self.on_end_of_message()
@@ -262,14 +326,33 @@ impl Session {
         self.learn_queue_id();
     }
 
+    /// Keeps a piece of the body, and declines the others where nothing comes of them.
+    fn on_body(&mut self, chunk: Bytes) -> Step {
+        let may_skip = self.options.may_skip_body();
+        match self.reads_body {
+            _ if self.too_large && may_skip => Step::Answer(Response::SkipBody),
+            Some(false) => Step::Answer(Response::SkipBody),
+            None if may_skip => {
+                self.message.body.push(chunk);
+                Step::WeighBody(PendingBody(()))
+            }
+            Some(true) | None => {
+                self.keep(|message| message.body.push(chunk));
+                self.go_on(CommandKind::Body)
+            }
+        }
+    }
+
     fn on_end_of_message(&mut self) -> Step {
         self.learn_queue_id();
         if self.too_large {
+            let response = self.held.take().map_or_else(render::too_large, Response::Refuse);
             self.end_message();
-            return Step::Answer(render::too_large());
+            return Step::Answer(response);
         }
         self.message.exact = self.options.exact_headers();
         self.facts.message = Some(std::mem::take(&mut self.message));
+        // The one stage that is always answered.
         Step::Judge(Pending(Stage::EndOfMessage))
     }
 
@@ -295,8 +378,17 @@ impl Session {
         }
     }
 
-    fn answer_if(&self, replies: bool) -> Step {
-        if replies { Step::Answer(Response::Continue) } else { Step::Silent }
+    /// The stage is judged, and answered where the MTA waits for it.
+    fn judge(&self, stage: Stage, command: CommandKind) -> Step {
+        match self.options.answers(command) {
+            true => Step::Judge(Pending(stage)),
+            false => Step::JudgeUnheard(Unheard(stage)),
+        }
+    }
+
+    /// Nothing is judged; the MTA may be waiting all the same.
+    fn go_on(&self, command: CommandKind) -> Step {
+        if self.options.answers(command) { Step::Answer(Response::Continue) } else { Step::Silent }
     }
 
     /// Forgets the message and the macros that came with it.
@@ -311,6 +403,8 @@ impl Session {
         self.message = Message::default();
         self.memory.give_back();
         self.too_large = false;
+        self.reads_body = None;
+        self.held = None;
         self.transaction += 1;
     }
 

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::reading::Reading;
-use super::settings::{CheckSettings, Conflict, KeyDoc, SettingChange};
+use super::settings::{CheckSettings, Conflict, KeyDoc, Mode, SettingChange};
 use crate::checks::{
     AddressSettings, AttachmentSettings, AuthSettings, ContentSettings, GreylistSettings, HeloSettings,
     RecipientSettings,
@@ -25,6 +25,11 @@ macro_rules! settings_of_checks {
             /// What the settings of `check` are for.
             pub const fn about(check: Check) -> &'static str {
                 match check { $(Check::$check => <$settings>::ABOUT,)+ }
+            }
+
+            /// Whether `check` decides, only watches, or is not run.
+            pub fn mode(&self, check: Check) -> Mode {
+                match check { $(Check::$check => self.$field.mode,)+ }
             }
 
             /// The settings `check` has, in documentation order.

@@ -9,6 +9,7 @@ pub mod lists;
 mod load;
 mod origins;
 mod problem;
+mod reach;
 mod reading;
 pub mod reference;
 mod rules;
@@ -33,6 +34,7 @@ pub use lists::{
 pub use origins::Place;
 pub use problem::{Problem, Severity};
 pub(crate) use problem::{line_of, sort as sort_problems};
+pub use reach::Reach;
 pub use reading::Reading;
 pub(crate) use reading::quoted;
 pub use rules::{Rule, RuleSettings, Rules};
@@ -44,6 +46,7 @@ use crate::facts::{Facts, Recipient};
 use crate::reason::Check;
 use effective::Pool;
 use origins::Origins;
+use reach::Reaches;
 use scopes::Scopes;
 
 /// Everything an administrator decided. Immutable: a reload makes a new one. Copies share everything.
@@ -53,6 +56,7 @@ pub struct Policy {
     scopes: Arc<Scopes>,
     effective: Arc<Effective>,
     origins: Arc<Origins>,
+    reaches: Reaches,
 }
 
 impl Policy {
@@ -77,6 +81,11 @@ impl Policy {
     /// The settings where no scope holds.
     pub const fn base(&self) -> &Arc<Settings> {
         &self.base
+    }
+
+    /// For whom `check` may run.
+    pub fn reach(&self, check: Check) -> Reach {
+        self.reaches.of(check)
     }
 
     /// The settings in force for `facts.recipient`, or for the whole mail where no recipient is judged.
@@ -148,6 +157,7 @@ impl Policy {
         let by_scopes = Cache::new(Effective::MOST);
         let effective = Effective { by_scopes, pool: Mutex::new(pool) };
         Self {
+            reaches: Reaches::new(&base, &scopes),
             base: Arc::new(base),
             scopes: Arc::new(scopes),
             effective: Arc::new(effective),

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::support::greylag::{Greylag, Setup, Store};
-use crate::support::milter::ask;
+use crate::support::milter::{ask, tell};
 use crate::support::process::{loopback, temp_dir};
 use crate::{Outcome, outcome};
 
@@ -77,8 +77,8 @@ fn sigterm_lets_a_session_finish_and_ends_with_0() {
     let mut mta = TcpStream::connect(loopback(port)).unwrap();
     mta.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(ask(&mut mta, b"O\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff")[0], b'O');
-    assert_eq!(ask(&mut mta, b"C[198.51.100.10]\x004\xb8\x3c198.51.100.10\0"), b"c");
-    assert_eq!(ask(&mut mta, b"Hlocalhost\0"), b"c");
+    tell(&mut mta, b"C[198.51.100.10]\x004\xb8\x3c198.51.100.10\0");
+    tell(&mut mta, b"Hlocalhost\0");
     // Idle, as Postfix keeps them: closed at once.
     let idle = TcpStream::connect(loopback(greylag.ports().policy)).unwrap();
 

@@ -37,8 +37,8 @@ function greet(name)
     end
     must("negotiate", mt.negotiate(conn, nil, nil, nil))
     mt.macro(conn, SMFIC_CONNECT, "j", "mx.example.test", "v", "Postfix 3.7.11")
-    continues(conn, "connect", mt.conninfo(conn, "unknown", CLIENT))
-    continues(conn, "helo", mt.helo(conn, name))
+    must("connect", mt.conninfo(conn, "unknown", CLIENT))
+    must("helo", mt.helo(conn, name))
     return conn
 end
 
@@ -50,7 +50,9 @@ function content(conn, headers, body)
     for _, header in ipairs(headers) do
         must("header", mt.header(conn, header[1], header[2]))
     end
-    must("eoh", mt.eoh(conn))
+    if not mt.test_option(conn, SMFIP_NOEOH) then
+        must("eoh", mt.eoh(conn))
+    end
     must("body", mt.bodystring(conn, body))
     must("end of message", mt.eom(conn))
 end

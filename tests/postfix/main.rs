@@ -15,6 +15,7 @@ mod hostile_input;
 mod identities;
 mod mixed;
 mod monitor;
+mod negotiation;
 mod recipients;
 mod scopes;
 mod standing;

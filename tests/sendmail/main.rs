@@ -10,9 +10,11 @@ use std::time::Duration;
 use support::dns::{Dns, HELO};
 use support::greylag::{Greylag, Setup};
 use support::mail;
+use support::process::eventually;
 use support::sendmail::Sendmail;
 use support::sink::Sink;
 use support::smtp::Smtp;
+use support::tap::Tap;
 
 const GREYLIST_2S: (&str, &str) = ("greylist.toml", "min_delay = \"2s\"\n");
 const NO_GREYLIST: (&str, &str) = ("greylist.toml", "mode = \"off\"\n");
@@ -25,6 +27,7 @@ const RECIPIENT: &str = "bob@example.test";
 /// A mail exchanger with Greylag, and what is around it.
 struct Site {
     sendmail: Sendmail,
+    tap: Tap,
     greylag: Greylag,
     sink: Sink,
     _dns: Dns,
@@ -32,12 +35,24 @@ struct Site {
 
 impl Site {
     fn start(policy: (&str, &str)) -> Self {
+        Self::start_with(&[NOBODY_EXEMPT, policy])
+    }
+
+    fn start_with(policies: &[(&str, &str)]) -> Self {
         let dns = Dns::start();
-        let policies = &[NOBODY_EXEMPT, policy];
         let greylag = Greylag::start(Setup { policies, dns: Some(dns.address()), ..Setup::default() });
         let sink = Sink::start();
-        let sendmail = Sendmail::start(greylag.ports().milter, &sink);
-        Self { sendmail, greylag, sink, _dns: dns }
+        let tap = Tap::start(greylag.ports().milter);
+        let sendmail = Sendmail::start(tap.port(), &sink);
+        Self { sendmail, tap, greylag, sink, _dns: dns }
+    }
+
+    /// What was said on the last connection to the milter.
+    fn conversation(&self) -> String {
+        eventually("the session is over", || {
+            self.tap.conversations().last().is_some_and(|last| last.ends_with('Q'))
+        });
+        self.tap.conversations().pop().unwrap()
     }
 
     /// A session that has greeted with `helo`.
@@ -149,6 +164,34 @@ fn the_first_100_recipients_go_through() {
     }
     assert_accepted(&smtp.data(&mail::plain("to-many")));
     assert_eq!(site.sink.next().recipients, taken);
+}
+
+#[test]
+fn what_the_shipped_policies_say_nothing_to_is_not_waited_for() {
+    let site = Site::start(NO_GREYLIST);
+    let mut smtp = site.connect(HELO);
+    assert_accepted(&smtp.send(SENDER, RECIPIENT, &mail::plain("first")));
+    smtp.quit();
+    assert_eq!(site.conversation(), "OoCHMcRcTcLBEicQ");
+}
+
+#[test]
+fn a_body_that_only_other_recipients_have_read_is_skipped() {
+    let off = ["address", "helo", "recipients", "auth", "content", "greylist", "attachments"];
+    let files = off.map(|check| format!("{check}.toml"));
+    let mut policies: Vec<(&str, &str)> =
+        files.iter().map(|file| (file.as_str(), "mode = \"off\"\n")).collect();
+    let scopes = "[[scope]]\nname = \"scanned\"\nrecipient = [\"@example.net\"]\n\
+                  set.attachments.mode = \"enforce\"\n";
+    policies.push(("scopes.toml", scopes));
+    let site = Site::start_with(&policies);
+    let program = mail::with_attachment("program", "evil.exe", &[b'x'; 200_000]);
+    let mut smtp = site.connect(HELO);
+    assert_accepted(&smtp.send(SENDER, RECIPIENT, &program));
+    assert!(site.sink.next().data.ends_with(split(&program).1), "it is delivered whole");
+    assert!(smtp.send(SENDER, "dave@example.net", &program).starts_with("554 5.7.0 "));
+    smtp.quit();
+    assert_eq!(site.conversation(), "OoCHMRTcLBsEcMRTcLBcBcBcBcBcEyQ");
 }
 
 #[test]

@@ -38,11 +38,14 @@ pub struct Setup<'a> {
     pub environment: &'a [(&'a str, &'a str)],
     /// It counts as started when `/readyz` answers, whatever it says.
     pub may_be_unready: bool,
+    /// Another `greylag` than the one that was built with the tests.
+    pub program: Option<&'a str>,
 }
 
 /// What it is started with, each time.
 #[derive(Debug)]
 struct Launch {
+    program: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     may_be_unready: bool,
@@ -88,8 +91,12 @@ impl Greylag {
             arguments.extend([option.to_owned(), value]);
         }
         let environment = setup.environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        let launch =
-            Launch { arguments, environment: environment.collect(), may_be_unready: setup.may_be_unready };
+        let launch = Launch {
+            program: setup.program.unwrap_or(env!("CARGO_BIN_EXE_greylag")).to_owned(),
+            arguments,
+            environment: environment.collect(),
+            may_be_unready: setup.may_be_unready,
+        };
         let process = spawn(&launch, &dir, admin);
         Self { process, launch, ports: Ports { milter, policy }, admin, dir }
     }
@@ -186,7 +193,7 @@ impl Greylag {
 }
 
 fn spawn(launch: &Launch, dir: &TempDir, admin: u16) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_greylag"));
+    let mut command = Command::new(&launch.program);
     // The directories systemd would give it; without them it would use the machine's own.
     command
         .args(&launch.arguments)

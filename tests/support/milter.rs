@@ -22,7 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What Postfix and Sendmail offer.
 pub(crate) const OFFER: Offer = Offer { version: 6, actions: 0x1ff, protocol: 0x1f_ffff };
 
+const NO_BODY: u32 = 0x10;
+const NO_HEADER: u32 = 0x20;
+const NO_END_OF_HEADER: u32 = 0x40;
 const NO_REPLY_HEADER: u32 = 0x80;
+const NO_DATA: u32 = 0x200;
+const NO_REPLY_CONNECT: u32 = 0x1000;
+const NO_REPLY_HELO: u32 = 0x2000;
+const NO_REPLY_MAIL: u32 = 0x4000;
+const NO_REPLY_RCPT: u32 = 0x8000;
 const NO_REPLY_END_OF_HEADER: u32 = 0x4_0000;
 const NO_REPLY_BODY: u32 = 0x8_0000;
 
@@ -101,6 +109,8 @@ pub(crate) struct Agreed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Continue,
+    /// To BODY: no more of it.
+    Skip,
     /// The text of a REPLYCODE as the client would see it.
     Refuse(String),
 }
@@ -109,7 +119,7 @@ impl Reply {
     /// The text of a refusal; empty otherwise.
     pub(crate) fn text(&self) -> &str {
         match self {
-            Self::Continue => "",
+            Self::Continue | Self::Skip => "",
             Self::Refuse(text) => text,
         }
     }
@@ -237,29 +247,32 @@ impl Mta {
         let payload =
             [&cstrs([name])[..], &[family], &client.port().to_be_bytes(), &cstrs([&*address])].concat();
         self.packet(b'C', &payload).await;
-        self.reply().await
+        self.reply_unless(NO_REPLY_CONNECT).await
     }
 
     pub(crate) async fn helo(&mut self, name: &str) -> Reply {
         self.packet(b'H', &cstrs([name])).await;
-        self.reply().await
+        self.reply_unless(NO_REPLY_HELO).await
     }
 
     /// MAIL with the path as the client types it, with angle brackets.
     pub(crate) async fn mail(&mut self, path: &str) -> Reply {
         self.packet(b'M', &cstrs([path])).await;
-        self.reply().await
+        self.reply_unless(NO_REPLY_MAIL).await
     }
 
     /// RCPT with the path as the client types it, with angle brackets.
     pub(crate) async fn rcpt(&mut self, path: &str) -> Reply {
         self.packet(b'R', &cstrs([path])).await;
-        self.reply().await
+        self.reply_unless(NO_REPLY_RCPT).await
     }
 
     pub(crate) async fn data(&mut self) -> Reply {
-        self.packet(b'T', b"").await;
-        self.reply().await
+        if self.sends(NO_DATA) {
+            self.packet(b'T', b"").await;
+            return self.reply().await;
+        }
+        Reply::Continue
     }
 
     pub(crate) async fn unknown(&mut self, line: &str) -> Reply {
@@ -269,17 +282,26 @@ impl Mta {
 
     /// One header field; `Continue` where no reply is due.
     pub(crate) async fn header(&mut self, name: &str, value: &str) -> Reply {
+        if !self.sends(NO_HEADER) {
+            return Reply::Continue;
+        }
         self.packet(b'L', &cstrs([name, value])).await;
         self.reply_unless(NO_REPLY_HEADER).await
     }
 
     pub(crate) async fn end_of_header(&mut self) -> Reply {
+        if !self.sends(NO_END_OF_HEADER) {
+            return Reply::Continue;
+        }
         self.packet(b'N', b"").await;
         self.reply_unless(NO_REPLY_END_OF_HEADER).await
     }
 
     /// A piece of the body, at most 65535 bytes.
     pub(crate) async fn body(&mut self, chunk: &[u8]) -> Reply {
+        if !self.sends(NO_BODY) {
+            return Reply::Continue;
+        }
         self.packet(b'B', chunk).await;
         self.reply_unless(NO_REPLY_BODY).await
     }
@@ -318,7 +340,11 @@ impl Mta {
         }
         assert_eq!(self.end_of_header().await, Reply::Continue);
         for chunk in body.as_bytes().chunks(65535) {
-            assert_eq!(self.body(chunk).await, Reply::Continue);
+            match self.body(chunk).await {
+                Reply::Continue => {}
+                Reply::Skip => break,
+                refused @ Reply::Refuse(_) => panic!("the body is refused before its end: {refused:?}"),
+            }
         }
         self.end_of_message().await
     }
@@ -331,6 +357,10 @@ impl Mta {
     pub(crate) async fn quit(mut self) {
         self.packet(b'Q', b"").await;
         assert_eq!(self.rest().await, b"");
+    }
+
+    fn sends(&self, not_sent: u32) -> bool {
+        self.agreed.protocol & not_sent == 0
     }
 
     async fn reply_unless(&mut self, no_reply: u32) -> Reply {
@@ -361,6 +391,10 @@ fn reply(code: u8, payload: &[u8]) -> Reply {
             assert_eq!(payload, b"", "CONTINUE has no payload");
             Reply::Continue
         }
+        b's' => {
+            assert_eq!(payload, b"", "SKIP has no payload");
+            Reply::Skip
+        }
         b'y' => {
             let (text, nul) = payload.split_at(payload.len() - 1);
             assert_eq!(nul, b"\0", "a reply ends in NUL");
@@ -388,10 +422,15 @@ fn unfolded(header: &str) -> Vec<String> {
     fields
 }
 
-/// Sends a packet, command and payload, and returns the one that is answered: an MTA of few words, without a runtime.
-pub(crate) fn ask(mta: &mut std::net::TcpStream, packet: &[u8]) -> Vec<u8> {
+/// Sends a packet, command and payload, that is not answered: an MTA of few words, without a runtime.
+pub(crate) fn tell(mta: &mut std::net::TcpStream, packet: &[u8]) {
     let length = u32::try_from(packet.len()).unwrap().to_be_bytes();
     mta.write_all(&[&length, packet].concat()).unwrap();
+}
+
+/// Sends a packet and returns the one that is answered.
+pub(crate) fn ask(mta: &mut std::net::TcpStream, packet: &[u8]) -> Vec<u8> {
+    tell(mta, packet);
     let mut length = [0; 4];
     mta.read_exact(&mut length).unwrap();
     let mut answer = vec![0; u32::from_be_bytes(length) as usize];

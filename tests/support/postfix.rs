@@ -45,16 +45,18 @@ pub struct Postfix {
 impl Postfix {
     /// Starts one that asks Greylag at `ports` and delivers to `sink`.
     pub fn start(hook_up: HookUp, ports: Ports, sink: &Sink) -> Self {
+        Self::start_with(&Self::lines(hook_up, ports), sink)
+    }
+
+    /// The shipped lines of `main.cf` for a Greylag at `ports`.
+    pub fn lines(hook_up: HookUp, ports: Ports) -> String {
         let milter = substitute(MILTER_LINES, "127.0.0.1:10034", &format!("127.0.0.1:{}", ports.milter));
         let policy = substitute(POLICY_LINES, "127.0.0.1:10033", &format!("127.0.0.1:{}", ports.policy));
-        Self::start_with(
-            &match hook_up {
-                HookUp::Milter => milter,
-                HookUp::Policy => policy,
-                HookUp::Both => milter + &policy,
-            },
-            sink,
-        )
+        match hook_up {
+            HookUp::Milter => milter,
+            HookUp::Policy => policy,
+            HookUp::Both => milter + &policy,
+        }
     }
 
     /// Starts one with these lines in `main.cf` beside its own.

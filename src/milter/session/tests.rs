@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::facts::{Client, HeaderField};
 use crate::milter::command::Peer;
-use crate::milter::options::Offer;
-use crate::milter::reply::Refusal;
+use crate::milter::options::{Offer, Transport};
+use crate::policy::Reach;
 use crate::reason::Reason;
 use crate::verdict::{Code, Finding, Outcome, Reply};
 
@@ -16,9 +16,23 @@ const OFFER: Offer = Offer { version: 6, actions: 0x1ff, protocol: 0x1f_ffff };
 /// As OFFER, without the NR_* bits.
 const OFFER_WITH_REPLIES: Offer = Offer { version: 6, actions: 0x1ff, protocol: 0x37f };
 
+/// What the shipped policy wishes over TCP.
+const WISHES: Wishes = Wishes { interest: Interest::ALL, transport: Transport::Tcp };
+
+/// A policy that says nothing at any stage but the end.
+const NOTHING: Interest = Interest {
+    looks_up_sender: false,
+    refuses_recipients: false,
+    refuses_data: false,
+    header: false,
+    body: Reach::Nobody,
+};
+
 /// Plays the MTA against a session and judges each stage.
 struct Mta {
     session: Session,
+    /// Whether bodies are read, where that is asked.
+    reads_body: bool,
 }
 
 impl Mta {
@@ -27,12 +41,16 @@ impl Mta {
     }
 
     fn with(offer: Offer, limits: Limits) -> Self {
-        let mut session = Session::new("mx".into(), limits);
+        Self::wishing(Interest::ALL, offer, limits)
+    }
+
+    fn wishing(interest: Interest, offer: Offer, limits: Limits) -> Self {
+        let mut session = Session::new("mx".into(), limits, Wishes { interest, ..WISHES });
         assert!(matches!(
             session.on_command(Command::Negotiate(offer)),
             Step::Answer(Response::Negotiated(_))
         ));
-        Self { session }
+        Self { session, reads_body: true }
     }
 
     /// A session in which a client is connected and said HELO.
@@ -49,6 +67,11 @@ impl Mta {
             Step::Silent => None,
             Step::Answer(response) => Some(response),
             Step::Judge(pending) => Some(self.session.on_verdict(pending, verdict)),
+            Step::JudgeUnheard(unheard) => {
+                self.session.on_unheard(unheard, verdict);
+                None
+            }
+            Step::WeighBody(pending) => Some(self.session.on_body_weighed(pending, self.reads_body)),
             step => panic!("{step:?}"),
         }
     }
@@ -118,7 +141,7 @@ fn is_refusal(response: Option<Response>) -> bool {
 fn a_message_becomes_facts() {
     let mut mta = Mta::new();
     mta.macros(MacroStage::Connect, b"j\0mx.test\0v\0Postfix 3.7.11\0");
-    assert_eq!(mta.accept(connect()), Some(Response::Continue));
+    assert_eq!(mta.accept(connect()), None);
     assert_eq!(mta.facts().connection.client, Client::parse("192.0.2.1"));
     assert_eq!(mta.facts().connection.mta.host_name.as_deref(), Some("mx.test"));
     assert_eq!(&*mta.facts().connection.listener, "mx");
@@ -241,7 +264,7 @@ fn a_second_helo_replaces_the_first_and_ends_the_message() {
     mta.accept(mail());
     let number = mta.session.transaction_number();
     mta.macros(MacroStage::Helo, b"{tls_version}\0TLSv1.3\0");
-    assert_eq!(mta.accept(Command::Helo("other.test".into())), Some(Response::Continue));
+    assert_eq!(mta.accept(Command::Helo("other.test".into())), None);
     assert_ne!(mta.session.transaction_number(), number);
     assert_eq!(mta.facts().helo.as_deref(), Some("other.test"));
     assert_eq!(mta.facts().tls.as_deref(), Some("TLSv1.3"));
@@ -276,14 +299,93 @@ fn quit_nc_waits_for_another_client() {
     assert_eq!((&mta.facts().helo, &mta.facts().sender), (&None, &None));
     mta.accept(connect());
     assert_eq!(mta.facts().connection.mta.host_name, None);
-    assert_eq!(mta.session.options, Options::negotiate(OFFER).unwrap(), "without negotiation");
+    assert_eq!(mta.session.options, Options::negotiate(OFFER, &WISHES).unwrap(), "without negotiation");
 }
 
 #[test]
 fn refusals_at_connect_and_helo_are_held() {
-    let mut mta = Mta::new();
-    assert_eq!(mta.send(connect(), &refusing()), Some(Response::Continue));
-    assert_eq!(mta.send(Command::Helo("x".into()), &refusing()), Some(Response::Continue));
+    for (offer, expected) in [(OFFER, None), (OFFER_WITH_REPLIES, Some(Response::Continue))] {
+        let mut mta = Mta::with(offer, Limits::default());
+        assert_eq!(mta.send(connect(), &refusing()), expected);
+        assert_eq!(mta.send(Command::Helo("x".into()), &refusing()), expected);
+        assert_eq!(mta.accept(mail()), Some(Response::Continue), "the verdict at RCPT says it");
+    }
+}
+
+#[test]
+fn a_refusal_nobody_waited_for_is_told_with_every_answer_the_message_still_has() {
+    let refusal = Refusal::new(&Reply::new(Code::C550, (7, 1), "No."));
+    let refused = || Some(Response::Refuse(refusal.clone()));
+    let unheard = Interest { refuses_recipients: true, ..NOTHING };
+    let mut mta = Mta::wishing(unheard, OFFER, Limits::default());
+    for command in [connect(), Command::Helo("c.test".into())] {
+        assert_eq!(mta.accept(command), None);
+    }
+    assert_eq!(mta.send(mail(), &refusing()), None);
+    assert_eq!(mta.accept(rcpt("bob")), refused());
+    assert!(mta.accepted().is_empty());
+    assert_eq!(mta.accept(Command::Data), refused());
+    assert_eq!(mta.accept(end()), refused());
+    // The next message is not concerned.
+    assert_eq!(mta.accept(mail()), None);
+    assert_eq!(mta.accept(rcpt("bob")), Some(Response::Continue));
+    assert_eq!(mta.accept(end()), Some(Response::Deliver(Vec::new())));
+
+    let mut mta = Mta::wishing(NOTHING, OFFER, Limits { message_bytes: 100, ..Limits::default() });
+    for command in [connect(), mail()] {
+        assert_eq!(mta.accept(command), None);
+    }
+    assert_eq!(mta.send(rcpt("bob"), &refusing()), None);
+    assert!(mta.accepted().is_empty());
+    mta.session.charge(1000);
+    assert_eq!(mta.accept(end()), refused(), "it is too large, and was refused before");
+}
+
+#[test]
+fn a_body_that_nobody_reads_is_declined() {
+    let in_scopes = Interest { body: Reach::Scopes, ..Interest::ALL };
+    let begun = |reads_body| {
+        let mut mta = Mta::wishing(in_scopes, OFFER, Limits { message_bytes: 1000, ..Limits::default() });
+        mta.reads_body = reads_body;
+        for command in [connect(), mail(), rcpt("bob"), Command::Data, header()] {
+            mta.accept(command);
+        }
+        mta
+    };
+    let size = |mta: &mut Mta| {
+        let Step::Judge(_) = mta.session.on_command(Command::EndOfMessage(Bytes::from_static(b"end"))) else {
+            panic!("the message is judged")
+        };
+        let message = mta.facts().message.as_ref().unwrap();
+        (message.headers.len(), message.body.iter().map(Bytes::len).sum::<usize>())
+    };
+    let mut read = begun(true);
+    assert_eq!([(); 2].map(|()| read.accept(body())), [const { Some(Response::Continue) }; 2]);
+    assert_eq!(size(&mut read), (1, 17));
+
+    let mut skipped = begun(false);
+    assert_eq!([(); 2].map(|()| skipped.accept(body())), [const { Some(Response::SkipBody) }; 2]);
+    assert_eq!(size(&mut skipped), (1, 0));
+
+    let mut large = begun(true);
+    assert_eq!(large.accept(body()), Some(Response::Continue));
+    large.session.charge(1000);
+    assert_eq!(large.accept(body()), Some(Response::SkipBody), "what is deferred anyway need not come");
+    assert!(is_refusal(large.accept(end())));
+
+    // The next message is asked about anew.
+    skipped.accept(Command::Abort);
+    skipped.reads_body = true;
+    skipped.accept(mail());
+    assert_eq!(skipped.accept(body()), Some(Response::Continue));
+}
+
+#[test]
+fn a_session_serves_what_it_negotiated_for() {
+    let needs_more = Interest { body: Reach::All, ..NOTHING };
+    let little = Mta::wishing(NOTHING, OFFER, Limits::default()).session;
+    assert!(little.serves(&NOTHING) && !little.serves(&needs_more));
+    assert!(Mta::new().session.serves(&needs_more));
 }
 
 #[test]
@@ -356,7 +458,7 @@ fn a_malformed_packet_closes_the_connection() {
 
 #[test]
 fn an_old_mta_is_refused() {
-    let mut session = Session::new("mx".into(), Limits::default());
+    let mut session = Session::new("mx".into(), Limits::default(), WISHES);
     let step = session.on_command(Command::Negotiate(Offer { version: 1, ..OFFER }));
     assert_eq!(step, Step::Close(NegotiationError::TooOld(1).into()));
 }
@@ -392,17 +494,20 @@ fn session_in(state: State, offer: Offer) -> Session {
         State::Header => &[Negotiate, Connect, Mail, Header],
         State::Body => &[Negotiate, Connect, Mail, EndOfHeader],
     };
-    let mut session = Session::new("mx".into(), Limits::default());
+    let mut session = Session::new("mx".into(), Limits::default(), WISHES);
     for kind in path {
-        if let Step::Judge(pending) = session.on_command(command(*kind, offer)) {
-            let _ = session.on_verdict(pending, &Verdict::default());
+        match session.on_command(command(*kind, offer)) {
+            Step::Judge(pending) => drop(session.on_verdict(pending, &Verdict::default())),
+            Step::JudgeUnheard(unheard) => session.on_unheard(unheard, &Verdict::default()),
+            _ => {}
         }
     }
     assert_eq!(session.state, state);
     session
 }
 
-/// What a step is, as one letter: `-` silent, `o` options, `c` continue, `j` judge, `q` quit, `X` close.
+/// What a step is, as one letter: `-` silent, `o` options, `c` continue, `j` judge, `u` judge
+/// without an answer, `q` quit, `X` close.
 fn letter(step: &Step) -> char {
     match step {
         Step::Silent => '-',
@@ -410,6 +515,8 @@ fn letter(step: &Step) -> char {
         Step::Answer(Response::Continue) => 'c',
         Step::Answer(_) => '?',
         Step::Judge(_) => 'j',
+        Step::JudgeUnheard(_) => 'u',
+        Step::WeighBody(_) => 'w',
         Step::Quit => 'q',
         Step::Close(_) => 'X',
     }
@@ -421,11 +528,11 @@ fn what_each_command_leads_to_in_each_state() {
     let expected = [
         //                 ODCHMRTULNBEAQK with NR_*, then without
         (State::Start,     "oXXXXXXXXXXX-q-", "oXXXXXXXXXXX-q-"),
-        (State::Ready,     "X-jXXXXcXXXX-q-", "X-jXXXXcXXXX-q-"),
-        (State::Connected, "X-XjjXXcXXXX-q-", "X-XjjXXcXXXX-q-"),
-        (State::Envelope,  "X-Xjjjjc---j-q-", "X-Xjjjjccccj-q-"),
-        (State::Header,    "X-XjjXXc---j-q-", "X-XjjXXccccj-q-"),
-        (State::Body,      "X-XjjXXcXX-j-q-", "X-XjjXXcXXcj-q-"),
+        (State::Ready,     "X-uXXXXcXXXX-q-", "X-jXXXXcXXXX-q-"),
+        (State::Connected, "X-XujXXcXXXX-q-", "X-XjjXXcXXXX-q-"),
+        (State::Envelope,  "X-Xujjjc---j-q-", "X-Xjjjjccccj-q-"),
+        (State::Header,    "X-XujXXc---j-q-", "X-XjjXXccccj-q-"),
+        (State::Body,      "X-XujXXcXX-j-q-", "X-XjjXXcXXcj-q-"),
     ];
     for (state, without_replies, with_replies) in expected {
         for (offer, expected) in [(OFFER, without_replies), (OFFER_WITH_REPLIES, with_replies)] {
@@ -460,6 +567,7 @@ proptest! {
             let verdict = if refuse { refusing() } else { Verdict::default() };
             let silent = match kind {
                 CommandKind::Macros | CommandKind::Abort | CommandKind::QuitNewConnection => true,
+                CommandKind::Connect | CommandKind::Helo => nr,
                 CommandKind::Header | CommandKind::EndOfHeader | CommandKind::Body => nr,
                 _ => false,
             };
@@ -472,6 +580,11 @@ proptest! {
                     let held = matches!(kind, CommandKind::Connect | CommandKind::Helo);
                     prop_assert_eq!(is_refusal(Some(response)), refuse && !held);
                 }
+                Step::JudgeUnheard(unheard) => {
+                    prop_assert!(silent, "{kind} was not answered");
+                    session.on_unheard(unheard, &verdict);
+                }
+                Step::WeighBody(_) => prop_assert!(false, "SKIP was not agreed"),
                 Step::Quit => {
                     prop_assert_eq!(kind, CommandKind::Quit);
                     break;
@@ -495,6 +608,7 @@ proptest! {
         for (code, payload) in frames {
             match session.on_frame(Frame { code, payload: payload.into() }) {
                 Step::Judge(pending) => drop(session.on_verdict(pending, &Verdict::default())),
+                Step::JudgeUnheard(unheard) => session.on_unheard(unheard, &Verdict::default()),
                 Step::Close(_) => break,
                 _ => {}
             }

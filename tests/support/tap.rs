@@ -1,0 +1,86 @@
+//! Stands between a mail server and the milter and writes down who says what, packet by packet.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use super::process::{self, loopback};
+
+/// A tapped line. Its threads end with its connections.
+#[derive(Debug)]
+pub struct Tap {
+    port: u16,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Tap {
+    /// Starts one that hands everything on to `milter`.
+    pub fn start(milter: u16) -> Self {
+        let port = process::free_port();
+        let listener = TcpListener::bind(loopback(port)).unwrap();
+        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+        let all = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            for mta in listener.incoming().map_while(Result::ok) {
+                // Nobody there: the mail server is hung up on.
+                let Ok(milter) = TcpStream::connect(loopback(milter)) else { continue };
+                let number = {
+                    let mut all = all.lock().unwrap();
+                    all.push(String::new());
+                    all.len() - 1
+                };
+                for stream in [&mta, &milter] {
+                    stream.set_nodelay(true).unwrap();
+                }
+                let (from, to) = (mta.try_clone().unwrap(), milter.try_clone().unwrap());
+                let note = |all: &Arc<Mutex<Vec<String>>>, is_mta: bool| {
+                    let all = Arc::clone(all);
+                    move |code: u8| {
+                        let code = char::from(code);
+                        let code = if is_mta { code } else { code.to_ascii_lowercase() };
+                        // Macros go with the command after them.
+                        if code != 'D' {
+                            all.lock().unwrap()[number].push(code);
+                        }
+                    }
+                };
+                let (of_mta, of_milter) = (note(&all, true), note(&all, false));
+                std::thread::spawn(move || hand_on(from, to, of_mta));
+                std::thread::spawn(move || hand_on(milter, mta, of_milter));
+            }
+        });
+        Self { port, heard }
+    }
+
+    /// Where the mail server connects to.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What was said on each connection so far: commands of the mail server in capitals, without macros, what the milter said in small
+    /// letters, and what came several times in a row once.
+    pub fn conversations(&self) -> Vec<String> {
+        let once = |heard: &String| {
+            let mut once: Vec<char> = heard.chars().collect();
+            once.dedup();
+            once.into_iter().collect()
+        };
+        self.heard.lock().unwrap().iter().map(once).collect()
+    }
+}
+
+/// Notes each packet, then hands it on.
+fn hand_on(mut from: TcpStream, mut to: TcpStream, note: impl Fn(u8)) {
+    let mut length = [0; 4];
+    while from.read_exact(&mut length).is_ok() {
+        let mut packet = vec![0; u32::from_be_bytes(length) as usize];
+        if from.read_exact(&mut packet).is_err() {
+            break;
+        }
+        note(packet[0]);
+        if to.write_all(&[&length, &packet[..]].concat()).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
