@@ -35,11 +35,8 @@ fn exact(mail: &str) -> Message {
         }
     }
     let field = |(name, value): (String, String)| HeaderField { name: name.into(), value: value.into() };
-    Message {
-        headers: headers.into_iter().map(field).collect(),
-        body: vec![body.replace('\n', "\r\n").into()],
-        exact: true,
-    }
+    let body = vec![body.replace('\n', "\r\n").into()];
+    Message::new(headers.into_iter().map(field).collect(), body, true)
 }
 
 fn spf(result: SpfResult, domain: &str) -> SpfOutcome {
@@ -95,7 +92,7 @@ async fn the_exact_header_verifies_what_other_software_signed() {
     assert_eq!(dkim(mail, zone).await, [(DkimResult::Pass, true)]);
 
     let mut spaced = exact(mail);
-    spaced.exact = false;
+    spaced.set_exact(false);
     let found = checked(&spaced, &SpfOutcome::none(), zone).await;
     assert_eq!(found.signatures[0].result, DkimResult::Fail, "a space that nobody sent");
 }

@@ -173,24 +173,29 @@ pub async fn message(
     spf: &SpfOutcome,
     resolver: &Arc<dyn Resolver>,
 ) -> Result<MessageAuth, MessageAuthError> {
-    let header = Message { body: Vec::new(), ..message.clone() }.to_bytes();
-    let questions = questions(&header, spf);
+    let header = message.header_text();
+    let (is_signed, questions) = parse(&header)
+        .map(|header| (!header.dkim_signatures().is_empty(), questions(&header, spf)))
+        .unwrap_or_default();
     let answers = look_up(questions, resolver).await?;
+    if !is_signed {
+        // DMARC is about the header alone.
+        return Box::pin(verify(&header, spf, &answers)).await;
+    }
     let (message, spf) = (message.clone(), spf.clone());
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(verify(&message.to_bytes(), &spf, &answers))).await?
+    tokio::task::spawn_blocking(move || runtime.block_on(verify(message.text(), &spf, &answers))).await?
 }
 
 /// Every name whose records may matter: the keys of the signatures, and the policies of the author's domain and of those that may
 /// be aligned with it.
-fn questions(header: &[u8], spf: &SpfOutcome) -> BTreeSet<(String, Purpose)> {
+fn questions(message: &AuthenticatedMessage<'_>, spf: &SpfOutcome) -> BTreeSet<(String, Purpose)> {
     let mut questions = BTreeSet::new();
-    let Some(message) = parse(header) else { return questions };
     let signatures = || message.dkim_signatures().iter().map(|field| &field.header);
     for signature in signatures() {
         questions.extend(question(&format!("{}._domainkey.{}", signature.s, signature.d), Purpose::Key));
     }
-    let Some(author) = author_domain(&message) else { return questions };
+    let Some(author) = author_domain(message) else { return questions };
     let others = signatures().filter_map(|signature| host_name(&signature.d)).chain([spf.domain.clone()]);
     let related = others.filter(|domain| registrable(domain) == registrable(&author));
     for domain in related.chain([author.clone()]) {

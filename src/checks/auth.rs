@@ -224,7 +224,7 @@ pub fn edits(facts: &Facts, settings: &Settings, known: &Known) -> Vec<HeaderEdi
 /// Which of the fields of the name are forged, the last first.
 fn forged_fields(message: &Message, authserv_id: &str) -> Vec<NonZeroU16> {
     let fields = message
-        .headers
+        .headers()
         .iter()
         .filter(|field| field.name.eq_ignore_ascii_case(FIELD.as_str().as_bytes()))
         .zip(1..);

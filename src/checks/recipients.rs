@@ -127,7 +127,7 @@ fn too_many(reason: Reason, action: Action, count: usize, max: usize) -> Finding
 /// what a hostile header may cost is bounded, and whether it is too many is known by then.
 fn header_addresses(message: &Message, max: usize) -> usize {
     let mut seen = HashSet::new();
-    let fields = message.headers.iter().filter(|field| {
+    let fields = message.headers().iter().filter(|field| {
         ["to", "cc", "bcc"].iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
     });
     for field in fields {

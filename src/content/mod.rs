@@ -52,10 +52,10 @@ pub(crate) use text::{Texts, folded, visible};
 
 /// Looks for forbidden attachments in a message. Takes time linear in its size, within the limits of `settings`.
 pub fn scan(message: &Message, settings: &AttachmentSettings, cancel: &Cancel) -> Report {
-    let text = message.to_bytes();
+    let text = message.text();
     let mut scanner = Scanner::new(text.len(), settings, cancel);
     let place = Place::default();
-    let result = message::scan(&mut scanner, &text, &place);
+    let result = message::scan(&mut scanner, text, &place);
     scanner.finish(result, &place)
 }
 

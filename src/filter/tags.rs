@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use crate::facts::{Client, Facts};
+use crate::facts::{Client, Facts, Message};
 use crate::verdict::{HeaderEdit, HeaderName};
 
 /// Removes them: a message has one such field, ours, which says all there is to say. One that came from outside is forged, and one
@@ -17,7 +17,7 @@ pub(super) fn removals(facts: &Facts) -> Vec<HeaderEdit> {
         Client::Unknown => false,
     };
     let headers =
-        facts.message.as_ref().filter(|_| !is_from_here).map_or(&[][..], |message| &message.headers);
+        facts.message.as_ref().filter(|_| !is_from_here).map_or(&[][..], Message::headers);
     let fields = headers.iter().filter(|field| field.name.eq_ignore_ascii_case(NAME.as_str().as_bytes()));
     let occurrences: Vec<NonZeroU16> = fields.zip(1..).filter_map(|(_, at)| NonZeroU16::new(at)).collect();
     occurrences.into_iter().rev().map(|occurrence| HeaderEdit::Remove { name: NAME, occurrence }).collect()
@@ -26,13 +26,13 @@ pub(super) fn removals(facts: &Facts) -> Vec<HeaderEdit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{HeaderField, Message};
+    use crate::facts::HeaderField;
 
     #[test]
     fn every_field_of_the_name_goes_the_last_first_unless_it_is_from_here() {
         let names = ["Subject", "X-Greylag", "x-greylag", "X-Greylag-Other"];
         let field = |name: &str| HeaderField { name: name.to_owned().into(), value: "tag".into() };
-        let message = Message { headers: names.map(field).into(), body: Vec::new(), exact: false };
+        let message = Message::new(names.map(field).into(), Vec::new(), false);
         let of = |client: &str| {
             let mut facts = Facts { message: Some(message.clone()), ..Facts::default() };
             facts.connection.client = Client::parse(client);

@@ -205,7 +205,7 @@ impl Session {
         if reads_body {
             return Response::Continue;
         }
-        self.message.body.clear();
+        self.message.clear_body();
         Response::SkipBody
     }
 
@@ -275,7 +275,7 @@ impl Session {
             }
             Command::Unknown => self.go_on(kind),
             Command::Header(field) => {
-                self.keep(|message| message.headers.push(field));
+                self.keep(|message| message.push_header(field));
                 self.go_on(kind)
             }
             Command::EndOfHeader => {
@@ -285,7 +285,7 @@ impl Session {
             Command::Body(chunk) => self.on_body(chunk),
             Command::EndOfMessage(chunk) => {
                 if !chunk.is_empty() && self.reads_body != Some(false) {
-                    self.keep(|message| message.body.push(chunk));
+                    self.keep(|message| message.push_body(chunk));
                 }
                 self.on_end_of_message()
             }
@@ -333,11 +333,11 @@ impl Session {
             _ if self.too_large && may_skip => Step::Answer(Response::SkipBody),
             Some(false) => Step::Answer(Response::SkipBody),
             None if may_skip => {
-                self.message.body.push(chunk);
+                self.message.push_body(chunk);
                 Step::WeighBody(PendingBody(()))
             }
             Some(true) | None => {
-                self.keep(|message| message.body.push(chunk));
+                self.keep(|message| message.push_body(chunk));
                 self.go_on(CommandKind::Body)
             }
         }
@@ -350,7 +350,7 @@ impl Session {
             self.end_message();
             return Step::Answer(response);
         }
-        self.message.exact = self.options.exact_headers();
+        self.message.set_exact(self.options.exact_headers());
         self.facts.message = Some(std::mem::take(&mut self.message));
         // The one stage that is always answered.
         Step::Judge(Pending(Stage::EndOfMessage))

@@ -67,7 +67,6 @@ fn content_alone_is_answered_at_its_end() {
 fn a_body_that_only_other_recipients_have_read_is_skipped() {
     let off = ["address", "helo", "recipients", "auth", "content", "greylist", "attachments"];
     let files = off.map(|check| format!("{check}.toml"));
-    let mut policies: Vec<(&str, &str)> = files.iter().map(|file| (file.as_str(), OFF)).collect();
     let scanned = |domain: &str| {
         format!(
             "[[scope]]\nname = \"scanned\"\nrecipient = [\"@{domain}\"]\nset.attachments.mode = \"enforce\"\n"
@@ -77,10 +76,10 @@ fn a_body_that_only_other_recipients_have_read_is_skipped() {
         [("example.net", "250 2.0.0 ", "OoCHMRTcLBsEcAQ"), ("example.test", "554 5.7.0 ", "OoCHMRTcLBcEyAQ")]
     {
         let scopes = scanned(domain);
+        let mut policies: Vec<(&str, &str)> = files.iter().map(|file| (file.as_str(), OFF)).collect();
         policies.push(("scopes.toml", &scopes));
         let (reply, conversation) = converse(&policies);
         assert!(reply.starts_with(accepted), "{reply}");
         assert_eq!(conversation, expected, "{domain} is scanned");
-        policies.pop();
     }
 }

@@ -47,12 +47,12 @@ impl Texts {
     /// size of the message.
     pub(super) fn read(message: &Message, max_text: u64, cancel: &Cancel) -> Self {
         let mut texts = Self::default();
-        for field in &message.headers {
+        for field in message.headers() {
             let name = String::from_utf8_lossy(&field.name).trim().to_ascii_lowercase();
             let value = field.value.get(..MAX_FIELD).unwrap_or(&field.value);
             texts.fields.push((name, visible(&header::decoded(value))));
         }
-        let raw = message.to_bytes();
+        let raw = message.text();
         let mut names = Names::default();
         let mut left = usize::try_from(max_text).unwrap_or(usize::MAX);
         let mut links = links::Links::new(MAX_LINKS);
@@ -60,7 +60,7 @@ impl Texts {
             .max_depth(MAX_DEPTH)
             .max_parts(MAX_PARTS)
             .max_encoded_nesting(MAX_ENCODED_DEPTH);
-        let parsed = parser.parse(raw.as_slice());
+        let parsed = parser.parse(raw);
         for part in parsed.iter().flat_map(|message| message.parts()) {
             if cancel.is_cancelled() {
                 break;
@@ -70,7 +70,7 @@ impl Texts {
                 texts.part(&part, &mut left, &mut links);
             }
         }
-        names.of_lines(&raw);
+        names.of_lines(raw);
         texts.links = links.into_vec();
         texts.attachment_names = names.readings();
         texts

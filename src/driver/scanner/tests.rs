@@ -18,7 +18,7 @@ fn mail(subject: &str, size: usize) -> Message {
 }
 
 fn subject(message: &Message) -> String {
-    String::from_utf8_lossy(&message.headers[0].value).into_owned()
+    String::from_utf8_lossy(&message.headers()[0].value).into_owned()
 }
 
 fn client(last: u8) -> Client {
