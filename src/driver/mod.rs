@@ -191,6 +191,7 @@ impl Driver {
         }
         if stage == Stage::EndOfMessage {
             verdict.add(transaction.tags.drain(..));
+            verdict.edits.splice(..0, filter::tag_removals(facts, &verdict));
         }
         verdict
     }

@@ -20,6 +20,7 @@ mod tags;
 
 pub use interest::{Interest, reads_body};
 pub use known::{Fault, Known, Needs, Slot};
+pub use tags::tag_removals;
 
 use crate::checks::{self, address, attachments, auth, greylist, helo, recipients};
 use crate::facts::{Facts, Stage};
@@ -126,6 +127,5 @@ fn content(facts: &Facts, policy: &Policy, known: &Known) -> Step {
             edits = auth::edits(facts, &settings, known);
         }
     }
-    edits.splice(..0, tags::removals(facts));
     Step::Done(Verdict { edits, ..fold.verdict() })
 }

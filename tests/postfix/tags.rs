@@ -1,7 +1,9 @@
 //! The header of tagged mail.
 
+use crate::support::dns::HELO;
 use crate::support::mail;
 use crate::support::postfix::HookUp;
+use crate::support::smtp::Smtp;
 use crate::{NO_GREYLIST, RECIPIENT, SENDER, Site, assert_queued};
 
 /// Each of these only tags.
@@ -86,6 +88,23 @@ fn with_both_hooks_there_is_one_header_with_the_reasons_of_both() {
     // Found by the policy service alone.
     assert_queued(&smtp.send(SENDER, RECIPIENT, &mail::plain("second")));
     assert_eq!(tags(&site.sink.next().data), ["tag; reason=helo.no_address"]);
+}
+
+#[test]
+fn with_both_hooks_there_is_one_header_on_mail_from_this_host_too() {
+    let site = Site::start(HookUp::Both, &TAGGING);
+    let mut smtp = Smtp::connect(site.postfix.port());
+    smtp.ehlo(HELO);
+    assert_queued(&smtp.send(SENDER, ODD, &mail::with_attachment("tagged", "evil.exe", b"MZ not really")));
+    assert_eq!(
+        tags(&site.sink.next().data),
+        ["tag; reason=attachment.forbidden_extension; reason=address.invalid_local_part"]
+    );
+    // What was said when it came in the first time stays.
+    let judged = [&b"X-Greylag: tag; reason=auth.spf_none\r\n"[..], &mail::plain("again")].concat();
+    assert_queued(&smtp.send(SENDER, ODD, &judged));
+    let tags = tags(&site.sink.next().data);
+    assert_eq!(tags, ["tag; reason=address.invalid_local_part", "tag; reason=auth.spf_none"]);
 }
 
 #[test]
