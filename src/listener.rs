@@ -1,5 +1,9 @@
 //! Accepting connections on TCP and UNIX sockets alike, for every service of the daemon.
 
+mod input;
+
+pub use input::{Input, Readable};
+
 use std::fs::Permissions;
 use std::future::Future;
 use std::io;

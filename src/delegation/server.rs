@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::{Decoder, RequestError, Session, Step};
 use crate::driver::{Driver, Protocol};
-use crate::listener::{self, Listener};
+use crate::listener::{self, Input, Listener, Readable};
 use crate::telemetry::metrics;
 
 /// Room for one read; a request is about 1 KiB.
@@ -71,7 +71,7 @@ enum ConnectionError {
 
 /// Answers requests until the peer closes, is idle for too long, or `drain` is cancelled.
 async fn converse(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut stream: impl AsyncRead + AsyncWrite + Readable + Unpin,
     mut session: Session,
     driver: &Driver,
     idle_timeout: Duration,
@@ -79,10 +79,10 @@ async fn converse(
 ) -> Result<(), ConnectionError> {
     let mut transaction = driver.begin(Protocol::Policy);
     let mut decoder = Decoder::default();
-    let mut input = BytesMut::with_capacity(READ_SIZE);
+    let mut input = Input::default();
     let mut output = BytesMut::new();
     loop {
-        while let Some(request) = decoder.decode(&mut input)? {
+        while let Some(request) = decoder.decode(&mut input.buffer)? {
             let response = match session.on_request(request) {
                 Step::Answer(response) => response,
                 Step::Judge { stage, begins } => {
@@ -97,18 +97,18 @@ async fn converse(
             response.encode(&mut output);
             timeout(WRITE_TIMEOUT, stream.write_all(&output)).await.map_err(io::Error::from)??;
         }
-        input.reserve(READ_SIZE);
         let read = tokio::select! {
             biased;
             () = drain.cancelled() => return Ok(()),
-            read = timeout(idle_timeout, stream.read_buf(&mut input)) => read,
+            read = input.fill(&mut stream, READ_SIZE, idle_timeout, || output = BytesMut::new()) => read?,
         };
-        let Ok(read) = read else {
-            debug!(idle = ?idle_timeout, "connection closed: idle");
-            return Ok(());
-        };
-        if read? == 0 {
-            return Ok(());
+        match read {
+            Some(0) => return Ok(()),
+            Some(_) => {}
+            None => {
+                debug!(idle = ?idle_timeout, "connection closed: idle");
+                return Ok(());
+            }
         }
     }
 }

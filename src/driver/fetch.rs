@@ -14,7 +14,8 @@ use crate::store::{Answer, Attempt, Timestamp};
 use crate::telemetry::metrics::{self, Lookup, LookupResult};
 
 impl Driver {
-    /// Fills the slots of everything asked. Each ends as an answer or as unknown.
+    /// Fills the slots of everything asked. Each ends as an answer or as unknown. What is asked once a message is kept apart: a
+    /// connection's task has room for all that it may have to wait for, and mostly waits for nothing.
     pub(super) async fn fetch(&self, needs: Needs, facts: &Facts, transaction: &mut Transaction) {
         let Needs { helo, spf, message_auth, greylist, inspection, scan } = needs;
         let made = self.clock.now();
@@ -31,7 +32,7 @@ impl Driver {
             },
             async {
                 if let Some(spf) = &message_auth {
-                    transaction.known.message_auth = self.message_auth(facts, spf).await;
+                    transaction.known.message_auth = Box::pin(self.message_auth(facts, spf)).await;
                 }
             },
             async {
@@ -41,13 +42,13 @@ impl Driver {
             },
             async {
                 if let Some(settings) = inspection {
-                    let slot = self.inspection(facts, &settings).await;
+                    let slot = Box::pin(self.inspection(facts, &settings)).await;
                     transaction.known.inspections.push((settings, slot));
                 }
             },
             async {
                 if let Some(settings) = scan {
-                    let slot = self.scan(facts, &settings).await;
+                    let slot = Box::pin(self.scan(facts, &settings)).await;
                     transaction.known.scans.push((settings, slot));
                 }
             },

@@ -1,0 +1,159 @@
+//! What a connection sent and nobody read yet: memory that a quiet connection does without.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
+
+use super::Stream;
+
+/// Silence after which a connection counts as quiet. One that is busy keeps its memory and so never waits for some.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
+
+/// Less room than this and a new buffer is taken, in bytes.
+const MIN_ROOM: usize = 1024;
+
+/// What can be waited for without memory to read into.
+pub trait Readable {
+    /// Returns when there is something to read, the end included.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+impl Readable for Stream {
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Left(tcp) => tcp.readable().await,
+            Self::Right(unix) => unix.readable().await,
+        }
+    }
+}
+
+/// What was read and is not taken yet.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// Takes from here whoever reads.
+    pub buffer: BytesMut,
+}
+
+impl Input {
+    /// Reads what is there into at least `room` bytes. Returns how much came, 0 at the end of the stream; `None` when nothing came
+    /// within `patience`. Calls `when_quiet` before a long wait.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub async fn fill<S: AsyncRead + Readable + Unpin>(
+        &mut self,
+        stream: &mut S,
+        room: usize,
+        patience: Duration,
+        when_quiet: impl FnOnce(),
+    ) -> io::Result<Option<usize>> {
+        self.make_room(room);
+        if let Ok(read) = timeout(QUIET_AFTER.min(patience), stream.read_buf(&mut self.buffer)).await {
+            return read.map(Some);
+        }
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        when_quiet();
+        let read = async {
+            stream.readable().await?;
+            self.make_room(room);
+            stream.read_buf(&mut self.buffer).await
+        };
+        timeout(patience.saturating_sub(QUIET_AFTER), read).await.ok().transpose()
+    }
+
+    /// A buffer whose contents others still hold grows into a new one; a little room left in it is not worth a read.
+    fn make_room(&mut self, room: usize) {
+        if self.buffer.capacity() - self.buffer.len() < room.min(MIN_ROOM) {
+            self.buffer.reserve(room);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Input {
+    /// Reads from bytes as [`Self::fill`] does from a stream.
+    pub(crate) async fn fill_from(&mut self, bytes: &mut &[u8], room: usize) {
+        self.make_room(room);
+        bytes.read_buf(&mut self.buffer).await.expect("bytes are read");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    impl Readable for DuplexStream {
+        async fn readable(&self) -> io::Result<()> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_there_is_read_at_once() {
+        let (mut ours, mut theirs) = duplex(64);
+        let mut input = Input::default();
+        theirs.write_all(b"one").await.unwrap();
+        let read = input.fill(&mut ours, 4096, Duration::from_secs(60), || panic!("not quiet")).await;
+        assert_eq!((read.unwrap(), &input.buffer[..]), (Some(3), &b"one"[..]));
+        drop(theirs);
+        assert_eq!(input.fill(&mut ours, 4096, Duration::from_secs(60), || ()).await.unwrap(), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_connection_holds_no_memory() {
+        let (client, listener) =
+            (tokio::net::TcpSocket::new_v4().unwrap(), std::net::TcpListener::bind("127.0.0.1:0"));
+        let listener = listener.unwrap();
+        let mut client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+        let server = listener.accept().unwrap().0;
+        server.set_nonblocking(true).unwrap();
+        let mut server: Stream =
+            tokio_util::either::Either::Left(tokio::net::TcpStream::from_std(server).unwrap());
+        let mut input = Input::default();
+        let mut quiet = false;
+        let patience = Duration::from_secs(60);
+        {
+            let mut waiting = std::pin::pin!(input.fill(&mut server, 4096, patience, || quiet = true));
+            assert!(timeout(Duration::from_secs(10), &mut waiting).await.is_err());
+            client.write_all(b"at last").await.unwrap();
+            assert_eq!(waiting.await.unwrap(), Some(7));
+        }
+        assert!(quiet);
+        assert_eq!(&input.buffer[..], b"at last");
+
+        let read = timeout(Duration::from_secs(1), async {
+            input.buffer.clear();
+            input.fill(&mut server, 4096, Duration::from_millis(10), || ()).await
+        });
+        assert_eq!(read.await.unwrap().unwrap(), None);
+        assert_eq!(input.buffer.capacity(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_of_a_packet_is_kept_however_long_the_rest_takes() {
+        let (mut ours, _theirs) = duplex(64);
+        let mut input = Input { buffer: BytesMut::from(&b"half"[..]) };
+        let read = input.fill(&mut ours, 4096, Duration::from_secs(60), || ()).await;
+        assert_eq!((read.unwrap(), &input.buffer[..]), (None, &b"half"[..]));
+    }
+
+    #[test]
+    fn room_is_made_only_where_too_little_is_left() {
+        let mut input = Input { buffer: BytesMut::with_capacity(4096) };
+        let start = input.buffer.as_ptr();
+        input.make_room(4096);
+        assert_eq!(input.buffer.as_ptr(), start);
+        input.buffer.resize(4000, 0);
+        let _held = input.buffer.split_to(4000);
+        input.make_room(4096);
+        assert_ne!(input.buffer.as_ptr(), start);
+        assert!(input.buffer.capacity() >= 4096);
+    }
+}
