@@ -43,8 +43,11 @@ crate::settings! {
         state_directory: StateDirectory = StateDirectory::Auto,
         /// The DNS servers to ask, "system" for those of /etc/resolv.conf.
         dns: DnsServers = DnsServers::System,
-        /// Connections of mail servers at one time, over all listeners; further ones wait.
-        max_connections: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999),
+        /// Connections by the milter protocol at one time, over all its listeners: one for each SMTP session. Further ones wait.
+        max_milter_connections: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999),
+        /// Connections by the policy delegation protocol at one time, over all its listeners; further ones wait. Counted apart, so
+        /// that a mail server that asks by both protocols never waits for itself.
+        max_policy_connections: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999),
         /// What one message may take in memory; a larger one is deferred.
         message_memory: ByteSize = ByteSize::mib(64),
         /// What all messages together may take in memory.

@@ -1,5 +1,6 @@
 //! `greylag serve`: the daemon.
 
+mod files;
 mod sockets;
 
 use std::io::{self, Write};
@@ -103,6 +104,7 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         let driver = driver(&config, policy, Arc::clone(&store), &readiness)
             .map_err(|error| failed(errors, &error))?;
         let sockets = Sockets::bind(&config).await.map_err(|error| failed(errors, &error))?;
+        files::allow(config.max_milter_connections.get(), config.max_policy_connections.get());
         let drain = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(metrics::upkeep(metrics.clone(), drain.clone()));

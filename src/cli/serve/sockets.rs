@@ -50,7 +50,8 @@ impl Sockets {
         drain: &CancellationToken,
         tasks: &TaskTracker,
     ) {
-        let connections = Arc::new(Semaphore::new(config.max_connections.get() as usize));
+        let [milters, policies] = [config.max_milter_connections, config.max_policy_connections]
+            .map(|most| Arc::new(Semaphore::new(most.get() as usize)));
         let limits = milter::Limits {
             message_bytes: bytes(config.message_memory),
             memory: MessageMemory::new(bytes(config.total_message_memory)),
@@ -59,15 +60,13 @@ impl Sockets {
             let options = milter::server::ListenerOptions {
                 name,
                 limits: limits.clone(),
-                connections: Arc::clone(&connections),
+                connections: Arc::clone(&milters),
             };
             tasks.spawn(milter::server::serve(listener, Arc::clone(driver), options, drain.clone()));
         }
         for (name, listener) in self.policy {
-            let limits = delegation::Limits {
-                idle_timeout: POLICY_IDLE_TIMEOUT,
-                connections: Arc::clone(&connections),
-            };
+            let limits =
+                delegation::Limits { idle_timeout: POLICY_IDLE_TIMEOUT, connections: Arc::clone(&policies) };
             tasks.spawn(delegation::serve(listener, name, Arc::clone(driver), limits, drain.clone()));
         }
         for (_, listener) in self.admin {
