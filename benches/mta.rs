@@ -105,13 +105,12 @@ fn measure(case: &Case, program: Option<&str>, tapped: bool) -> (f64, String) {
         Greylag::start(Setup { policies: POLICIES, dns: Some(dns.address()), program, ..Setup::default() })
     });
     let tap = greylag.as_ref().map(|greylag| Tap::start(greylag.ports().milter));
+    let is_mail = |said: &String| said.contains('E') && said.ends_with('.');
     let conversation = match &tap {
         Some(tap) if tapped => {
             drive(case, Some(tap.port()), &sink, 1, 1);
-            process::eventually("a session is over", || {
-                tap.conversations().iter().any(|said| said.ends_with('Q'))
-            });
-            tap.conversations().into_iter().find(|said| said.ends_with('Q')).unwrap()
+            process::eventually("a session is over", || tap.conversations().iter().any(is_mail));
+            tap.conversations().into_iter().find(is_mail).unwrap()
         }
         _ => String::new(),
     };

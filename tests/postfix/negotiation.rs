@@ -25,7 +25,7 @@ fn converse(policies: &[(&str, &str)]) -> (String, String) {
     smtp.quit();
     // XCLIENT begins a session anew.
     eventually("the session is over", || {
-        tap.conversations().last().is_some_and(|last| last.contains('M') && last.ends_with('Q'))
+        tap.conversations().last().is_some_and(|last| last.contains('M') && last.ends_with('.'))
     });
     (reply, tap.conversations().pop().unwrap())
 }
@@ -35,7 +35,7 @@ fn what_the_shipped_policies_say_nothing_to_is_not_waited_for() {
     let tagged = ("attachments.toml", "forbidden_extension = \"tag\"\n");
     let (reply, conversation) = converse(&[NO_GREYLIST, tagged]);
     assert!(reply.starts_with("250 2.0.0 "), "{reply}");
-    assert_eq!(conversation, "OoCHMcRcTcLBEicAQ");
+    assert_eq!(conversation, "OoCHMcRcTcLBEicAQ.");
 }
 
 #[test]
@@ -45,12 +45,12 @@ fn greylisting_alone_is_sent_no_content() {
     let mut policies: Vec<(&str, &str)> = files.iter().map(|file| (file.as_str(), OFF)).collect();
     let (reply, conversation) = converse(&policies);
     assert!(reply.starts_with("451 4.7.1 "), "{reply}");
-    assert_eq!(conversation, "OoCHMcRyAQ");
+    assert_eq!(conversation, "OoCHMcRyAQ.");
 
     policies.push(("scopes.toml", "[[scope]]\nname = \"all\"\ntls = false\nset.greylist.mode = \"off\"\n"));
     let (reply, conversation) = converse(&policies);
     assert!(reply.starts_with("250 2.0.0 "), "{reply}");
-    assert_eq!(conversation, "OoCHMcRcTcEcAQ");
+    assert_eq!(conversation, "OoCHMcRcTcEcAQ.");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn content_alone_is_answered_at_its_end() {
     let policies: Vec<(&str, &str)> = files.iter().map(|file| (file.as_str(), OFF)).collect();
     let (reply, conversation) = converse(&policies);
     assert!(reply.starts_with("554 5.7.0 Forbidden attachment: evil.exe"), "{reply}");
-    assert_eq!(conversation, "OoCHMRTcLBEyAQ");
+    assert_eq!(conversation, "OoCHMRTcLBEyAQ.");
 }
 
 #[test]
@@ -72,9 +72,10 @@ fn a_body_that_only_other_recipients_have_read_is_skipped() {
             "[[scope]]\nname = \"scanned\"\nrecipient = [\"@{domain}\"]\nset.attachments.mode = \"enforce\"\n"
         )
     };
-    for (domain, accepted, expected) in
-        [("example.net", "250 2.0.0 ", "OoCHMRTcLBsEcAQ"), ("example.test", "554 5.7.0 ", "OoCHMRTcLBcEyAQ")]
-    {
+    for (domain, accepted, expected) in [
+        ("example.net", "250 2.0.0 ", "OoCHMRTcLBsEcAQ."),
+        ("example.test", "554 5.7.0 ", "OoCHMRTcLBcEyAQ."),
+    ] {
         let scopes = scanned(domain);
         let mut policies: Vec<(&str, &str)> = files.iter().map(|file| (file.as_str(), OFF)).collect();
         policies.push(("scopes.toml", &scopes));

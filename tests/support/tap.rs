@@ -58,7 +58,7 @@ impl Tap {
     }
 
     /// What was said on each connection so far: commands of the mail server in capitals, without macros, what the milter said in small
-    /// letters, and what came several times in a row once.
+    /// letters, a dot where one of them hung up, and what came several times in a row once.
     pub fn conversations(&self) -> Vec<String> {
         let once = |heard: &String| {
             let mut once: Vec<char> = heard.chars().collect();
@@ -82,5 +82,6 @@ fn hand_on(mut from: TcpStream, mut to: TcpStream, note: impl Fn(u8)) {
             break;
         }
     }
+    note(b'.');
     let _ = to.shutdown(Shutdown::Write);
 }
