@@ -128,6 +128,12 @@ impl Driver {
         &self.trace
     }
 
+    /// The same driver, which keeps its last decisions in this trace.
+    #[must_use]
+    pub fn with_trace(self, trace: Trace) -> Self {
+        Self { trace, ..self }
+    }
+
     /// The same driver by another clock.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {

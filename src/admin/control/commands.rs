@@ -56,6 +56,9 @@ impl Control {
 
     async fn trace(&self, query: TraceQuery) -> Result<Value, String> {
         let driver = Arc::clone(&self.driver);
+        if driver.trace().is_off() {
+            return Err("its decisions are not kept: `trace_memory` in greylag.toml is 0".to_owned());
+        }
         let found = tokio::task::spawn_blocking(move || driver.trace().find(&query)).await;
         json(found.map_err(|error| format!("the trace cannot be read: {error}"))?)
     }

@@ -29,7 +29,7 @@ use crate::driver::{Driver, Scanner};
 use crate::policy::Policy;
 use crate::reload::{Cause, Reload, Reloader};
 use crate::store::{Store, StoreFault, StoreUrl};
-use crate::telemetry::{log, metrics};
+use crate::telemetry::{Trace, log, metrics};
 use sockets::Sockets;
 
 /// How long connections may finish their work after SIGTERM.
@@ -188,7 +188,8 @@ fn driver(
         ScanThreads::Number(number) => number.get() as usize,
     };
     let scanner = Scanner::new(threads);
-    Ok(Arc::new(Driver::new(policy, resolver, store, scanner)))
+    let trace = Trace::with_capacity(usize::try_from(config.trace_memory.0).unwrap_or(usize::MAX));
+    Ok(Arc::new(Driver::new(policy, resolver, store, scanner).with_trace(trace)))
 }
 
 struct Signals {
