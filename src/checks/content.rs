@@ -13,12 +13,16 @@ crate::settings! {
     /// Settings of the content check: rules about what a message says.
     ///
     /// Rules see texts as a reader does: encodings, charsets and HTML undone, invisible characters gone, and every run of white
-    /// space one space. Links are seen as written and as what they lead to, without a user name before the host.
+    /// space one space; what a page hides is read with it and without it. Letters of other alphabets that look alike are other letters.
+    /// Links are seen as written and as what they lead to, without a user name before the host. Header fields are those of the message
+    /// itself; texts, links and attachment names are also those of messages attached to it. What archives have in them is the business of
+    /// attachments.toml.
     pub struct ContentSettings {
         /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or
         /// is not run ("off").
         mode: Mode = Mode::Enforce,
-        /// A link cannot be right: `http//…`, no host, or no possible one.
+        /// A link cannot be right: `http//…`, no host, or no possible one. A text that only speaks of links has none: `"http://"`,
+        /// `https://${HOST}/`.
         malformed_link: Action = Action::Tag,
         /// The content could not be read within `time_limit`.
         scan_timeout: Action = Action::Defer,
@@ -54,7 +58,7 @@ pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> 
     match known.inspection(content) {
         Slot::NotAsked => Vec::new(),
         Slot::Got(inspection, _) => findings(inspection, content),
-        Slot::Unknown(fault) => {
+        Slot::Unknown(fault, _) => {
             let (reason, action) = match fault {
                 Fault::Timeout => (Reason::ContentScanTimeout, content.scan_timeout),
                 Fault::Failed(_) => (Reason::ContentScanFault, content.scan_fault),
@@ -227,7 +231,7 @@ mod tests {
             (Fault::Failed("x".into()), Reason::ContentScanFault),
         ] {
             let known = Known {
-                inspections: vec![(settings.content.clone(), Slot::Unknown(fault))],
+                inspections: vec![(settings.content.clone(), Slot::Unknown(fault, Duration::ZERO))],
                 ..Known::default()
             };
             let found = judge(&facts, &settings, &known);

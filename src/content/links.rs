@@ -65,23 +65,19 @@ impl Links {
         for written in &page.links {
             // Browsers drop tabs and line ends in addresses (URL standard, 4.4).
             let bare: String = written.chars().filter(|c| !matches!(c, '\t' | '\r' | '\n')).collect();
-            self.add(&visible(&bare), base.as_ref());
+            self.add(&visible(&bare), base.as_ref(), false);
         }
     }
 
     /// Adds the links of a text that is [`visible`].
     pub(super) fn of_text(&mut self, text: &str) {
         for found in IN_TEXT.find_iter(text) {
-            let written = found
-                .as_str()
-                .trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}', '\'', '"', '*', '_']);
-            // Cut off was what follows the link, but for a link that is nothing else.
-            let written = if written.ends_with("http") || written.ends_with("https") {
-                found.as_str()
-            } else {
-                written
-            };
-            self.add(written, None);
+            let written = found.as_str().trim_end_matches(AFTER_LINK);
+            let host = host_of(written);
+            if host.is_empty() && is_scheme_by_name(text, &found, written) {
+                continue;
+            }
+            self.add(written, None, host.contains(['$', '{', '}', '|', '*', '`']));
         }
     }
 
@@ -90,12 +86,14 @@ impl Links {
         self.links
     }
 
-    fn add(&mut self, written: &str, base: Option<&Url>) {
+    /// A `template` has a host that stands for one (`https://${HOST}/`): nobody can follow it, and nobody means to deceive by it.
+    fn add(&mut self, written: &str, base: Option<&Url>, template: bool) {
         let written = &written[..written.floor_char_boundary(MAX_LINK)];
         if written.is_empty() || self.links.len() >= self.most || !self.known.insert(written.to_owned()) {
             return;
         }
-        self.links.push(Link::read(written, base));
+        let link = Link::read(written, base);
+        self.links.push(Link { malformed: link.malformed.filter(|_| !template), ..link });
     }
 }
 
@@ -106,6 +104,25 @@ static IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::unwrap_used, reason = "a constant, compiled by every test of this file")]
     Regex::new(&format!(r#"(?i)(?:{scheme}|(?-u:\b)www\.)[^\s<>"]*"#)).unwrap()
 });
+
+/// What follows a link in a sentence and is none of it.
+const AFTER_LINK: [char; 13] = ['.', ',', ';', ':', '!', '?', ')', ']', '}', '\'', '"', '*', '_'];
+
+/// What stands between the slashes of a link in a text and the next one.
+fn host_of(written: &str) -> &str {
+    let scheme = |c: char| c.is_ascii_alphabetic() || matches!(c, '[' | ']' | ':');
+    let rest = written.trim_start_matches(scheme).trim_start_matches(['/', '\\']);
+    rest.split(['/', '\\', '?', '#']).next().unwrap_or_default()
+}
+
+/// Whether the text speaks of links instead of having one: a scheme alone that is no word of its own (`"http://"`, `http://...`).
+fn is_scheme_by_name(text: &str, found: &regex::Match<'_>, written: &str) -> bool {
+    let before = text.get(..found.start()).and_then(|before| before.chars().next_back());
+    let after = text.get(found.end()..).and_then(|after| after.chars().next());
+    let parts = |c: Option<char>| c.is_none_or(char::is_whitespace);
+    let is_alone = written.trim_end_matches(['/', '\\']).ends_with([':', 'p', 's', ']']);
+    is_alone && !(written.len() == found.len() && parts(before) && parts(after))
+}
 
 impl Link {
     fn read(written: &str, base: Option<&Url>) -> Self {

@@ -13,6 +13,10 @@ pub(super) fn readings(bytes: &[u8], label: Option<&[u8]>, is_html: bool) -> Vec
     let declared_inside = if is_html { declared_in_page(bytes) } else { None };
     let charset = label.or(declared_inside).and_then(Charset::from_label);
     let guessed = guess(bytes);
+    // Most mail, which need not be decoded twice.
+    if charset == Some(Charset::Utf8) && std::str::from_utf8(bytes).is_ok() {
+        return vec![guessed];
+    }
     match charset {
         // Charsets nobody decodes any more, and names nobody knows: mail programs show what they can.
         None | Some(Charset::Replacement) => vec![guessed],

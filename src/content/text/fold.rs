@@ -6,6 +6,9 @@ use crate::content::readings::is_invisible;
 
 /// Compatibility characters folded (NFKC), invisible and control characters gone, every run of white space one space.
 pub(crate) fn visible(text: &str) -> String {
+    if text.is_ascii() {
+        return visible_ascii(text);
+    }
     let mut out = String::with_capacity(text.len());
     let mut pending = false;
     let mut push = |c: char| {
@@ -18,33 +21,73 @@ pub(crate) fn visible(text: &str) -> String {
             out.push(c);
         }
     };
-    if text.is_ascii() {
-        text.chars().for_each(push);
+    let seen = text.chars().filter(|c| !is_invisible(*c));
+    if is_nfkc(text) {
+        seen.for_each(&mut push);
     } else {
-        let seen = text.chars().filter(|c| !is_invisible(*c));
-        if is_nfkc(text) {
-            seen.for_each(&mut push);
-        } else {
-            seen.nfkc().for_each(&mut push);
-        }
+        seen.nfkc().for_each(&mut push);
     }
     out
 }
 
-/// Small letters for capitals, so that texts that differ in nothing else are equal. To be given [`visible`] text.
-pub(crate) fn folded(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            // The one small letter that has two forms for one capital.
-            'ς' => out.push('σ'),
-            c => out.extend(c.to_lowercase()),
+/// The same, of most mail, in a fifth of the time.
+fn visible_ascii(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'!'..=b'~' => out.push(byte),
+            // White space of Unicode, which has the vertical tab.
+            b' ' | b'\t'..=b'\r' if out.last().is_some_and(|last| *last != b' ') => out.push(b' '),
+            _ => {}
         }
     }
-    out
+    if out.last() == Some(&b' ') {
+        out.pop();
+    }
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Small letters for capitals, so that texts that differ in nothing else are equal. To be given [`visible`] text.
+pub(crate) fn folded(text: &str) -> String {
+    Folded::new(text).text
+}
+
+/// A folded text that knows where each of its bytes came from.
+pub(in crate::content) struct Folded {
+    pub(in crate::content) text: String,
+    /// Where small letters that are longer or shorter than their capitals end, here and in the text that was folded.
+    shifts: Vec<(usize, usize)>,
+}
+
+impl Folded {
+    pub(in crate::content) fn new(text: &str) -> Self {
+        if text.is_ascii() {
+            return Self { text: text.to_ascii_lowercase(), shifts: Vec::new() };
+        }
+        let mut folded = Self { text: String::with_capacity(text.len()), shifts: Vec::new() };
+        for (at, c) in text.char_indices() {
+            let before = folded.text.len();
+            match c {
+                // The one small letter that has two forms for one capital.
+                'ς' => folded.text.push('σ'),
+                c => folded.text.extend(c.to_lowercase()),
+            }
+            if folded.text.len() - before != c.len_utf8() {
+                folded.shifts.push((folded.text.len(), at + c.len_utf8()));
+            }
+        }
+        folded
+    }
+
+    /// Where in the text that was folded the character stands that begins at `at` here; a character too early for what comes from
+    /// the middle of a letter.
+    pub(in crate::content) fn origin(&self, at: usize) -> usize {
+        let after = self.shifts.partition_point(|(here, _)| *here <= at);
+        match after.checked_sub(1).and_then(|last| self.shifts.get(last)) {
+            Some((here, there)) => there + (at - here),
+            None => at,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -60,8 +103,23 @@ mod tests {
             ("\u{202e}abc\u{2066}", "abc"),
             ("cafe\u{301}", "café"),
             ("\0\x07x", "x"),
+            (" \t\x0b\x0c a \0 \x1b b\r\n\r\n", "a b"),
+            (" \t\x0b\x0c a \0 \x1b b\u{e9}\r\n\r\n", "a b\u{e9}"),
+            ("", ""),
         ] {
             assert_eq!(visible(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_place_of_a_folded_text_has_its_origin() {
+        // Capitals that are shorter and longer than their small letters.
+        let text = "aİbẞcÉd";
+        let folded = Folded::new(text);
+        assert_eq!(folded.text, "ai\u{307}bßcéd");
+        for letter in ['a', 'b', 'c', 'd'] {
+            let at = folded.text.find(letter).unwrap();
+            assert!(text[folded.origin(at)..].starts_with(letter), "{letter}");
         }
     }
 

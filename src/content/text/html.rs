@@ -1,6 +1,8 @@
 //! HTML as a reader sees it: the text without tags, and what can be followed.
 
-use html5gum::{DefaultEmitter, HtmlString, Token, Tokenizer};
+use std::ops::Range;
+
+use html5gum::{DefaultEmitter, HtmlString, StartTag, Token, Tokenizer};
 
 /// Attributes that lead somewhere, on whatever element they stand.
 const LEADING: &[&[u8]] = &[
@@ -22,6 +24,12 @@ const INLINE: &[&[u8]] = &[
     b"span", b"strike", b"strong", b"sub", b"sup", b"time", b"tt", b"u", b"var", b"wbr", b"x",
 ];
 
+/// Elements that have no end.
+const VOID: &[&[u8]] = &[
+    b"area", b"base", b"br", b"col", b"embed", b"hr", b"img", b"input", b"link", b"meta", b"param",
+    b"source", b"track", b"wbr",
+];
+
 /// A page, read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::content) struct Page {
@@ -31,6 +39,8 @@ pub(in crate::content) struct Page {
     pub(in crate::content) base: Option<String>,
     /// Values of attributes that lead somewhere, and of `<meta http-equiv="refresh">`.
     pub(in crate::content) links: Vec<String>,
+    /// Which bytes of the text stand in elements that are not shown.
+    hidden: Vec<Range<usize>>,
 }
 
 impl Page {
@@ -41,11 +51,16 @@ impl Page {
         let mut page = Self::default();
         // Inside <script> and <style>, whose text nobody reads.
         let mut silent = false;
+        let mut curtain: Option<Curtain> = None;
         for token in Tokenizer::new_with_emitter(html, emitter).flatten() {
             match token {
                 Token::String(text) if !silent => page.text.push_str(&text_of(&text)),
                 Token::StartTag(tag) => {
                     page.part_words(&tag.name.0);
+                    match &mut curtain {
+                        Some(curtain) => curtain.depth += usize::from(curtain.element == tag.name.0),
+                        None => curtain = Curtain::of(&tag, page.text.len()),
+                    }
                     silent = !tag.self_closing && is_silent(&tag.name.0) || silent;
                     for (name, value) in &tag.attributes {
                         page.attribute(&tag.name.0, &name.0, &text_of(value));
@@ -62,13 +77,38 @@ impl Page {
                     }
                 }
                 Token::EndTag(tag) => {
+                    if let Some(drawn) = curtain.as_mut().filter(|drawn| drawn.element == tag.name.0) {
+                        drawn.depth -= 1;
+                        if drawn.depth == 0 {
+                            page.hidden.push(drawn.from..page.text.len());
+                            curtain = None;
+                        }
+                    }
                     page.part_words(&tag.name.0);
                     silent &= !is_silent(&tag.name.0);
                 }
                 _ => {}
             }
         }
+        page.hidden.extend(curtain.map(|drawn| drawn.from..page.text.len()));
+        page.hidden.retain(|hidden| !hidden.is_empty());
         page
+    }
+
+    /// The text without what is not shown, where that makes a difference. What tells what is shown is guessed by the elements alone:
+    /// nobody should rely on it but together with the whole text.
+    pub(in crate::content) fn shown(&self) -> Option<String> {
+        if self.hidden.is_empty() {
+            return None;
+        }
+        let mut shown = String::with_capacity(self.text.len());
+        let mut end = 0;
+        for hidden in &self.hidden {
+            shown.push_str(self.text.get(end..hidden.start).unwrap_or_default());
+            end = hidden.end;
+        }
+        shown.push_str(self.text.get(end..).unwrap_or_default());
+        Some(shown)
     }
 
     fn part_words(&mut self, tag: &[u8]) {
@@ -100,6 +140,47 @@ impl Page {
             self.links.push(value.to_owned());
         }
     }
+}
+
+/// An element that is not shown, while it is open.
+struct Curtain {
+    element: Vec<u8>,
+    /// Elements of its name that are open, itself included.
+    depth: usize,
+    /// Where its text begins.
+    from: usize,
+}
+
+impl Curtain {
+    fn of(tag: &StartTag<()>, from: usize) -> Option<Self> {
+        if tag.self_closing || VOID.contains(&tag.name.0.as_slice()) {
+            return None;
+        }
+        let is_hidden = tag.attributes.iter().any(|(name, value)| match name.0.as_slice() {
+            b"hidden" => true,
+            b"style" => hides(&text_of(value)),
+            _ => false,
+        });
+        is_hidden.then(|| Self { element: tag.name.0.clone(), depth: 1, from })
+    }
+}
+
+/// Whether a style shows nothing.
+fn hides(style: &str) -> bool {
+    let style: String = style.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase();
+    let is_nothing = |value: &str| {
+        let number = value.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%');
+        !number.is_empty() && number.bytes().all(|byte| matches!(byte, b'0' | b'.'))
+    };
+    style.split(';').filter_map(|rule| rule.split_once(':')).any(|(property, value)| {
+        let value = value.trim_end_matches("!important");
+        match property {
+            "display" => value == "none",
+            "visibility" => value == "hidden",
+            "font-size" | "opacity" => is_nothing(value),
+            _ => false,
+        }
+    })
 }
 
 fn is_silent(tag: &[u8]) -> bool {
@@ -144,6 +225,22 @@ mod tests {
             ("<div", ""),
         ] {
             assert_eq!(text(html), expected, "{html}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_shown_can_be_left_out() {
+        for (html, shown) in [
+            ("a<b style='display : NONE'>x</b>c", Some("ac")),
+            ("a<div style='color:red;visibility:hidden !important'>x<div>y</div>z</div>c", Some("a c")),
+            ("a<span hidden>x</span>b<i style=font-size:0.0px>y</i>c", Some("abc")),
+            ("a<p style=opacity:0>x", Some("a")),
+            ("a<br hidden>x<img style=display:none>y", None),
+            ("a<b style='font-size:0.9em;display:block'>x</b>c", None),
+            ("a<b style='display:none'></b>c", None),
+        ] {
+            let found = Page::read(html).shown().map(|text| super::super::visible(&text));
+            assert_eq!(found.as_deref(), shown, "{html}");
         }
     }
 

@@ -7,8 +7,11 @@ mod fold;
 mod header;
 mod html;
 
+use std::borrow::Cow;
+
 use mail_parser::{Encoding, MessageParser, MessagePart, PartKind};
 
+pub(super) use fold::Folded;
 pub(crate) use fold::{folded, visible};
 pub(super) use html::Page;
 
@@ -77,22 +80,24 @@ impl Texts {
     }
 
     fn part(&mut self, part: &MessagePart<'_>, left: &mut usize, links: &mut links::Links) {
-        let mut bytes = transfer_decoded(part);
-        bytes.truncate(*left);
+        let bytes = transfer_decoded(part);
+        let bytes = bytes.get(..*left).unwrap_or(&bytes);
         *left -= bytes.len();
         let content_type = part.content_type();
         let label = content_type.and_then(|content_type| content_type.attribute("charset"));
         let is_html = matches!(part.kind(), PartKind::Html) || part.is_content_type("text", "html");
-        for text in charset::readings(&bytes, label.map(str::as_bytes), is_html) {
-            let text = if is_html {
+        for text in charset::readings(bytes, label.map(str::as_bytes), is_html) {
+            let readings = if is_html {
                 let page = html::Page::read(&text);
                 links.of_page(&page);
-                visible(&page.text)
+                [Some(visible(&page.text)), page.shown().map(|text| visible(&text))]
             } else {
-                visible(&text)
+                [Some(visible(&text)), None]
             };
-            links.of_text(&text);
-            self.bodies.push(text);
+            for text in readings.into_iter().flatten() {
+                links.of_text(&text);
+                self.bodies.push(text);
+            }
         }
     }
 }
@@ -104,9 +109,9 @@ fn is_text(part: &MessagePart<'_>) -> bool {
 }
 
 /// The content of a part. Transfer encodings that are misspelt are undone as mail programs do.
-fn transfer_decoded(part: &MessagePart<'_>) -> Vec<u8> {
+fn transfer_decoded<'p>(part: &'p MessagePart<'_>) -> Cow<'p, [u8]> {
     if part.has_known_transfer_encoding() {
-        return part.decoded().into_owned();
+        return part.decoded();
     }
     let written = part.content_transfer_encoding().unwrap_or_default().to_ascii_lowercase();
     let encoding = if written.contains("base64") {
@@ -114,9 +119,9 @@ fn transfer_decoded(part: &MessagePart<'_>) -> Vec<u8> {
     } else if written.contains("quoted") {
         Encoding::QuotedPrintable
     } else {
-        return part.decoded().into_owned();
+        return part.decoded();
     };
-    encoding.decode(part.raw_body()).into_owned()
+    encoding.decode(part.raw_body())
 }
 
 /// Attachment names as they are met, each once.
