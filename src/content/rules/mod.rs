@@ -1,23 +1,25 @@
 //! Rules of the administrator about what a message says, all of them matched at once.
 //!
-//! Words and fixed texts of all rules are one automaton, which passes once over each text. A regular expression is run only where a
-//! text that it cannot match without was seen by that automaton, so that a thousand of them cost hardly more than one. (One automaton
-//! of all expressions would need a pass as well, but its states multiply: a thousand ordinary ones took seconds and gigabytes.)
+//! Words and fixed texts of all rules are one automaton, which passes once over each text. It looks as well for texts that a regular
+//! expression cannot match without, and an expression is tried only where one of them stands, so that a thousand of them cost hardly
+//! more than one. (One automaton of all expressions would need a pass as well, but its states multiply: a thousand ordinary ones took
+//! seconds and gigabytes.)
 
+mod pass;
 mod pattern;
 mod required;
+mod simplify;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
 pub(crate) use pattern::{Fault, Pattern};
 
 use super::Cancel;
-use super::text::{Texts, folded};
-
-/// Characters of a match that are kept for the log.
-const MAX_EXCERPT: usize = 80;
+use super::text::Texts;
+use pass::Pass;
 
 /// A kind of text in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,8 +41,8 @@ pub(crate) struct Locations {
     pub(crate) fields: BTreeSet<String>,
     /// Whether every header field is looked at.
     pub(crate) all_fields: bool,
-    /// The other places.
-    pub(crate) others: BTreeSet<Location>,
+    /// The other places; there are few.
+    pub(crate) others: Vec<Location>,
 }
 
 impl Locations {
@@ -83,10 +85,22 @@ pub struct Match {
 pub(crate) struct RuleSet {
     rules: Vec<Rule>,
     automaton: Option<AhoCorasick>,
-    /// What each text of the automaton means.
-    uses: Vec<Vec<Use>>,
-    /// Expressions that no text leads to; they are run on every text their rule looks at.
-    always: Vec<(usize, usize)>,
+    /// The texts of the automaton.
+    texts: Vec<Text>,
+    /// Which expressions each of the texts leads to that stand in for expressions.
+    leads: Vec<Vec<usize>>,
+    /// The expressions of all rules.
+    expressions: Vec<Expression>,
+    /// Those that no text leads to: they are run on every text their rule looks at.
+    always: Vec<usize>,
+}
+
+/// What a text of the automaton means.
+#[derive(Debug, Default)]
+struct Text {
+    uses: Vec<Use>,
+    /// Its number among those that stand in for expressions.
+    lead: Option<usize>,
 }
 
 /// What a text of the automaton means to a rule.
@@ -95,43 +109,49 @@ enum Use {
     Word(usize),
     Text(usize),
     Excuse(usize),
-    /// An expression of a rule may match.
-    Pattern(usize, usize),
+}
+
+/// A regular expression of a rule. Texts are their numbers among those that stand in for expressions.
+#[derive(Debug)]
+struct Expression {
+    rule: usize,
+    pattern: Pattern,
+    /// One of these is in every match, so many bytes from its beginning; none where it may begin anywhere.
+    anchors: Vec<usize>,
+    before: RangeInclusive<usize>,
+    /// One of these is in every match, too; may be empty.
+    also: Vec<usize>,
 }
 
 impl RuleSet {
     /// Makes the automaton. Returns why, where there are too many texts for one.
-    pub(crate) fn new(rules: Vec<Rule>) -> Result<Self, String> {
-        let mut texts: HashMap<&str, Vec<Use>> = HashMap::new();
-        let mut required: Vec<(String, Use)> = Vec::new();
+    pub(crate) fn new(mut rules: Vec<Rule>) -> Result<Self, String> {
+        let mut texts = Builder::default();
+        let mut expressions = Vec::new();
         let mut always = Vec::new();
-        for (index, rule) in rules.iter().enumerate() {
+        for (index, rule) in rules.iter_mut().enumerate() {
             for (list, what) in [
                 (&rule.words, Use::Word(index)),
                 (&rule.contains, Use::Text(index)),
                 (&rule.unless, Use::Excuse(index)),
             ] {
-                list.iter().for_each(|text| texts.entry(text).or_default().push(what));
+                list.iter().for_each(|text| texts.add(text).uses.push(what));
             }
-            for (number, pattern) in rule.patterns.iter().enumerate() {
-                let any_of = pattern.required();
-                if any_of.is_empty() {
-                    always.push((index, number));
+            for pattern in std::mem::take(&mut rule.patterns) {
+                let expression = texts.expression(index, pattern, expressions.len());
+                if expression.anchors.is_empty() && expression.also.is_empty() {
+                    always.push(expressions.len());
                 }
-                required.extend(any_of.into_iter().map(|text| (text, Use::Pattern(index, number))));
+                expressions.push(expression);
             }
         }
-        for (text, what) in &required {
-            texts.entry(text).or_default().push(*what);
-        }
-        let (texts, uses): (Vec<&str>, Vec<Vec<Use>>) = texts.into_iter().unzip();
-        let automaton = if texts.is_empty() {
+        let automaton = if texts.written.is_empty() {
             None
         } else {
-            let built = AhoCorasick::builder().match_kind(MatchKind::Standard).build(texts);
+            let built = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&texts.written);
             Some(built.map_err(|error| error.to_string())?)
         };
-        Ok(Self { rules, automaton, uses, always })
+        Ok(Self { rules, automaton, texts: texts.texts, leads: texts.leads, expressions, always })
     }
 
     /// The rules among those that `holds` which match, in their order. One pass over each text.
@@ -141,8 +161,7 @@ impl RuleSet {
         holds: impl Fn(usize) -> bool,
         cancel: &Cancel,
     ) -> Vec<Match> {
-        let active: Vec<bool> = (0..self.rules.len()).map(holds).collect();
-        let mut pass = Pass { set: self, active, found: BTreeMap::new(), excused: BTreeSet::new() };
+        let mut pass = Pass::new(self, holds, cancel);
         let fields = texts.fields.iter().map(|(name, value)| (Location::Header, name.as_str(), value));
         let bodies = texts.bodies.iter().map(|text| (Location::Body, "", text));
         let links = texts.links.iter().flat_map(|link| &link.readings).map(|link| (Location::Link, "", link));
@@ -151,88 +170,60 @@ impl RuleSet {
             if cancel.is_cancelled() {
                 break;
             }
-            pass.text(place, field, text);
+            pass.read(place, field, text);
         }
-        let Pass { found, excused, .. } = pass;
-        found.into_values().filter(|found| !excused.contains(&found.rule)).collect()
+        pass.into_matches()
     }
 }
 
-/// One message's way through the rules.
-struct Pass<'r> {
-    set: &'r RuleSet,
-    active: Vec<bool>,
-    found: BTreeMap<usize, Match>,
-    excused: BTreeSet<usize>,
+/// Texts of an automaton as they are gathered, each once.
+#[derive(Default)]
+struct Builder {
+    numbers: HashMap<String, usize>,
+    written: Vec<String>,
+    texts: Vec<Text>,
+    leads: Vec<Vec<usize>>,
 }
 
-impl Pass<'_> {
-    fn text(&mut self, place: Location, field: &str, text: &str) {
-        let set = self.set;
-        let mut patterns: Vec<(usize, usize)> = set.always.clone();
-        if let Some(automaton) = &set.automaton {
-            let folded = folded(text);
-            for hit in automaton.find_overlapping_iter(folded.as_str()) {
-                let Some(uses) = set.uses.get(hit.pattern().as_usize()) else { continue };
-                let text = folded.get(hit.range()).unwrap_or_default();
-                let whole = || is_whole(&folded, hit.start(), hit.end());
-                for what in uses {
-                    match *what {
-                        Use::Word(rule) if self.is_open(rule, place, field) && whole() => {
-                            self.found(rule, place, field, text);
-                        }
-                        Use::Text(rule) if self.is_open(rule, place, field) => {
-                            self.found(rule, place, field, text);
-                        }
-                        Use::Excuse(rule) if self.looks_at(rule, place, field) && whole() => {
-                            self.excused.insert(rule);
-                        }
-                        Use::Pattern(rule, number) if self.is_open(rule, place, field) => {
-                            patterns.push((rule, number));
-                        }
-                        _ => {}
-                    }
-                }
+impl Builder {
+    fn add(&mut self, text: &str) -> &mut Text {
+        let number = match self.numbers.get(text) {
+            Some(number) => *number,
+            None => {
+                self.numbers.insert(text.to_owned(), self.texts.len());
+                self.written.push(text.to_owned());
+                self.texts.push(Text::default());
+                self.texts.len() - 1
             }
+        };
+        &mut self.texts[number]
+    }
+
+    fn leads(&mut self, texts: &[String]) -> Vec<usize> {
+        let mut next = self.leads.len();
+        let numbers = texts.iter().map(|text| {
+            let new = next;
+            let lead = *self.add(text).lead.get_or_insert(new);
+            next += usize::from(lead == new);
+            lead
+        });
+        let numbers: Vec<usize> = numbers.collect();
+        self.leads.resize(next, Vec::new());
+        numbers
+    }
+
+    /// The expression with this number.
+    fn expression(&mut self, rule: usize, pattern: Pattern, number: usize) -> Expression {
+        let required = pattern.required();
+        let (anchors, before) =
+            required.anchor.map_or((Vec::new(), 0..=0), |anchor| (anchor.texts, anchor.before));
+        let (anchors, also) = (self.leads(&anchors), self.leads(&required.also));
+        // Where both are needed, the rarer ones lead to it.
+        for lead in if also.is_empty() { &anchors } else { &also } {
+            self.leads[*lead].push(number);
         }
-        patterns.sort_unstable();
-        patterns.dedup();
-        for (rule, number) in patterns {
-            if !self.is_open(rule, place, field) {
-                continue;
-            }
-            let pattern = set.rules.get(rule).and_then(|rule| rule.patterns.get(number));
-            if let Some(found) = pattern.and_then(|pattern| pattern.find(text)) {
-                self.found(rule, place, field, found);
-            }
-        }
+        Expression { rule, pattern, anchors, before, also }
     }
-
-    /// Whether the rule looks at this text and has not matched yet.
-    fn is_open(&self, rule: usize, place: Location, field: &str) -> bool {
-        !self.found.contains_key(&rule) && self.looks_at(rule, place, field)
-    }
-
-    fn looks_at(&self, rule: usize, place: Location, field: &str) -> bool {
-        self.active.get(rule) == Some(&true)
-            && self.set.rules.get(rule).is_some_and(|rule| rule.places.covers(place, field))
-    }
-
-    fn found(&mut self, rule: usize, place: Location, field: &str, text: &str) {
-        let excerpt = text.chars().take(MAX_EXCERPT).collect();
-        self.found.insert(rule, Match { rule, place, field: field.to_owned(), excerpt });
-    }
-}
-
-/// Whether no letter or digit goes on before or after: at an end that is none itself, anything may stand.
-fn is_whole(text: &str, start: usize, end: usize) -> bool {
-    let (before, from) = text.split_at(start);
-    let (word, after) = from.split_at(end - start);
-    let goes_on = |one: Option<char>, other: Option<char>| {
-        one.is_some_and(char::is_alphanumeric) && other.is_some_and(char::is_alphanumeric)
-    };
-    !goes_on(before.chars().next_back(), word.chars().next())
-        && !goes_on(word.chars().next_back(), after.chars().next())
 }
 
 #[cfg(test)]

@@ -1,21 +1,43 @@
 //! Regular expressions of rules: of bounded size, and matched in time linear in the text.
 
-use regex_automata::meta;
-use regex_automata::util::syntax;
+use std::sync::Arc;
 
-use super::required::required;
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::nfa::thompson::{self, WhichCaptures, pikevm::PikeVM};
+use regex_automata::util::pool::Pool;
+use regex_automata::{Anchored, Input, MatchError};
+use regex_syntax::hir::Hir;
+
+use super::required::{Required, required};
+use super::simplify::simplified;
 
 /// Largest compiled expression, in bytes. Some two thousand letters, or `\w{1,30}`; a rule that needs more is better a list of words.
 const MAX_SIZE: usize = 1 << 20;
 /// Memory one expression may use for states it meets, in bytes.
 const MAX_CACHE: usize = 1 << 20;
+/// Bytes of a match that are looked at for the log.
+const EXCERPT: usize = 1 << 10;
+/// What an attempt at one place costs beside the bytes it reads, and what one costs whose bytes are not counted; in bytes.
+const ATTEMPT: usize = 16;
+const UNCOUNTED_ATTEMPT: usize = 128;
 
 /// A regular expression, matched without regard to case unless it says `(?-i)`.
 #[derive(Clone)]
 pub(crate) struct Pattern {
     written: String,
-    regex: meta::Regex,
+    hir: Hir,
+    automaton: Arc<Automaton>,
 }
+
+struct Automaton {
+    /// Builds its states as it meets them.
+    dfa: DFA,
+    caches: Pool<Cache, CacheFn>,
+    /// For texts beyond ASCII, of which the other does not know where words begin and end.
+    vm: PikeVM,
+}
+
+type CacheFn = Box<dyn Fn() -> Cache + Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>;
 
 /// Why a text is no usable expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,67 +50,162 @@ pub(crate) enum Fault {
     TooLarge,
 }
 
+/// What one attempt came to.
+enum Attempt {
+    /// A match ends here.
+    Found(usize),
+    /// There is no match, which was clear after so many bytes.
+    NotFound(usize),
+}
+
 impl Pattern {
     /// Compiles `written`.
     pub(crate) fn parse(written: &str) -> Result<Self, Fault> {
         if written.is_empty() {
             return Err(Fault::Empty);
         }
-        let limits = meta::Config::new()
-            .nfa_size_limit(Some(MAX_SIZE))
-            .hybrid_cache_capacity(MAX_CACHE)
-            .onepass(false);
-        let ignoring_case = syntax::Config::new().case_insensitive(true);
-        let regex = meta::Regex::builder().configure(limits).syntax(ignoring_case).build(written);
-        regex.map(|regex| Self { written: written.to_owned(), regex }).map_err(|error| {
-            if error.size_limit().is_some() {
-                return Fault::TooLarge;
-            }
-            match error.syntax_error() {
-                Some(regex_syntax::Error::Parse(error)) => {
-                    Fault::Syntax(error.kind().to_string(), error.span().start.column)
-                }
-                Some(regex_syntax::Error::Translate(error)) => {
-                    Fault::Syntax(error.kind().to_string(), error.span().start.column)
-                }
-                _ => Fault::Syntax(error.to_string(), 1),
-            }
-        })
+        let hir = parsed(written)?;
+        let automaton = Arc::new(Automaton::new(&hir)?);
+        Ok(Self { written: written.to_owned(), hir, automaton })
     }
 
-    /// Texts, one of which every match contains; none where there are no such texts.
-    pub(super) fn required(&self) -> Vec<String> {
-        required(&self.written)
+    /// Texts that every match contains.
+    pub(super) fn required(&self) -> Required {
+        required(&self.hir)
     }
 
-    /// The first match in `text`.
+    /// A match in `text`; the first, as a rule.
     pub(super) fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
-        self.regex.find(text).and_then(|found| text.get(found.range()))
+        self.automaton.find(text)
     }
 
-    /// Whether nothing is matched by it, ever: it wants a line end or two spaces, which no text has that is matched.
-    pub(crate) fn never_matches(&self) -> bool {
-        let hir = regex_syntax::parse(&self.written);
-        hir.is_ok_and(|hir| hir.properties().minimum_len().is_none() || wants_unmet(&hir))
+    /// A match in `text` that begins at one of `starts`; takes no longer than looking through the text some times over, however many
+    /// starts there are.
+    pub(super) fn find_at<'t>(&self, text: &'t str, starts: impl Iterator<Item = usize>) -> Option<&'t str> {
+        self.automaton.find_at(text, starts)
+    }
+
+    /// Whether nothing is matched by an expression, ever: it wants a line end or two spaces, which no text has that is matched.
+    pub(crate) fn never_matches(written: &str) -> bool {
+        parsed(written).is_ok_and(|hir| hir.properties().minimum_len().is_none() || wants_two_spaces(&hir))
     }
 
     /// Whether it matches every text, even an empty one.
     pub(crate) fn matches_everything(&self) -> bool {
-        self.regex.is_match("") && self.regex.is_match("x")
+        self.find("").is_some() && self.find("x").is_some()
     }
 }
 
-fn wants_unmet(hir: &regex_syntax::hir::Hir) -> bool {
+fn parsed(written: &str) -> Result<Hir, Fault> {
+    let parsed = regex_syntax::ParserBuilder::new().case_insensitive(true).build().parse(written);
+    parsed.map(|hir| simplified(&hir)).map_err(|error| match error {
+        regex_syntax::Error::Parse(error) => {
+            Fault::Syntax(error.kind().to_string(), error.span().start.column)
+        }
+        regex_syntax::Error::Translate(error) => {
+            Fault::Syntax(error.kind().to_string(), error.span().start.column)
+        }
+        error => Fault::Syntax(error.to_string(), 1),
+    })
+}
+
+impl Automaton {
+    fn new(hir: &Hir) -> Result<Self, Fault> {
+        let fault = |why: &dyn std::fmt::Display| Fault::Syntax(why.to_string(), 1);
+        let limits =
+            thompson::Config::new().nfa_size_limit(Some(MAX_SIZE)).which_captures(WhichCaptures::Implicit);
+        let nfa = thompson::Compiler::new()
+            .configure(limits)
+            .build_from_hir(hir)
+            .map_err(|error| if error.size_limit().is_some() { Fault::TooLarge } else { fault(&error) })?;
+        let config = DFA::config()
+            .cache_capacity(MAX_CACHE)
+            .skip_cache_capacity_check(true)
+            .unicode_word_boundary(true);
+        let dfa =
+            DFA::builder().configure(config).build_from_nfa(nfa.clone()).map_err(|error| fault(&error))?;
+        let vm = PikeVM::new_from_nfa(nfa).map_err(|error| fault(&error))?;
+        let template = dfa.clone();
+        let create: CacheFn = Box::new(move || template.create_cache());
+        Ok(Self { dfa, caches: Pool::new(create), vm })
+    }
+
+    fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let found = self.dfa.try_search_fwd(&mut self.caches.get(), &Input::new(text));
+        let Ok(found) = found else { return self.find_slowly(Input::new(text)) };
+        // Where it begins is wanted for the log alone; a match that is very long is cut.
+        let end = found?.offset();
+        let near = text.floor_char_boundary(end.saturating_sub(EXCERPT));
+        self.find_slowly(Input::new(text).span(near..end)).or_else(|| text.get(near..end))
+    }
+
+    fn find_at<'t>(&self, text: &'t str, starts: impl Iterator<Item = usize>) -> Option<&'t str> {
+        let mut cache = self.caches.get();
+        let mut left = text.len() + EXCERPT;
+        for start in starts {
+            let cost = match self.attempt(&mut cache, text, start) {
+                Ok(Attempt::Found(end)) => return text.get(start..end),
+                Ok(Attempt::NotFound(read)) => read + ATTEMPT,
+                Err(_) => {
+                    let input = Input::new(text).span(start..text.len()).anchored(Anchored::Yes);
+                    if let Some(found) = self.find_slowly(input) {
+                        return Some(found);
+                    }
+                    UNCOUNTED_ATTEMPT
+                }
+            };
+            left = match left.checked_sub(cost) {
+                Some(left) => left,
+                // Such as `a.*b`, which goes to the end of the text from each `a`.
+                None => return self.find(text),
+            };
+        }
+        None
+    }
+
+    /// A match that begins at `start`, if there is one. Fails where the DFA does not know.
+    fn attempt(&self, cache: &mut Cache, text: &str, start: usize) -> Result<Attempt, MatchError> {
+        let input = Input::new(text).span(start..text.len()).anchored(Anchored::Yes);
+        let mut state = self.dfa.start_state_forward(cache, &input)?;
+        let bytes = text.as_bytes().get(start..).unwrap_or_default();
+        let mut end = None;
+        for (read, byte) in bytes.iter().enumerate() {
+            let at = start + read;
+            state = self.dfa.next_state(cache, state, *byte).map_err(|_| MatchError::gave_up(at))?;
+            if !state.is_tagged() {
+                continue;
+            }
+            // A match is told of one byte after its end.
+            if state.is_match() {
+                end = Some(at);
+                if read > EXCERPT {
+                    break;
+                }
+            } else if state.is_dead() {
+                return Ok(end.map_or(Attempt::NotFound(read), Attempt::Found));
+            } else if state.is_quit() {
+                return Err(MatchError::quit(*byte, at));
+            }
+        }
+        let last = self.dfa.next_eoi_state(cache, state).map_err(|_| MatchError::gave_up(text.len()))?;
+        let end = if last.is_match() { Some(text.len()) } else { end };
+        Ok(end.map_or(Attempt::NotFound(bytes.len()), Attempt::Found))
+    }
+
+    fn find_slowly<'t>(&self, input: Input<'t>) -> Option<&'t str> {
+        let found = self.vm.find(&mut self.vm.create_cache(), input.clone())?;
+        std::str::from_utf8(input.haystack().get(found.range())?).ok()
+    }
+}
+
+fn wants_two_spaces(hir: &Hir) -> bool {
     use regex_syntax::hir::HirKind;
     match hir.kind() {
-        HirKind::Literal(literal) => {
-            literal.0.iter().any(|byte| matches!(byte, b'\n' | b'\r' | b'\t'))
-                || literal.0.windows(2).any(|two| two == b"  ")
-        }
-        HirKind::Capture(capture) => wants_unmet(&capture.sub),
-        HirKind::Repetition(repetition) => repetition.min > 0 && wants_unmet(&repetition.sub),
-        HirKind::Concat(parts) => parts.iter().any(wants_unmet),
-        HirKind::Alternation(parts) => parts.iter().all(wants_unmet),
+        HirKind::Literal(literal) => literal.0.windows(2).any(|two| two == b"  "),
+        HirKind::Capture(capture) => wants_two_spaces(&capture.sub),
+        HirKind::Repetition(repetition) => repetition.min > 0 && wants_two_spaces(&repetition.sub),
+        HirKind::Concat(parts) => parts.iter().any(wants_two_spaces),
+        HirKind::Alternation(parts) => parts.iter().all(wants_two_spaces),
         HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) => false,
     }
 }

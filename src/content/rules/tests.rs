@@ -5,7 +5,7 @@ fn places(fields: &[&str], others: &[Location]) -> Locations {
     Locations {
         fields: fields.iter().map(|field| (*field).to_owned()).collect(),
         all_fields: false,
-        others: others.iter().copied().collect(),
+        others: others.to_vec(),
     }
 }
 
@@ -59,7 +59,7 @@ fn expressions_ignore_case_unless_they_say_otherwise() {
         },
     ])
     .unwrap();
-    assert_eq!(set.always, [(1, 0)]);
+    assert_eq!(set.always, [1]);
     for (text, rules) in [
         ("YOU HAVE\nWON 100", &[0][..]),
         ("you have won nothing", &[]),
@@ -107,10 +107,67 @@ fn expressions_have_a_bounded_size_and_a_reason_when_refused() {
     assert_eq!(Pattern::parse("").err(), Some(Fault::Empty));
     assert_eq!(Pattern::parse("ab(c").err(), Some(Fault::Syntax("unclosed group".into(), 3)));
     let pattern = |text| Pattern::parse(text).unwrap();
-    assert!(pattern(r"a\nb").never_matches() && pattern("a  b").never_matches());
-    assert!(pattern(r"[^\s\S]").never_matches());
-    assert!(!pattern(r"a\s+b|x").never_matches() && !pattern(r"a(\n)?").never_matches());
+    for (written, never) in [
+        (r"a\nb", true),
+        ("a  b", true),
+        (r"[^\s\S]", true),
+        (r"a\s{2}b", true),
+        (r"a\s+b|x", false),
+        (r"a(\n)?", false),
+        (r"a\nb|c", false),
+    ] {
+        assert_eq!(Pattern::never_matches(written), never, "{written}");
+    }
     assert!(pattern("a*").matches_everything() && !pattern("^$").matches_everything());
+}
+
+#[test]
+fn expressions_are_tried_wherever_what_they_need_stands() {
+    let patterns = [
+        r"win\s+\$?\d{2,}",
+        r"[a-z]{0,5}lottery\b",
+        "dear.*prize draw",
+        r"\w+@evil\.test",
+        r"İstanbul|\bstraße \d",
+        "(?-i:ACT) now!*$",
+        r"\bпр[ие]вет\b",
+        r"\d{4}-\d{4}",
+    ];
+    let rule = |text: &str| Rule {
+        places: body(),
+        patterns: vec![Pattern::parse(text).unwrap()],
+        ..Rule::default()
+    };
+    let set = RuleSet::new(patterns.iter().map(|text| rule(text)).collect()).unwrap();
+    assert_eq!(set.always, [7]);
+    let long = format!("dear {}friend, a PRIZE draw", "dear win $1 lotteryx act now ".repeat(2_000));
+    for (text, rules, excerpt) in [
+        ("win $7 and Win\n$77", &[0][..], "Win $77"),
+        ("win $, win $x, win 7", &[], ""),
+        ("xxxxxxxxLottery", &[1], "xxxxxLottery"),
+        ("lotteries", &[], ""),
+        ("Dear all: the prize draw", &[2], "Dear all: the prize draw"),
+        ("the prize draw, dear", &[], ""),
+        ("mail me@EVIL.test", &[3], "me@EVIL.test"),
+        ("@evil.test", &[], ""),
+        // Small letters of other lengths before it.
+        ("İİİ in Strasse 1, STRAẞE 2", &[4], "STRAẞE 2"),
+        ("in Strasse 1", &[], ""),
+        ("İẞİ in Straße 2", &[4], "Straße 2"),
+        ("in İstanbul", &[4], "İstanbul"),
+        ("please ACT NOW!!", &[5], "ACT NOW!!"),
+        ("please act now!!", &[], ""),
+        ("ACT NOW, please", &[], ""),
+        ("скажи ПРИВЕТ миру", &[6], "ПРИВЕТ"),
+        ("приветы", &[], ""),
+        ("1234-56789", &[7], "1234-5678"),
+        (&long, &[2], &long[..80]),
+    ] {
+        let texts = read(&[text]);
+        let found = set.matches(&texts, |_| true, &Cancel::default());
+        assert_eq!(found.iter().map(|found| found.rule).collect::<Vec<_>>(), rules, "{text:.100}");
+        assert_eq!(found.first().map_or("", |found| found.excerpt.as_str()), excerpt, "{text:.100}");
+    }
 }
 
 #[test]
