@@ -140,7 +140,7 @@ pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> 
     match known.scan(attachments) {
         Slot::NotAsked => Vec::new(),
         Slot::Got(report, _) => findings(report, attachments),
-        Slot::Unknown(fault) => vec![attachments.unknown(fault)],
+        Slot::Unknown(fault, _) => vec![attachments.unknown(fault)],
     }
 }
 
@@ -483,13 +483,16 @@ mod tests {
 
         for (slot, expected) in [
             (Slot::Got(Arc::new(Report::default()), Duration::ZERO), None),
-            (Slot::Unknown(Fault::Timeout), Some((Reason::AttachmentScanTimeout, Action::Defer))),
             (
-                Slot::Unknown(Fault::Failed("panic".into())),
+                Slot::Unknown(Fault::Timeout, Duration::ZERO),
+                Some((Reason::AttachmentScanTimeout, Action::Defer)),
+            ),
+            (
+                Slot::Unknown(Fault::Failed("panic".into()), Duration::ZERO),
                 Some((Reason::AttachmentScanFault, Action::Defer)),
             ),
             (
-                Slot::Unknown(Fault::FailedAgain("panic".into())),
+                Slot::Unknown(Fault::FailedAgain("panic".into()), Duration::ZERO),
                 Some((Reason::AttachmentScanFault, Action::Quarantine)),
             ),
         ] {
@@ -546,7 +549,7 @@ mod tests {
             (signed(DkimResult::Pass, "example.org"), false),
             (signed(DkimResult::Fail, "example.org"), true),
             (signed(DkimResult::Pass, "example.com"), true),
-            (Slot::Unknown(Fault::Timeout), true),
+            (Slot::Unknown(Fault::Timeout, Duration::ZERO), true),
         ] {
             known.message_auth = slot;
             assert_eq!(asked(&facts, &known), (false, false, is_scanned));

@@ -174,7 +174,7 @@ fn unless_forwarded(finding: Finding, known: &Known) -> Finding {
             (None, Some(signature)) => unknown(format!("no key of {} from the DNS", signature.domain)),
             (None, None) => finding,
         },
-        Slot::Unknown(fault) => unknown(format!("DKIM: {fault}")),
+        Slot::Unknown(fault, _) => unknown(format!("DKIM: {fault}")),
         Slot::NotAsked => finding,
     }
 }
@@ -196,7 +196,7 @@ fn dmarc_finding(settings: &Settings, known: &Known) -> Option<Finding> {
 fn spf_outcome(facts: &Facts, known: &Known) -> Option<SpfOutcome> {
     match &known.spf {
         Slot::Got(outcome, _) => Some(outcome.clone()),
-        Slot::Unknown(_) => spf_query(facts).map(|query| query.unanswered()),
+        Slot::Unknown(..) => spf_query(facts).map(|query| query.unanswered()),
         Slot::NotAsked => None,
     }
 }
@@ -311,7 +311,7 @@ mod tests {
             let at_end = judged(Stage::EndOfMessage, &facts(false), default(), &known);
             assert_eq!(at_end, vec![], "{result:?} is judged once");
         }
-        let unknown = Known { spf: Slot::Unknown(Fault::Timeout), ..Known::default() };
+        let unknown = Known { spf: Slot::Unknown(Fault::Timeout, Duration::ZERO), ..Known::default() };
         assert_eq!(judged(Stage::Rcpt, &facts(false), default(), &unknown), vec![]);
         let set = AuthSettings { spf_fail: EnvelopeAction::TAG, ..default() };
         let found = judged(Stage::Rcpt, &facts(false), set, &known(SpfResult::Fail, None));
@@ -346,7 +346,10 @@ mod tests {
             let found = judged(Stage::EndOfMessage, &facts(true), AuthSettings::default(), &known);
             assert_eq!(found, vec![(Reason::AuthSpfFail, expected)], "{message:?}");
         }
-        let unknown = Known { message_auth: Slot::Unknown(Fault::Timeout), ..known(SpfResult::Fail, None) };
+        let unknown = Known {
+            message_auth: Slot::Unknown(Fault::Timeout, Duration::ZERO),
+            ..known(SpfResult::Fail, None)
+        };
         let found = judge(Stage::EndOfMessage, &facts(true), &Settings::default(), &unknown);
         let text = "451 4.7.23 SPF: the sender's domain does not permit this client, \
                     and its signature cannot be checked just now";
@@ -428,7 +431,7 @@ mod tests {
         let pass = known(SpfResult::Pass, None);
         let asked = needs(Stage::EndOfMessage, &facts, &all, &pass);
         assert_eq!((asked.spf, asked.message_auth), (None, Some(outcome(SpfResult::Pass))));
-        let unknown = Known { spf: Slot::Unknown(Fault::Timeout), ..Known::default() };
+        let unknown = Known { spf: Slot::Unknown(Fault::Timeout, Duration::ZERO), ..Known::default() };
         let asked = needs(Stage::EndOfMessage, &facts, &all, &unknown);
         assert_eq!(asked.message_auth, Some(outcome(SpfResult::TempError)));
         assert!(needs(Stage::Rcpt, &facts, &all, &unknown).is_empty());

@@ -114,7 +114,7 @@ pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> 
     let finding = match &known.greylist {
         Slot::NotAsked => None,
         Slot::Got(answer, _) => Some(judge_answer(*answer, &client_text(facts, &settings.greylist, known))),
-        Slot::Unknown(fault) => Some(judge_fault(fault, settings.greylist.on_store_failure)),
+        Slot::Unknown(fault, _) => Some(judge_fault(fault, settings.greylist.on_store_failure)),
     };
     finding.into_iter().collect()
 }
@@ -129,7 +129,7 @@ pub fn late_spf(facts: &Facts, settings: &GreylistSettings, known: &Known) -> Op
     let is_missing = match &known.spf {
         Slot::NotAsked => false,
         Slot::Got(spf, _) => spf.result == SpfResult::TempError,
-        Slot::Unknown(_) => true,
+        Slot::Unknown(..) => true,
     };
     let wanted = is_recorded && is_missing && identity::wants_spf(facts, settings);
     if wanted { auth::spf_query(facts) } else { None }

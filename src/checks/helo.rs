@@ -365,7 +365,8 @@ mod tests {
     #[test]
     fn an_unanswered_question_refuses_nobody() {
         let facts = facts(Some("mail.example.org"));
-        let unknown = Known { helo: Slot::Unknown(crate::filter::Fault::Timeout), ..Known::default() };
+        let unknown =
+            Known { helo: Slot::Unknown(crate::filter::Fault::Timeout, Duration::ZERO), ..Known::default() };
         assert_eq!(judged(&facts, HeloSettings::default(), &unknown), None);
     }
 

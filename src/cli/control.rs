@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -29,6 +30,39 @@ pub(super) struct ControlArgs {
     /// The daemon's configuration file [default: /etc/greylag/greylag.toml, if it exists].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// A question to the daemon, answered for people or for programs.
+#[derive(Debug, clap::Args)]
+pub(super) struct AskArgs {
+    #[command(flatten)]
+    control: ControlArgs,
+    /// Answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl AskArgs {
+    /// Asks, and writes the answer as JSON or by `write`; `end` says of the answer how the command ends.
+    pub(super) fn ask<T: Serialize + DeserializeOwned>(
+        &self,
+        request: &Request,
+        out: &mut dyn Write,
+        errors: &mut dyn Write,
+        write: impl FnOnce(&T, &mut dyn Write, &mut dyn Write) -> io::Result<()>,
+        end: impl FnOnce(&T) -> Exit,
+    ) -> io::Result<Exit> {
+        let answer: T = match self.control.ask(request, errors) {
+            Ok(answer) => answer,
+            Err(exit) => return Ok(exit),
+        };
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string(&answer)?)?;
+        } else {
+            write(&answer, out, errors)?;
+        }
+        Ok(end(&answer))
+    }
 }
 
 /// Why the daemon gave no answer.
@@ -70,13 +104,15 @@ impl ControlArgs {
         self.control.is_some() || self.config.is_some()
     }
 
-    /// The directory of the policies that the daemon's configuration file names; `None` for the built-in ones.
-    pub(super) fn policies(&self, errors: &mut dyn Write) -> Result<Option<PathBuf>, Exit> {
+    /// The daemon's configuration, and the directory of the policies that it names; `None` for the built-in ones.
+    pub(super) fn configuration(&self, errors: &mut dyn Write) -> Result<(Config, Option<PathBuf>), Exit> {
         let path = self.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));
         if self.config.is_none() && !path.exists() {
-            return Ok(None);
+            return Ok((Config::default(), None));
         }
-        Ok(read_configuration(path, errors)?.policies.directory(path))
+        let config = read_configuration(path, errors)?;
+        let policies = config.policies.directory(path);
+        Ok((config, policies))
     }
 
     /// The socket to ask at; says what is wrong where there is none.
@@ -101,21 +137,29 @@ impl ControlArgs {
         errors: &mut dyn Write,
     ) -> Result<T, Exit> {
         let socket = self.socket(errors)?;
-        ask(&socket, request).map_err(|error| {
-            let _ = writeln!(errors, "greylag: {error}");
-            Exit::Failure
-        })
+        ask(&socket, request, &[]).map_err(|error| failed(&error, errors))
     }
 }
 
-/// Asks the daemon at the socket `path`.
+/// Says why there is no answer.
+pub(super) fn failed(why: &NoAnswer, errors: &mut dyn Write) -> Exit {
+    let _ = writeln!(errors, "greylag: {why}");
+    Exit::Failure
+}
+
+/// Asks the daemon at the socket `path`; `message` is what follows the request.
 ///
 /// # Errors
 /// When there is no daemon, it does not answer, or cannot do what it is asked.
-pub(super) fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, NoAnswer> {
+pub(super) fn ask<T: DeserializeOwned>(
+    path: &Path,
+    request: &Request,
+    message: &[u8],
+) -> Result<T, NoAnswer> {
     let name = || path.display().to_string();
     let stream = UnixStream::connect(path).map_err(|error| NoAnswer::NotThere { path: name(), error })?;
-    let answer = exchange(stream, request).map_err(|error| NoAnswer::Broken { path: name(), error })?;
+    let answer =
+        exchange(stream, request, message).map_err(|error| NoAnswer::Broken { path: name(), error })?;
     match answer {
         Answer::Ok(value) => serde_json::from_value(value)
             .map_err(|error| NoAnswer::Broken { path: name(), error: io::Error::other(error) }),
@@ -123,13 +167,14 @@ pub(super) fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result
     }
 }
 
-fn exchange(mut stream: UnixStream, request: &Request) -> io::Result<Answer> {
+fn exchange(mut stream: UnixStream, request: &Request, message: &[u8]) -> io::Result<Answer> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
-    stream.shutdown(Shutdown::Write)?;
+    // A daemon that does not want all of it says why.
+    let _ = stream.write_all(&line).and_then(|()| stream.write_all(message));
+    let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     if answer.is_empty() {

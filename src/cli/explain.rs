@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::policies::load_or_report;
 use super::{Exit, recent};
 use crate::admin::control::Request;
-use crate::config::dns_server;
+use crate::config::{DnsServers, dns_server};
 use crate::dns;
 use crate::driver::{Driver, Scanner};
 use crate::explain::{Envelope, Explanation, explain};
@@ -29,8 +29,8 @@ const MAX_ATTEMPTS: usize = 10_000;
 
 /// Say what would happen to a mail, and why: each check, what it saw, what it decided.
 ///
-/// The running daemon is asked, which knows its greylist. Where there is none, or a policy, DNS server or message is named, the mail
-/// is judged here, as if the greylist had never seen it. Nothing is sent and nothing recorded.
+/// The running daemon is asked, which knows its greylist. Where there is none, or a policy or DNS server is named, the mail is judged
+/// here, by the policy of the configuration file, as if the greylist had never seen it. Nothing is sent and nothing recorded.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -96,7 +96,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
     }
     let message = match args.message.as_ref().map(|path| std::fs::read(path).map_err(|error| (path, error))) {
         None => None,
-        Some(Ok(text)) => Some(Message::from_bytes(&text)),
+        Some(Ok(text)) => Some(text),
         Some(Err((path, error))) => {
             writeln!(errors, "greylag explain: cannot read {}: {error}", path.display())?;
             return Ok(Exit::NoInput);
@@ -116,7 +116,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
             Ok(two) => two,
             Err(exit) => return Ok(exit),
         };
-        return match two.compare(args, &envelope, message)? {
+        let message = message.map(|text| Message::from_bytes(&text));
+        return match two.compare(&envelope, message)? {
             Ok(comparison) => {
                 write(&comparison, args.json, out)?;
                 Ok(if comparison.differs { Exit::Findings } else { Exit::Success })
@@ -127,21 +128,28 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
             }
         };
     }
-    let alone_only = args.policies.is_some() || args.dns.is_some() || args.message.is_some();
-    let found = match args.by_daemon(alone_only, &Request::Explain(envelope.clone()), errors) {
+    let alone_only = args.policies.is_some() || args.dns.is_some();
+    let request = match &message {
+        None => Request::Explain(envelope.clone()),
+        Some(text) => Request::ExplainMessage { envelope: envelope.clone(), bytes: text.len() as u64 },
+    };
+    let found = match args.by_daemon(alone_only, &request, message.as_deref().unwrap_or_default(), errors) {
         Ok(ByDaemon::Answered(mut explanation)) => {
             explanation.notes.insert(0, DAEMON_NOTE.to_owned());
             Ok(*explanation)
         }
         Ok(ByDaemon::NotAsked(why)) => {
-            let why = why.map_or_else(|| STORE_NOTE.to_owned(), |why| format!("{why}; {STORE_NOTE}"));
-            let Some(policy) = load_or_report(args.policies.as_deref(), errors)? else {
-                return Ok(Exit::Config);
+            let basis = match Basis::read(args, errors)? {
+                Ok(basis) => basis,
+                Err(exit) => return Ok(exit),
             };
+            let notes: Vec<String> =
+                why.into_iter().chain([basis.judged_by(), STORE_NOTE.to_owned()]).collect();
+            let message = message.map(|text| Message::from_bytes(&text));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let found = runtime.block_on(alone(args, &envelope, policy, message));
+            let found = runtime.block_on(alone(&basis.dns, &envelope, basis.policy, message));
             found.map(|mut explanation| {
-                explanation.notes.insert(0, why);
+                explanation.notes.splice(..0, notes);
                 explanation
             })
         }
@@ -180,6 +188,7 @@ impl Args {
         &self,
         alone_only: bool,
         request: &Request,
+        message: &[u8],
         errors: &mut dyn Write,
     ) -> Result<ByDaemon, Exit> {
         let control = &self.recent.control;
@@ -187,10 +196,11 @@ impl Args {
             return Ok(ByDaemon::NotAsked(None));
         }
         if control.is_named() {
-            return Ok(ByDaemon::Answered(control.ask(request, errors)?));
+            let answer = super::control::ask(&control.socket(errors)?, request, message);
+            return answer.map(ByDaemon::Answered).map_err(|why| super::control::failed(&why, errors));
         }
         let socket = control.socket(&mut io::sink());
-        match socket.map(|socket| super::control::ask(&socket, request)) {
+        match socket.map(|socket| super::control::ask(&socket, request, message)) {
             Ok(Ok(answer)) => Ok(ByDaemon::Answered(answer)),
             Ok(Err(why)) => Ok(ByDaemon::NotAsked(Some(why.to_string()))),
             Err(_) => Ok(ByDaemon::NotAsked(None)),
@@ -198,15 +208,54 @@ impl Args {
     }
 }
 
+/// What a mail is judged by in this process.
+struct Basis {
+    policy: Policy,
+    /// Where its files are; `None` for the built-in ones.
+    directory: Option<PathBuf>,
+    /// The DNS servers to ask; none for the system's.
+    dns: Vec<SocketAddr>,
+}
+
+impl Basis {
+    /// What the command line names, else what the daemon's configuration file does. `Err` where it cannot be used, which was said.
+    fn read(args: &Args, errors: &mut dyn Write) -> io::Result<Result<Self, Exit>> {
+        let (config, configured) = match args.recent.control.configuration(errors) {
+            Ok(configuration) => configuration,
+            Err(exit) => return Ok(Err(exit)),
+        };
+        let directory = args.policies.clone().or(configured);
+        let dns = match (args.dns, config.dns) {
+            (Some(server), _) => vec![server],
+            (None, DnsServers::Servers(servers)) => servers,
+            (None, DnsServers::System) => Vec::new(),
+        };
+        let policy = load_or_report(directory.as_deref(), errors)?;
+        Ok(policy.map(|policy| Self { policy, directory, dns }).ok_or(Exit::Config))
+    }
+
+    /// Which policy it is.
+    fn name(&self) -> String {
+        let directory = self.directory.as_ref();
+        directory.map_or_else(
+            || "the built-in policy".to_owned(),
+            |path| format!("the policy in {}", path.display()),
+        )
+    }
+
+    fn judged_by(&self) -> String {
+        format!("judged by {}", self.name())
+    }
+}
+
 /// Judges as the daemon would, with an empty greylist in memory.
 async fn alone(
-    args: &Args,
+    dns: &[SocketAddr],
     envelope: &Envelope,
     policy: Policy,
     message: Option<Message>,
 ) -> Result<Explanation, Box<dyn Error>> {
-    let servers: Vec<SocketAddr> = args.dns.into_iter().collect();
-    let resolver = Arc::new(dns::live(&servers, |_| ())?);
+    let resolver = Arc::new(dns::live(dns, |_| ())?);
     let driver = Driver::new(policy, resolver, Arc::new(MemoryStore::new(MAX_ATTEMPTS)?), Scanner::new(1));
     Ok(explain(envelope, message, &driver).await)
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Exit;
-use super::control::ControlArgs;
+use super::control::AskArgs;
 use crate::admin::control::{About, Counts, Forgotten, GreylistRequest, Released, Request, Shown};
 use crate::policy::parse_duration;
 use crate::store::Identity;
@@ -39,7 +39,7 @@ enum Command {
         #[command(flatten)]
         whom: Whom,
         #[command(flatten)]
-        how: How,
+        how: AskArgs,
     },
     /// Let mail to a recipient pass, of one sender or one identity: at once, on every Greylag that shares the store.
     Release {
@@ -49,19 +49,19 @@ enum Command {
         #[arg(long = "for", value_name = "TIME", default_value = "48h", value_parser = parse_duration)]
         span: Duration,
         #[command(flatten)]
-        how: How,
+        how: AskArgs,
     },
     /// Forget what is held about a sender, a recipient, an identity, or all of those that are named: it is greylisted anew.
     Forget {
         #[command(flatten)]
         whom: Whom,
         #[command(flatten)]
-        how: How,
+        how: AskArgs,
     },
     /// Show how much is held.
     Stats {
         #[command(flatten)]
-        how: How,
+        how: AskArgs,
     },
 }
 
@@ -79,19 +79,10 @@ struct Whom {
     identity: Option<Identity>,
 }
 
-#[derive(Debug, clap::Args)]
-struct How {
-    #[command(flatten)]
-    control: ControlArgs,
-    /// Answer as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
     match &args.command {
         Command::Show { whom, how } => {
-            how.ask(GreylistRequest::Show(whom.about()), out, errors, |shown: &Vec<Shown>, out| {
+            ask(how, GreylistRequest::Show(whom.about()), out, errors, |shown: &Vec<Shown>, out| {
                 write_shown(shown, out)
             })
         }
@@ -101,17 +92,17 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
                 return Ok(Exit::Usage);
             }
             let request = GreylistRequest::Release { about: whom.about(), seconds: span.as_secs() };
-            how.ask(request, out, errors, |Released { recipient, of, expires }, out| {
+            ask(how, request, out, errors, |Released { recipient, of, expires }, out| {
                 let left = time(expires.saturating_sub(now()));
                 writeln!(out, "mail of {of} to <{recipient}> passes for {left}")
             })
         }
         Command::Forget { whom, how } => {
-            how.ask(GreylistRequest::Forget(whom.about()), out, errors, |Forgotten { forgotten }, out| {
+            ask(how, GreylistRequest::Forget(whom.about()), out, errors, |Forgotten { forgotten }, out| {
                 writeln!(out, "{forgotten} records forgotten")
             })
         }
-        Command::Stats { how } => how.ask(GreylistRequest::Stats, out, errors, |counts: &Counts, out| {
+        Command::Stats { how } => ask(how, GreylistRequest::Stats, out, errors, |counts: &Counts, out| {
             let Counts { waiting, proven, standings, releases } = counts;
             writeln!(out, "waiting for a retry: {waiting}")?;
             writeln!(out, "proven: {proven}")?;
@@ -131,25 +122,16 @@ impl Whom {
     }
 }
 
-impl How {
-    fn ask<T: Serialize + DeserializeOwned>(
-        &self,
-        request: GreylistRequest,
-        out: &mut dyn Write,
-        errors: &mut dyn Write,
-        write: impl FnOnce(&T, &mut dyn Write) -> io::Result<()>,
-    ) -> io::Result<Exit> {
-        let answer: T = match self.control.ask(&Request::Greylist(request), errors) {
-            Ok(answer) => answer,
-            Err(exit) => return Ok(exit),
-        };
-        if self.json {
-            writeln!(out, "{}", serde_json::to_string(&answer)?)?;
-        } else {
-            write(&answer, out)?;
-        }
-        Ok(Exit::Success)
-    }
+/// Asks; the greylist did what it was asked where it answers.
+fn ask<T: Serialize + DeserializeOwned>(
+    how: &AskArgs,
+    request: GreylistRequest,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+    write: impl FnOnce(&T, &mut dyn Write) -> io::Result<()>,
+) -> io::Result<Exit> {
+    let write = |answer: &T, out: &mut dyn Write, _: &mut dyn Write| write(answer, out);
+    how.ask(&Request::Greylist(request), out, errors, write, |_| Exit::Success)
 }
 
 fn write_shown(shown: &[Shown], out: &mut dyn Write) -> io::Result<()> {

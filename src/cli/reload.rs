@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::Exit;
-use super::control::ControlArgs;
+use super::control::AskArgs;
 use crate::admin::control::Request;
 use crate::reload::{Outcome, Report};
 
@@ -20,36 +20,29 @@ Exit code 0 when the policies are in force, 78 when they are refused and the old
 69 when no daemon answers.")]
 pub(super) struct Args {
     #[command(flatten)]
-    control: ControlArgs,
-    /// Answer as JSON.
-    #[arg(long)]
-    json: bool,
+    ask: AskArgs,
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
-    let report: Report = match args.control.ask(&Request::Reload, errors) {
-        Ok(report) => report,
-        Err(exit) => return Ok(exit),
-    };
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
-    } else {
-        write!(errors, "{}", report.diagnostics)?;
-        match report.outcome {
-            Outcome::Reloaded => {
-                writeln!(out, "policy reloaded, generation {}", report.generation)?;
-                report.changes.iter().try_for_each(|change| writeln!(out, "  {change}"))?;
-                if report.changes.is_empty() {
-                    writeln!(out, "  nothing changed")?;
-                }
-            }
-            Outcome::Refused => {
-                writeln!(out, "policy refused: generation {} stays in force", report.generation)?
-            }
-        }
-    }
-    Ok(match report.outcome {
+    args.ask.ask(&Request::Reload, out, errors, write_text, |report: &Report| match report.outcome {
         Outcome::Reloaded => Exit::Success,
         Outcome::Refused => Exit::Config,
     })
+}
+
+fn write_text(report: &Report, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<()> {
+    write!(errors, "{}", report.diagnostics)?;
+    match report.outcome {
+        Outcome::Reloaded => {
+            writeln!(out, "policy reloaded, generation {}", report.generation)?;
+            report.changes.iter().try_for_each(|change| writeln!(out, "  {change}"))?;
+            if report.changes.is_empty() {
+                writeln!(out, "  nothing changed")?;
+            }
+        }
+        Outcome::Refused => {
+            writeln!(out, "policy refused: generation {} stays in force", report.generation)?;
+        }
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::Exit;
-use super::control::ControlArgs;
+use super::control::AskArgs;
 use crate::admin::control::{Request, Status};
 
 /// Show how the running daemon is: version, uptime, the policy in force, and what is not ready.
@@ -17,27 +17,17 @@ Exit code 0 when everything works, 1 when a part is not ready or the last reload
 69 when no daemon answers.")]
 pub(super) struct Args {
     #[command(flatten)]
-    control: ControlArgs,
-    /// Answer as JSON.
-    #[arg(long)]
-    json: bool,
+    ask: AskArgs,
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
-    let status: Status = match args.control.ask(&Request::Status, errors) {
-        Ok(status) => status,
-        Err(exit) => return Ok(exit),
-    };
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string(&status)?)?;
-    } else {
-        write_text(&status, out)?;
-    }
-    let fine = status.not_ready.is_empty() && !status.policy.reload_refused;
-    Ok(if fine { Exit::Success } else { Exit::Findings })
+    args.ask.ask(&Request::Status, out, errors, write_text, |status: &Status| {
+        let fine = status.not_ready.is_empty() && !status.policy.reload_refused;
+        if fine { Exit::Success } else { Exit::Findings }
+    })
 }
 
-fn write_text(status: &Status, out: &mut dyn Write) -> io::Result<()> {
+fn write_text(status: &Status, out: &mut dyn Write, _errors: &mut dyn Write) -> io::Result<()> {
     let Status { version, pid, uptime_seconds, policy, not_ready } = status;
     writeln!(out, "greylag {version}, process {pid}, serving for {uptime_seconds} s")?;
     let source = policy.directory.as_deref().unwrap_or("built-in policies");

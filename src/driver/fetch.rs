@@ -95,7 +95,7 @@ impl Driver {
 
     async fn message_auth(&self, facts: &Facts, spf: &SpfOutcome) -> Slot<Arc<MessageAuth>> {
         let Some(message) = &facts.message else {
-            return Slot::Unknown(Fault::Failed("there is no message to check".into()));
+            return Slot::Unknown(Fault::Failed("there is no message to check".into()), Duration::ZERO);
         };
         self.timed(Lookup::MessageAuth, MESSAGE_AUTH_BUDGET, async {
             let checked = auth::message(message, spf, &self.resolver).await;
@@ -122,7 +122,7 @@ impl Driver {
 
     async fn inspection(&self, facts: &Facts, settings: &Arc<ContentSettings>) -> Slot<Arc<Inspection>> {
         let Some(message) = facts.message.clone() else {
-            return Slot::Unknown(Fault::Failed("there is no message to read".into()));
+            return Slot::Unknown(Fault::Failed("there is no message to read".into()), Duration::ZERO);
         };
         let (client, budget) = (facts.connection.client, settings.time_limit);
         let inspect = self.scanner.inspect(client, message, Arc::clone(settings), budget);
@@ -131,7 +131,7 @@ impl Driver {
 
     async fn scan(&self, facts: &Facts, settings: &Arc<AttachmentSettings>) -> Slot<Arc<Report>> {
         let Some(message) = facts.message.clone() else {
-            return Slot::Unknown(Fault::Failed("there is no message to scan".into()));
+            return Slot::Unknown(Fault::Failed("there is no message to scan".into()), Duration::ZERO);
         };
         if self.is_live {
             metrics::scanned_bytes(message.len() as u64);
@@ -156,7 +156,7 @@ impl Driver {
         }
         match result {
             Ok(answer) => Slot::Got(answer, took),
-            Err(fault) => Slot::Unknown(fault),
+            Err(fault) => Slot::Unknown(fault, took),
         }
     }
 }

@@ -180,6 +180,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_only_explained_adds_nothing() {
+        let (driver, store) = driver(Duration::from_secs(1));
+        let driver = driver.explaining();
+        let mut transaction = driver.begin(Protocol::Milter);
+        let verdict =
+            driver.judge(Stage::Rcpt, &facts("a@pool.test", "r@example.test"), &mut transaction).await;
+        assert!(verdict.action().refuses());
+        assert_eq!(driver.late_spf.places.available_permits(), MAX_MAILS);
+        tokio::time::sleep(PATIENCE).await;
+        assert!(matches!(peek(&*store, "pool.test", "r@example.test").await, Answer::FirstSeen { .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_passes_anyone_identifies_nobody_late_either() {
         let (driver, store) = driver(Duration::from_secs(2));
         let mut transaction = driver.begin(Protocol::Milter);

@@ -125,6 +125,8 @@ pub(crate) struct Again<'a> {
     /// The settings of the recipient; of a message, those of each recipient.
     pub(super) settings: Vec<Arc<Settings>>,
     pub(super) known: Known,
+    /// What was found then and is taken as it was, with what follows from it now.
+    taken: Option<Reason>,
     /// Every cause found now, the decisive one first: those that count before the monitored, then the hardest.
     pub(super) causes: Vec<Cause>,
     /// How what the line does not tell was taken.
@@ -161,7 +163,8 @@ impl<'a> Again<'a> {
         let counting = verdict.findings.iter().map(|finding| Cause::new(finding, false));
         let watched = verdict.would.iter().map(|finding| Cause::new(finding, true));
         let mut causes: Vec<Cause> = counting.chain(watched).collect();
-        if is_taken && then.decided.reason.is_some() {
+        let taken = then.decided.reason.filter(|_| is_taken);
+        if taken.is_some() {
             let again = then.again(&facts, &settings);
             notes.push(match again {
                 Some(_) => "what was found is taken from the log",
@@ -170,7 +173,7 @@ impl<'a> Again<'a> {
             causes.extend(again);
         }
         causes.sort_by_key(|cause| (cause.monitored, std::cmp::Reverse(cause.action)));
-        Ok(Self { then, facts, settings, known, causes, notes })
+        Ok(Self { then, facts, settings, known, taken, causes, notes })
     }
 
     /// What was decided then.
@@ -184,6 +187,11 @@ impl<'a> Again<'a> {
             action: cause.action,
             reason: Some(cause.reason),
         })
+    }
+
+    /// What was found then, where it is not judged anew, with what follows from it now.
+    pub(crate) fn found_then(&self) -> Option<&Cause> {
+        self.taken.and_then(|reason| self.causes.iter().find(|cause| cause.reason == reason))
     }
 
     /// The cause that decides now.
@@ -249,7 +257,7 @@ fn recipient(
                         notes.push("the greylist was not asked then, and is taken not to know the mail");
                         Slot::Got(Answer::FirstSeen { wait: attempt.rules.min_delay }, Duration::ZERO)
                     } else {
-                        Slot::Unknown(not_logged())
+                        Slot::Unknown(not_logged(), Duration::ZERO)
                     };
                 }
             }
@@ -269,12 +277,12 @@ fn helo(decision: &LoggedDecision) -> Slot<HeloResolution> {
         [one] if one == "no_such_name" => got(HeloResolution::NoSuchName),
         [one] if one == "no_address" => got(HeloResolution::NoAddress),
         [one] if one == "mail_exchanger_only" => got(HeloResolution::MailExchangerOnly),
-        [] => Slot::Unknown(not_logged()),
+        [] => Slot::Unknown(not_logged(), Duration::ZERO),
         several => {
             let addresses: Option<Vec<IpAddr>> = several.iter().map(|address| address.parse().ok()).collect();
             addresses.map_or_else(
                 // Why there was no answer; it may have commas.
-                || Slot::Unknown(Fault::Failed(several.join(","))),
+                || Slot::Unknown(Fault::Failed(several.join(",")), Duration::ZERO),
                 |addresses| got(HeloResolution::Addresses(addresses)),
             )
         }
@@ -286,7 +294,10 @@ fn spf(decision: &LoggedDecision, then: &Then<'_>, facts: &Facts) -> Slot<SpfOut
     let field = decision.get("spf");
     let logged = field.and_then(|field| SPF_RESULTS.into_iter().find(|result| result.name() == field));
     let Some(result) = logged.or_else(|| spf_of_reason(then.decided.reason?)) else {
-        return Slot::Unknown(field.map_or_else(not_logged, |why| Fault::Failed(why.to_owned())));
+        return Slot::Unknown(
+            field.map_or_else(not_logged, |why| Fault::Failed(why.to_owned())),
+            Duration::ZERO,
+        );
     };
     // The detail names the domain, which is that of the HELO name where there is no sender.
     let sender = facts.sender.as_ref().and_then(ReversePath::address).and_then(|address| address.domain());

@@ -111,7 +111,7 @@ pub struct Lookup {
     pub question: String,
     /// The answer, or why there is none.
     pub answer: String,
-    /// How long it took, in microseconds; nothing where there was no answer.
+    /// How long it took, or was waited for, in microseconds; nothing where that is not known.
     pub micros: Option<u64>,
 }
 

@@ -48,7 +48,7 @@ fn lookup<T>(question: &str, slot: &Slot<T>, tell: impl FnOnce(&T) -> String) ->
     let (answer, took) = match slot {
         Slot::NotAsked => return None,
         Slot::Got(answer, took) => (tell(answer), Some(*took)),
-        Slot::Unknown(fault) => (format!("unknown ({fault})"), None),
+        Slot::Unknown(fault, took) => (format!("unknown ({fault})"), Some(*took)),
     };
     let micros = took.map(|took: Duration| u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     Some(Lookup { question: question.to_owned(), answer, micros })
@@ -136,8 +136,9 @@ mod tests {
         let expected =
             Lookup { question: "DNS".into(), answer: "192.0.2.1, 2001:db8::1".into(), micros: Some(3_000) };
         assert_eq!(lookup("DNS", &dns, resolution), Some(expected));
-        let unknown = lookup("DNS", &Slot::Unknown(Fault::Timeout), resolution).unwrap();
-        assert_eq!((unknown.answer.as_str(), unknown.micros), ("unknown (timeout)", None));
+        let waited = Slot::Unknown(Fault::Timeout, Duration::from_millis(1_400));
+        let unknown = lookup("DNS", &waited, resolution).unwrap();
+        assert_eq!((unknown.answer.as_str(), unknown.micros), ("unknown (timeout)", Some(1_400_000)));
         assert_eq!(lookup("DNS", &Slot::NotAsked, resolution), None);
     }
 }

@@ -8,6 +8,8 @@ mod deciding;
 mod explanation;
 mod logged;
 mod lookups;
+#[cfg(test)]
+mod reproduced;
 
 use std::net::IpAddr;
 
@@ -172,12 +174,12 @@ fn scopes(facts: &Facts, policy: &Policy) -> Vec<String> {
 }
 
 /// A cause that was found, and what it leads to.
-struct Cause {
-    reason: Reason,
-    action: Action,
+pub(crate) struct Cause {
+    pub(crate) reason: Reason,
+    pub(crate) action: Action,
     reply: Option<String>,
     detail: String,
-    monitored: bool,
+    pub(crate) monitored: bool,
 }
 
 impl Cause {

@@ -40,8 +40,8 @@ pub enum Slot<T> {
     NotAsked,
     /// The answer, and how long it took to get.
     Got(T, Duration),
-    /// Asked, and not answered.
-    Unknown(Fault),
+    /// Asked, and not answered; and how long that was waited for.
+    Unknown(Fault, Duration),
 }
 
 impl<T> Slot<T> {
@@ -49,7 +49,7 @@ impl<T> Slot<T> {
     pub const fn got(&self) -> Option<&T> {
         match self {
             Self::Got(answer, _) => Some(answer),
-            Self::NotAsked | Self::Unknown(_) => None,
+            Self::NotAsked | Self::Unknown(..) => None,
         }
     }
 

@@ -165,7 +165,7 @@ fn resolution(slot: &Slot<HeloResolution>) -> Value<'_> {
         Slot::Got(HeloResolution::Addresses(addresses), _) => {
             list(addresses.iter().map(|address| address.to_string().into()))
         }
-        Slot::Unknown(fault) => Value::Text(cut(&fault.to_string(), MAX_DETAIL).into_owned().into()),
+        Slot::Unknown(fault, _) => Value::Text(cut(&fault.to_string(), MAX_DETAIL).into_owned().into()),
     }
 }
 
@@ -173,7 +173,7 @@ fn spf_result(slot: &Slot<SpfOutcome>) -> Value<'_> {
     match slot {
         Slot::NotAsked => Value::Absent,
         Slot::Got(outcome, _) => Value::text(outcome.result.name()),
-        Slot::Unknown(fault) => Value::Text(cut(&fault.to_string(), MAX_DETAIL).into_owned().into()),
+        Slot::Unknown(fault, _) => Value::Text(cut(&fault.to_string(), MAX_DETAIL).into_owned().into()),
     }
 }
 
@@ -398,8 +398,8 @@ mod tests {
             (Slot::Got(HeloResolution::NoSuchName, Duration::ZERO), "no_such_name"),
             (Slot::Got(HeloResolution::NoAddress, Duration::ZERO), "no_address"),
             (Slot::Got(HeloResolution::MailExchangerOnly, Duration::ZERO), "mail_exchanger_only"),
-            (Slot::Unknown(Fault::Timeout), "timeout"),
-            (Slot::Unknown(Fault::Failed("refused by ::1".into())), "\"refused by ::1\""),
+            (Slot::Unknown(Fault::Timeout, Duration::ZERO), "timeout"),
+            (Slot::Unknown(Fault::Failed("refused by ::1".into()), Duration::ZERO), "\"refused by ::1\""),
         ] {
             assert_eq!(split(&line(&facts, &slot).to_string())[11].1, shown);
         }

@@ -192,6 +192,91 @@ async fn the_daemon_tells_by_its_own_greylist_and_records_nothing() {
     assert_eq!(steps.sum::<usize>(), 2, "{}", recent.out);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_judges_a_message_too() {
+    let policies = [
+        ("greylist.toml", "mode = \"off\"\n"),
+        ("auth.toml", "mode = \"off\"\n"),
+        ("helo.toml", "mode = \"off\"\n"),
+        (
+            "content.toml",
+            "[[rule]]\nname = \"r\"\nin = [\"body\"]\nwords = [\"lottery\"]\naction = \"reject\"\n",
+        ),
+    ];
+    let configuration = "message_memory = \"1MiB\"\n";
+    let greylag = Greylag::start(Setup { policies: &policies, configuration, ..Setup::default() });
+    let dir = temp_dir();
+    let file = dir.path().join("message.eml");
+    // Larger than a request without a message may be.
+    let text = format!("Subject: x\n\n{}the lottery\n", "words and words\n".repeat(20_000));
+    fs::write(&file, text).unwrap();
+    let found = through(&greylag, "me@example.org", &[file.to_str().unwrap()]);
+    assert_eq!((found.code, found.errors.as_str()), (Some(1), ""), "{}", found.out);
+    for part in [
+        "content.body_rule: ",
+        "  => reject: 554 5.7.1 Spam Message Rejected\n",
+        "  look-up      content rules: 1 matched (",
+        "Note: the running daemon was asked, ",
+    ] {
+        assert!(found.out.contains(part), "no {part:?} in {}", found.out);
+    }
+    assert_eq!(greylag.log_lines(&["decision"]), [""; 0]);
+
+    fs::write(&file, "x".repeat(2 << 20)).unwrap();
+    let found = through(&greylag, "me@example.org", &[file.to_str().unwrap()]);
+    assert_eq!((found.code, found.out.as_str()), (Some(69), ""));
+    let told =
+        "the daemon says: the message is larger than `message_memory` of greylag.toml, 1048576 bytes\n";
+    assert!(found.errors.ends_with(told), "{}", found.errors);
+}
+
+#[test]
+fn without_the_daemon_the_policy_and_the_servers_of_its_configuration_hold() {
+    let dns = Dns::start();
+    let dir = temp_dir();
+    let policies = dir.path().join("policies");
+    fs::create_dir(&policies).unwrap();
+    fs::write(policies.join("helo.toml"), "localhost = \"tag\"\n").unwrap();
+    fs::write(policies.join("greylist.toml"), "mode = \"off\"\n").unwrap();
+    let config = dir.path().join("greylag.toml");
+    let text = format!("policies = \"policies\"\ndns = [\"{}\"]\n", dns.address());
+    fs::write(&config, text).unwrap();
+    let config = ["--config", config.to_str().unwrap()];
+    let found = explain(&dns, &[&["--helo", "localhost", "--to", "bob@example.test"], &config[..]].concat());
+    assert_eq!((found.code, found.errors.as_str()), (Some(0), ""), "{}", found.out);
+    let by = format!("Note: judged by the policy in {};\n", policies.display());
+    assert!(found.out.contains("  => tag\n") && found.out.contains(&by), "{}", found.out);
+
+    let line = "decision protocol=policy stage=rcpt client=192.0.2.1 client_name=- helo=localhost sender=<> \
+        recipients=b@x.test action=reject reason=helo.localhost reply=\"550 5.7.1 no\" mode=enforce";
+    let mail = ["--client", "198.51.100.10", "--helo", "localhost", "--from", "a@x.test", "--to", "b@y.test"];
+    for question in [&["--from-log", line][..], &mail] {
+        let against = ["--against", concat!(env!("CARGO_MANIFEST_DIR"), "/policies")];
+        let found = greylag(&[&["explain"], question, &config[..], &against].concat());
+        assert_eq!((found.code, found.errors.as_str()), (Some(1), ""), "{}", found.out);
+        assert!(
+            found.out.contains(&format!("Note: - is the policy in {}, ", policies.display())),
+            "{}",
+            found.out
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_that_is_not_answered_tells_how_long_it_was_waited_for() {
+    // Takes packets and answers none.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mail = ["--client", "198.51.100.10", "--from", "alice@sender.example", "--helo", HELO];
+    let rest = ["--to", "bob@example.test", "--dns", &address, "--json"];
+    let found = crate::greylag(&[&["explain"], &mail[..], &rest].concat());
+    let lookups = &json(&found)["stages"][0]["lookups"];
+    let answers =
+        lookups.as_array().unwrap().iter().filter(|it| it["answer"].as_str().unwrap().contains("timeout"));
+    let waited: Vec<u64> = answers.map(|it| it["micros"].as_u64().unwrap()).collect();
+    assert!(!waited.is_empty() && waited.iter().all(|micros| *micros >= 1_000_000), "{lookups}");
+}
+
 #[test]
 fn a_daemon_that_is_named_and_missing_is_an_error() {
     let mail = ["explain", "--client", "192.0.2.77", "--from", "a@sender.test", "--to", "b@example.org"];
@@ -206,6 +291,15 @@ fn a_daemon_that_is_named_and_missing_is_an_error() {
 /// Every kind of refusal that a daemon of these policies logs, reproduced from its line.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_refusal_is_reproduced_from_its_line() {
+    refusals_are_reproduced("").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_refusal_is_reproduced_from_its_line_in_json() {
+    refusals_are_reproduced("log_format = \"json\"\n").await;
+}
+
+async fn refusals_are_reproduced(configuration: &str) {
     let dns = Dns::start();
     let policies = [
         ("address.toml", "mode = \"enforce\"\n"),
@@ -219,7 +313,9 @@ async fn each_kind_of_refusal_is_reproduced_from_its_line() {
             "[[scope]]\nname = \"quick\"\nrecipient = [\"@quick.test\"]\nset.greylist.mode = \"off\"\n",
         ),
     ];
-    let greylag = Greylag::start(Setup { policies: &policies, dns: Some(dns.address()), ..Setup::default() });
+    let dns_server = Some(dns.address());
+    let setup = Setup { policies: &policies, dns: dns_server, configuration, ..Setup::default() };
+    let greylag = Greylag::start(setup);
     let mut client = PolicyClient::tcp(loopback(greylag.ports().policy)).await;
     let request = |recipient: &str, instance: &str| {
         PolicyRequest::rcpt(recipient)
@@ -242,15 +338,15 @@ async fn each_kind_of_refusal_is_reproduced_from_its_line() {
 
     let control = format!("unix:{}", greylag.control_socket().display());
     let directory = greylag.policies();
-    let lines = greylag.log_lines(&["decision protocol="]);
+    let is_json = !configuration.is_empty();
+    let lines = greylag.log_lines(&[if is_json { "\"protocol\":" } else { "decision protocol=" }]);
     let mut reproduced = Vec::new();
     for line in &lines {
-        let field = |key: &str| line.split(&format!(" {key}=")).nth(1).unwrap().to_owned();
-        let word = |key: &str| field(key).split(' ').next().unwrap().to_owned();
+        let word = |key: &str| logged(line, key, is_json);
         if !["reject", "defer"].contains(&word("action").as_str()) {
             continue;
         }
-        let reply = field("reply")[1..].split('"').next().unwrap().to_owned();
+        let reply = word("reply");
         for asked in [["--control", &control], ["--policies", directory.to_str().unwrap()]] {
             let found = crate::greylag(&[&["explain", "--json", "--from-log", line][..], &asked].concat());
             assert_eq!((found.code, found.errors.as_str()), (Some(1), ""), "{line}");
@@ -274,6 +370,17 @@ async fn each_kind_of_refusal_is_reproduced_from_its_line() {
         "recipients.too_many",
     ];
     assert_eq!(reproduced, expected, "{lines:#?}");
+}
+
+/// What a decision line says of `key`.
+fn logged(line: &str, key: &str, is_json: bool) -> String {
+    if is_json {
+        let object: Value = serde_json::from_str(line).unwrap();
+        return object[key].as_str().unwrap_or("-").to_owned();
+    }
+    let rest = line.split(&format!(" {key}=")).nth(1).unwrap();
+    let quoted = rest.strip_prefix('"').and_then(|quoted| quoted.split('"').next());
+    quoted.unwrap_or_else(|| rest.split(' ').next().unwrap()).to_owned()
 }
 
 /// A mail of `client` to `recipients`, and what is told of each and of the content.
@@ -347,7 +454,7 @@ fn two_policies_are_compared() {
         "  - helo         reject      helo.localhost, by helo.toml:1: localhost = \"reject\"\n",
         "  + helo         tag         helo.localhost, by helo.toml:1: localhost = \"tag\"\n",
         "  - => reject: 550 5.7.1 Access denied - bogus HELO [5]\n  + => tag\n",
-        &format!("Note: - is {one}, + is {other};\n"),
+        &format!("Note: - is the policy in {one}, + is that in {other};\n"),
     ] {
         assert!(found.out.contains(line), "no {line:?} in {}", found.out);
     }

@@ -34,6 +34,8 @@ pub struct Setup<'a> {
     pub store: Store<'a>,
     /// The DNS server it asks.
     pub dns: Option<SocketAddr>,
+    /// Text of the configuration file; settings that the tests need stand on the command line.
+    pub configuration: &'a str,
     /// Environment variables, beside those of the test.
     pub environment: &'a [(&'a str, &'a str)],
     /// It counts as started when `/readyz` answers, whatever it says.
@@ -79,7 +81,10 @@ impl Greylag {
             Store::Url(url) => url.to_owned(),
         };
         let mut arguments = vec!["serve".to_owned()];
+        let configuration = dir.path().join("greylag.toml");
+        std::fs::write(&configuration, setup.configuration).unwrap();
         let options = [
+            ("--config", configuration.display().to_string()),
             ("--policies", policies.display().to_string()),
             ("--milter", process::loopback(milter).to_string()),
             ("--policy", process::loopback(policy).to_string()),

@@ -10,6 +10,7 @@ use super::{GreylistRequest, Request, greylist};
 use crate::admin::Readiness;
 use crate::driver::Driver;
 use crate::explain::{explain, explain_logged};
+use crate::facts::Message;
 use crate::reload::{Cause, PolicyState, Reload};
 use crate::store::Store;
 use crate::telemetry::TraceQuery;
@@ -27,16 +28,20 @@ pub struct Control {
     pub store: Arc<dyn Store>,
     /// When the daemon began to serve.
     pub since: Instant,
+    /// Most bytes of a message that is asked about.
+    pub message_memory: u64,
 }
 
 impl Control {
-    /// Carries out a request. `Err` says in one sentence why it cannot be.
-    pub(super) async fn answer(&self, request: Request) -> Result<Value, String> {
+    /// Carries out a request; `message` is what followed it. `Err` says in one sentence why it cannot be.
+    pub(super) async fn answer(&self, request: Request, message: Option<Message>) -> Result<Value, String> {
         match request {
             Request::Reload => json(self.reload.ask(Cause::Control).await?),
             Request::Status => json(self.status()),
             Request::Greylist(request) => self.greylist(request).await,
-            Request::Explain(envelope) => json(explain(&envelope, None, &self.driver).await),
+            Request::Explain(envelope) | Request::ExplainMessage { envelope, .. } => {
+                json(explain(&envelope, message, &self.driver).await)
+            }
             Request::ExplainLogged { decision } => json(explain_logged(&decision, &self.driver.policy())?),
             Request::Trace(query) => self.trace(query).await,
         }

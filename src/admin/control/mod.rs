@@ -1,4 +1,5 @@
-//! The control socket: one line of JSON asks the daemon, one line of JSON answers, and the connection ends.
+//! The control socket: one line of JSON asks the daemon, one line of JSON answers, and the connection ends. Where the question is about
+//! a message, its bytes follow the first line.
 //!
 //! A command is a variant of [`Request`] and a function of [`Control`]. Who may connect to the socket, its user and group, may ask
 //! everything.
@@ -17,7 +18,7 @@ pub use commands::{Control, Status};
 pub use greylist::{About, Counts, Forgotten, GreylistRequest, Released, Shown};
 pub use server::serve;
 
-/// Longest request in bytes, its newline included.
+/// Longest request in bytes, its newline included and without a message that follows.
 pub const MAX_REQUEST: usize = 64 * 1024;
 
 /// The permissions of the socket: its user and group.
@@ -35,6 +36,13 @@ pub enum Request {
     Greylist(GreylistRequest),
     /// What would happen to a mail; answered by an [`crate::explain::Explanation`].
     Explain(Envelope),
+    /// The same of a mail with a message, which follows the line.
+    ExplainMessage {
+        /// The mail, but for its message.
+        envelope: Envelope,
+        /// How many bytes follow; at most what one message may take in the daemon's memory.
+        bytes: u64,
+    },
     /// A decision of the log, judged by the policy in force; answered by an [`crate::explain::Explanation`].
     ExplainLogged {
         /// The decision.
@@ -60,6 +68,16 @@ pub enum Answer {
 impl Answer {
     fn error(message: impl Into<String>) -> Self {
         Self::Err { message: message.into() }
+    }
+}
+
+impl Request {
+    /// How many bytes of a message follow the line.
+    pub const fn message_bytes(&self) -> Option<u64> {
+        match self {
+            Self::ExplainMessage { bytes, .. } => Some(*bytes),
+            _ => None,
+        }
     }
 }
 

@@ -11,10 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Answer, Control, MAX_REQUEST, Request};
+use crate::facts::Message;
 use crate::listener::{self, Listener, Stream};
 
 /// Connections at a time: an administrator and a few scripts.
 const MAX_CONNECTIONS: usize = 16;
+
+/// Messages that are held at a time, each as large as [`Control::message_memory`] allows.
+const MAX_MESSAGES: usize = 2;
 
 /// Time for the whole request to come, and for the answer to be taken.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -26,10 +30,11 @@ pub async fn serve(listener: Listener, control: Arc<Control>, drain: Cancellatio
 
 async fn serve_with(listener: Listener, control: Arc<Control>, deadline: Duration, drain: CancellationToken) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let messages = Arc::new(Semaphore::new(MAX_MESSAGES));
     listener::serve(listener, connections, drain.clone(), move |stream, peer| {
-        let (control, drain) = (Arc::clone(&control), drain.clone());
+        let (control, messages, drain) = (Arc::clone(&control), Arc::clone(&messages), drain.clone());
         async move {
-            if let Err(error) = converse(stream, &control, deadline, drain).await {
+            if let Err(error) = converse(stream, &control, &messages, deadline, drain).await {
                 debug!(%peer, %error, "control connection failed");
             }
         }
@@ -40,14 +45,29 @@ async fn serve_with(listener: Listener, control: Arc<Control>, deadline: Duratio
 async fn converse(
     mut stream: Stream,
     control: &Control,
+    messages: &Semaphore,
     deadline: Duration,
     drain: CancellationToken,
 ) -> io::Result<()> {
     let read = timeout(deadline, read_line(&mut stream));
     let Some(line) = drain.run_until_cancelled(read).await else { return Ok(()) };
     let answer = match line?? {
-        Ok(line) => match serde_json::from_slice::<Request>(&line) {
-            Ok(request) => control.answer(request).await.into(),
+        Ok((line, rest)) => match serde_json::from_slice::<Request>(&line) {
+            Ok(request) => match request.message_bytes() {
+                None => control.answer(request, None).await.into(),
+                Some(bytes) if bytes > control.message_memory => Answer::error(format!(
+                    "the message is larger than `message_memory` of greylag.toml, {} bytes",
+                    control.message_memory
+                )),
+                Some(bytes) => {
+                    let Ok(Ok(_held)) = timeout(deadline, messages.acquire()).await else {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    };
+                    let read = timeout(deadline, read_message(&mut stream, rest, bytes));
+                    let Some(message) = drain.run_until_cancelled(read).await else { return Ok(()) };
+                    control.answer(request, Some(message??)).await.into()
+                }
+            },
             Err(error) => Answer::error(format!("not a request this daemon knows: {error}")),
         },
         Err(TooLong) => Answer::error(format!("the request is longer than {MAX_REQUEST} bytes")),
@@ -59,8 +79,24 @@ async fn converse(
 
 struct TooLong;
 
-/// The first line, or all there is where the peer has nothing more to say.
-async fn read_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Result<Vec<u8>, TooLong>> {
+/// The message of so many bytes, of which the first are `begun`.
+async fn read_message(
+    stream: &mut (impl AsyncRead + Unpin),
+    mut begun: Vec<u8>,
+    bytes: u64,
+) -> io::Result<Message> {
+    let missing = bytes.saturating_sub(begun.len() as u64);
+    stream.take(missing).read_to_end(&mut begun).await?;
+    match begun.len() as u64 {
+        length if length < bytes => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(Message::from_bytes(
+            begun.get(..usize::try_from(bytes).unwrap_or(usize::MAX)).unwrap_or(&begun),
+        )),
+    }
+}
+
+/// The first line, or all there is where the peer has nothing more to say; and what came behind it.
+async fn read_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Result<(Vec<u8>, Vec<u8>), TooLong>> {
     let mut line = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -74,7 +110,10 @@ async fn read_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Result<V
         match end {
             None if read > 0 => {}
             None if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => return Ok(Ok(line)),
+            _ => {
+                let rest = end.and_then(|end| bytes.get(end + 1..)).unwrap_or_default();
+                return Ok(Ok((line, rest.to_vec())));
+            }
         }
     }
 }
@@ -108,7 +147,8 @@ mod tests {
         tokio::spawn(reloader.run(drain.clone()));
         let readiness = Arc::new(Readiness::default());
         let store = Arc::new(crate::store::MemoryStore::new(1_000).unwrap());
-        let control = Arc::new(Control { driver, reload, readiness, store, since: Instant::now() });
+        let (since, message_memory) = (Instant::now(), 100_000);
+        let control = Arc::new(Control { driver, reload, readiness, store, since, message_memory });
         let task = tokio::spawn(serve_with(listener, control, deadline, drain.clone()));
         Server { path, drain, task, _directory: directory }
     }
@@ -137,6 +177,30 @@ mod tests {
         assert_eq!(report["ok"]["outcome"], "reloaded");
         let answer = exchange(&server, b"{\"command\":\"status\"}\n").await;
         assert_eq!(answer.find('\n'), Some(answer.len() - 1));
+    }
+
+    #[tokio::test]
+    async fn a_message_follows_the_line() {
+        let server = server(Duration::from_millis(500));
+        let ask_about = async |bytes: usize, message: &[u8]| {
+            let envelope = "{\"client\":\"192.0.2.1\",\"client_name\":null,\"helo\":null,\"sender\":\"<>\",\"recipients\":[],\"login\":null}";
+            let line =
+                format!("{{\"command\":\"explain_message\",\"envelope\":{envelope},\"bytes\":{bytes}}}\n");
+            exchange(&server, &[line.as_bytes(), message].concat()).await
+        };
+        for size in [0, 1, 5_000, 100_000] {
+            let text = vec![b'x'; size];
+            let answer: Value = serde_json::from_str(&ask_about(size, &text).await).unwrap();
+            let subject = format!("message of {} bytes", Message::from_bytes(&text).len());
+            assert_eq!(answer["ok"]["stages"][0]["subject"], subject, "{answer}");
+        }
+        let too_large = ask_about(100_001, b"x").await;
+        assert!(
+            too_large.contains("larger than `message_memory` of greylag.toml, 100000 bytes"),
+            "{too_large}"
+        );
+        // Less than was promised.
+        assert_eq!(ask_about(10, b"x").await, "");
     }
 
     #[tokio::test]

@@ -163,7 +163,7 @@ fn answers_become_findings() {
 #[test]
 fn a_failing_store_accepts_or_defers_as_set() {
     let mail = facts("192.0.2.1", "a@b.test", "r@example.test");
-    let known = answered(Slot::Unknown(Fault::Failed("disk full".into())));
+    let known = answered(Slot::Unknown(Fault::Failed("disk full".into()), Duration::ZERO));
     let accepted = judge(&mail, &Settings::default(), &known);
     let expected = Finding {
         reason: Reason::GreylistStoreFailure,
@@ -172,7 +172,7 @@ fn a_failing_store_accepts_or_defers_as_set() {
     };
     assert_eq!(accepted, [expected]);
     let settings = with(|settings| settings.on_store_failure = OnStoreFailure::Defer);
-    let deferred = judge(&mail, &settings, &answered(Slot::Unknown(Fault::Timeout)));
+    let deferred = judge(&mail, &settings, &answered(Slot::Unknown(Fault::Timeout, Duration::ZERO)));
     assert_eq!(deferred[0].reason, Reason::GreylistStoreFailure);
     assert_eq!(
         deferred[0].outcome.reply().map(ToString::to_string),
@@ -202,7 +202,7 @@ fn the_ladder_has_what_is_known_strongest_first() {
     let pass = || spf(SpfResult::Pass, false);
     for (name, spf, expected) in [
         (None, Slot::NotAsked, "network:192.0.2.0/24"),
-        (None, Slot::Unknown(Fault::Timeout), "network:192.0.2.0/24"),
+        (None, Slot::Unknown(Fault::Timeout, Duration::ZERO), "network:192.0.2.0/24"),
         (None, pass(), "spf:b.test network:192.0.2.0/24"),
         (None, spf(SpfResult::Pass, true), "network:192.0.2.0/24"),
         (None, spf(SpfResult::SoftFail, false), "network:192.0.2.0/24"),
@@ -360,15 +360,22 @@ fn spf_is_asked_on_for_attempts_that_were_recorded_without_it() {
     let settings = Settings::default().greylist;
     let asked =
         |spf, greylist| late_spf(&mail, &settings, &Known { spf, greylist, ..Known::default() }).is_some();
-    assert!(asked(Slot::Unknown(Fault::Timeout), first()));
+    assert!(asked(Slot::Unknown(Fault::Timeout, Duration::ZERO), first()));
     assert!(asked(spf(SpfResult::TempError, false), first()));
     assert!(!asked(spf(SpfResult::Pass, false), first()), "it has the identity");
     assert!(!asked(spf(SpfResult::Fail, false), first()), "there is none");
-    assert!(!asked(Slot::Unknown(Fault::Timeout), Slot::Got(pair, Duration::ZERO)), "nothing is recorded");
-    assert!(!asked(Slot::Unknown(Fault::Timeout), Slot::Unknown(Fault::Timeout)));
+    assert!(
+        !asked(Slot::Unknown(Fault::Timeout, Duration::ZERO), Slot::Got(pair, Duration::ZERO)),
+        "nothing is recorded"
+    );
+    assert!(!asked(
+        Slot::Unknown(Fault::Timeout, Duration::ZERO),
+        Slot::Unknown(Fault::Timeout, Duration::ZERO)
+    ));
     let plain = with(|settings| {
         settings.client_identity = ClientIdentities::new(vec![IdentityKind::Address]).unwrap();
     });
-    let known = Known { spf: Slot::Unknown(Fault::Timeout), greylist: first(), ..Known::default() };
+    let known =
+        Known { spf: Slot::Unknown(Fault::Timeout, Duration::ZERO), greylist: first(), ..Known::default() };
     assert_eq!(late_spf(&mail, &plain.greylist, &known), None);
 }

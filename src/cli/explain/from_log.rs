@@ -3,10 +3,9 @@
 use std::io::{self, BufRead, Write};
 
 use super::against::Two;
-use super::{Args, ByDaemon, write};
+use super::{Args, Basis, ByDaemon, write};
 use crate::admin::control::Request;
 use crate::cli::Exit;
-use crate::cli::policies::load_or_report;
 use crate::explain::explain_logged;
 use crate::telemetry::LoggedDecision;
 
@@ -23,7 +22,7 @@ pub(super) fn run(args: &Args, line: &str, out: &mut dyn Write, errors: &mut dyn
             Err(exit) => return Ok(exit),
         },
     };
-    let mut policy = None;
+    let mut basis: Option<Basis> = None;
     let (mut read, mut found) = (0_usize, false);
     for line in lines {
         let line = line?;
@@ -39,23 +38,23 @@ pub(super) fn run(args: &Args, line: &str, out: &mut dyn Write, errors: &mut dyn
             continue;
         }
         let request = Request::ExplainLogged { decision: decision.clone() };
-        let alone_only = args.policies.is_some() || policy.is_some();
-        let explanation = match args.by_daemon(alone_only, &request, errors) {
+        let alone_only = args.policies.is_some() || basis.is_some();
+        let explanation = match args.by_daemon(alone_only, &request, &[], errors) {
             Ok(ByDaemon::Answered(mut explanation)) => {
                 explanation.notes.push("judged by the policy of the running daemon".to_owned());
                 *explanation
             }
             Ok(ByDaemon::NotAsked(_)) => {
-                if policy.is_none() {
-                    policy = load_or_report(args.policies.as_deref(), errors)?;
-                }
-                let Some(policy) = &policy else { return Ok(Exit::Config) };
-                match explain_logged(&decision, policy) {
+                let basis = match &mut basis {
+                    Some(basis) => basis,
+                    none => match Basis::read(args, errors)? {
+                        Ok(read) => none.insert(read),
+                        Err(exit) => return Ok(exit),
+                    },
+                };
+                match explain_logged(&decision, &basis.policy) {
                     Ok(mut explanation) => {
-                        explanation.notes.push(match &args.policies {
-                            Some(directory) => format!("judged by the policy in {}", directory.display()),
-                            None => "judged by the built-in policy".to_owned(),
-                        });
+                        explanation.notes.push(basis.judged_by());
                         explanation
                     }
                     Err(why) => return no_decision(&why, errors),

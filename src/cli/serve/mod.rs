@@ -116,6 +116,7 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
             readiness: Arc::clone(&readiness),
             store: Arc::clone(&store),
             since: Instant::now(),
+            message_memory: config.message_memory.0,
         };
         let admin = Admin { metrics, readiness: Arc::clone(&readiness) };
         sockets.serve(&config, &driver, admin, control, &drain, &tasks);
