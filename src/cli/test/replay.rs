@@ -1,7 +1,9 @@
 //! Judges the decisions of a log by a policy, and lists those that would be others now.
 //!
-//! [`Again`] says what is judged anew, and how it takes what a log does not tell. Checks that were only watched are left out.
+//! [`Again`] says what is judged anew, and how it takes what a log does not tell. What a check in monitor mode found counts where the
+//! policy enforces it now.
 
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -18,6 +20,8 @@ use crate::verdict::Action;
 
 /// Changes that are listed; a policy that changes more needs no list.
 const MAX_LISTED: usize = 1_000;
+/// Decisions that lines of checks in monitor mode may still belong to; they follow them at once, but for those of other mails.
+const MAX_REMEMBERED: usize = 1_000;
 /// Decisions between two words of progress.
 const PROGRESS: usize = 1_000;
 
@@ -40,6 +44,7 @@ pub(super) fn run(
         }
     };
     let (mut decisions, mut changes) = (0usize, 0usize);
+    let mut decided = Remembered::default();
     let progress = Progress::new("judging");
     for (index, line) in reader.split(b'\n').enumerate() {
         let line = match line {
@@ -58,14 +63,22 @@ pub(super) fn run(
                 continue;
             }
         };
-        if !again.then.counted {
-            continue;
-        }
-        let (then, now) = (again.then(), again.now());
-        decisions += 1;
-        if decisions.is_multiple_of(PROGRESS) {
-            progress.now(&format!("line {}", index + 1));
-        }
+        let (then, now) = if again.then.counted {
+            decisions += 1;
+            if decisions.is_multiple_of(PROGRESS) {
+                progress.now(&format!("line {}", index + 1));
+            }
+            decided.add(&decision, again.then(), again.now());
+            (again.then(), again.now())
+        } else {
+            // What the line of the decision tells was judged there.
+            let Some(found) = again.found_then().filter(|cause| !cause.monitored) else { continue };
+            let (then, now) = decided.of(&decision);
+            if now.action >= found.action {
+                continue;
+            }
+            (then, Decided { action: found.action, reason: Some(found.reason) })
+        };
         if !differs(then, now) {
             continue;
         }
@@ -91,6 +104,39 @@ pub(super) fn run(
         return Ok(Exit::NoInput);
     }
     Ok(if changes > 0 { Exit::Findings } else { Exit::Success })
+}
+
+/// The decisions of the latest lines, then and now.
+#[derive(Default)]
+struct Remembered {
+    decided: HashMap<String, (Decided, Decided)>,
+    order: VecDeque<String>,
+}
+
+impl Remembered {
+    fn add(&mut self, decision: &LoggedDecision, then: Decided, now: Decided) {
+        let key = Self::key(decision);
+        if self.decided.insert(key.clone(), (then, now)).is_none() {
+            self.order.push_back(key);
+        }
+        if self.order.len() > MAX_REMEMBERED {
+            self.order.pop_front().map(|oldest| self.decided.remove(&oldest));
+        }
+    }
+
+    /// What was decided of the mail of which `decision` tells something else.
+    fn of(&self, decision: &LoggedDecision) -> (Decided, Decided) {
+        let accepted = Decided { action: Action::Accept, reason: None };
+        self.decided.get(&Self::key(decision)).copied().unwrap_or((accepted, accepted))
+    }
+
+    /// What the lines of one verdict have in common.
+    fn key(decision: &LoggedDecision) -> String {
+        let keys = ["protocol", "stage", "queue_id", "client", "helo", "sender", "micros"];
+        let mut values: Vec<&str> = keys.iter().map(|key| decision.get(key).unwrap_or("-")).collect();
+        values.extend(decision.list("recipients").iter().map(String::as_str));
+        values.join("\n")
+    }
 }
 
 /// Whether a sender or a recipient would see a difference.

@@ -100,6 +100,67 @@ fn a_log_is_judged_by_the_policy_of_today() {
         (&"helo.localhost".into(), &"defer".into())
     );
 
+    // A mail that was let through while attachments and HELO were only watched, and one that was refused all the same.
+    let watched = |action: &str, reason: &str, mode: &str, sender: &str, stage: &str, helo: &str| {
+        line(stage, helo, action, reason).replace("mode=enforce", mode).replace("a@example.org", sender)
+    };
+    let log = [
+        watched("accept", "-", "mode=enforce", "b@example.org", "end_of_message", "mail.example.org"),
+        watched(
+            "reject",
+            "attachment.macros",
+            "mode=monitor",
+            "b@example.org",
+            "end_of_message",
+            "mail.example.org",
+        ),
+        watched(
+            "reject",
+            "content.body_rule",
+            "mode=enforce",
+            "c@example.org",
+            "end_of_message",
+            "mail.example.org",
+        ),
+        watched(
+            "reject",
+            "attachment.macros",
+            "mode=monitor",
+            "c@example.org",
+            "end_of_message",
+            "mail.example.org",
+        ),
+        watched("accept", "greylist.known", "mode=enforce", "d@example.org", "rcpt", "localhost"),
+        watched("reject", "helo.localhost", "mode=monitor", "d@example.org", "rcpt", "localhost"),
+    ];
+    fs::write(&file, log.concat().replace("content.body_rule", "content.malformed_link")).unwrap();
+    fs::write(policies.join("content.toml"), "malformed_link = \"reject\"\n").unwrap();
+    for (attachments, helo, expected) in [
+        ("macros = \"reject\"\nmode = \"monitor\"\n", "mode = \"monitor\"\n", &[][..]),
+        (
+            "macros = \"reject\"\n",
+            "mode = \"enforce\"\n",
+            &[
+                "line 2: end_of_message b@example.net from b@example.org at 198.51.100.10: accept -> reject attachment.macros",
+                "line 5: rcpt b@example.net from d@example.org at 198.51.100.10: accept -> reject helo.localhost",
+            ],
+        ),
+        (
+            "macros = \"tag\"\n",
+            "mode = \"off\"\n",
+            &[
+                "line 2: end_of_message b@example.net from b@example.org at 198.51.100.10: accept -> tag attachment.macros",
+            ],
+        ),
+    ] {
+        fs::write(policies.join("attachments.toml"), attachments).unwrap();
+        fs::write(policies.join("helo.toml"), helo).unwrap();
+        let (_, out, errors) = test(&args(false));
+        let (listed, total) = out.trim_end().rsplit_once('\n').unwrap_or_else(|| ("", out.trim_end()));
+        assert_eq!(listed.lines().collect::<Vec<_>>(), expected, "{errors}");
+        assert_eq!(total, format!("{name}: 3 decisions, {} would change", expected.len()));
+    }
+
     fs::write(&file, "nothing of ours\n").unwrap();
     let (exit, _, errors) = test(&args(false));
     assert_eq!(exit, Exit::NoInput);
