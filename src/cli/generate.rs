@@ -8,8 +8,13 @@ use clap::{CommandFactory, ValueEnum};
 
 use super::{Cli, Exit, handbook};
 
-/// Write shell completions, manual pages or the policy reference into a directory, for packages.
+/// Write shell completions, manual pages or the policy reference into a directory.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  greylag generate completions /usr/local/share/greylag/completions
+  greylag generate man /usr/local/share/man/man1
+  greylag generate reference /etc/greylag/policies   # README.md: every setting, cause and default")]
 pub(super) struct Args {
     /// What to write.
     what: What,
@@ -61,7 +66,7 @@ fn write(what: What, directory: &Path) -> io::Result<Vec<PathBuf>> {
                 files.push(path);
                 Ok::<_, io::Error>(())
             };
-            for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+            for subcommand in command.get_subcommands() {
                 let name = subcommand.get_name();
                 if name != "help" {
                     page(format!("greylag-{name}"), subcommand.clone())?;
@@ -94,11 +99,11 @@ mod tests {
         let pages = write(What::Man, directory.path()).unwrap();
         let names: Vec<String> =
             pages.iter().map(|page| page.file_name().unwrap().to_string_lossy().into_owned()).collect();
-        for name in ["greylag.1", "greylag-serve.1", "greylag-check.1", "greylag-test.1", "greylag-explain.1"]
+        for name in
+            ["greylag.1", "greylag-serve.1", "greylag-check.1", "greylag-test.1", "greylag-generate.1"]
         {
             assert!(names.iter().any(|known| known == name), "{names:?}");
         }
-        assert!(!names.contains(&"greylag-generate.1".to_owned()), "hidden");
         let text = fs::read_to_string(directory.path().join("greylag-test.1")).unwrap();
         assert!(text.contains("transcripts"), "{text}");
     }

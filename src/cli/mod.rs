@@ -58,7 +58,6 @@ enum Command {
     Reload(reload::Args),
     Status(status::Args),
     Greylist(greylist::Args),
-    #[command(hide = true)]
     Generate(generate::Args),
 }
 
