@@ -7,6 +7,7 @@ mod support;
 mod attachments;
 mod auth;
 mod both_hooks;
+mod content;
 mod delivery;
 mod failures;
 mod greylisting;

@@ -15,7 +15,7 @@ const TAGGING: [(&str, &str); 3] = [
 const ODD: &str = "o'brien@example.test";
 
 /// What each `X-Greylag` field of a message says, unfolded.
-fn tags(message: &[u8]) -> Vec<String> {
+pub(crate) fn tags(message: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(message).replace("\r\n ", " ").replace("\r\n\t", " ");
     let header = text.split("\r\n\r\n").next().unwrap_or_default();
     header.lines().filter_map(|line| line.strip_prefix("X-Greylag: ")).map(str::to_owned).collect()
