@@ -1,7 +1,8 @@
-//! Every `greylag` command that README and `--help` show does what they say.
+//! Every command that README and `--help` show does what they say.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -19,7 +20,9 @@ const LOGGED: &str = "2026-11-23T13:51:28Z INFO decision protocol=milter stage=r
 #[test]
 fn every_command_of_the_documentation_works() {
     let documented = commands();
-    for subcommand in ["serve", "check", "test", "explain", "scan", "reload", "status", "greylist"] {
+    for subcommand in
+        ["serve", "check", "test", "explain", "scan", "reload", "status", "greylist", "generate"]
+    {
         assert!(documented.iter().any(|words| words[0] == subcommand), "no {subcommand} in {documented:?}");
     }
     let dns = Dns::start();
@@ -37,12 +40,138 @@ fn every_command_of_the_documentation_works() {
             .collect();
         match words[0].as_str() {
             "serve" => serves(&words, dir.path()),
+            "generate" => {
+                let what = words[1].clone();
+                ends(&["generate".into(), what, "generated".into()], dir.path(), &state);
+            }
             "explain" => {
                 let words = [&words[..], &["--dns".into(), dns.address().to_string()]].concat();
                 ends(&words, dir.path(), &state);
             }
             _ => ends(&words, dir.path(), &state),
         }
+    }
+}
+
+/// What runs each other command of the README's blocks; `swaks` needs a Postfix and is in `tests/postfix/documented.rs`, and Cargo and
+/// `.ci/test` run this test.
+const OTHERS: [(&str, Option<Run>); 8] = [
+    ("cargo run ", None),
+    ("cargo build ", None),
+    (".ci/test", None),
+    ("swaks ", None),
+    ("install ", Some(installs)),
+    ("systemctl ", Some(installs)),
+    ("curl ", Some(answers)),
+    ("exec 3<>", Some(answers)),
+];
+
+type Run = fn(&str, &Installed<'_>);
+
+/// Where the commands of the README work instead of in the real system.
+struct Installed<'a> {
+    root: &'a Path,
+    running: &'a Greylag,
+}
+
+#[test]
+fn every_other_command_of_the_readme_works() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let dir = temp_dir();
+    for directory in ["usr/local/bin", "etc/systemd/system", "stub"] {
+        fs::create_dir_all(dir.path().join(directory)).unwrap();
+    }
+    // There is no systemd where tests run; what it would be told is looked at.
+    let systemctl = dir.path().join("stub/systemctl");
+    fs::write(&systemctl, "#!/bin/sh\necho \"$@\" >> \"$(dirname \"$0\")/asked\"\n").unwrap();
+    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+    let policies = [("auth.toml", "mode = \"off\"\n")];
+    let running = Greylag::start(Setup { policies: &policies, ..Setup::default() });
+    let installed = Installed { root: dir.path(), running: &running };
+
+    let mut seen = BTreeSet::new();
+    for command in others(&readme) {
+        let (start, run) = OTHERS
+            .iter()
+            .find(|(start, _)| command.starts_with(start))
+            .unwrap_or_else(|| panic!("no test runs `{command}` of the README"));
+        seen.insert(*start);
+        if let Some(run) = run {
+            run(&command, &installed);
+        }
+    }
+    assert_eq!(seen.len(), OTHERS.len(), "{seen:?}");
+
+    let asked = fs::read_to_string(dir.path().join("stub/asked")).unwrap();
+    assert_eq!(asked, "daemon-reload\nenable --now greylag\n");
+    let unit = fs::read_to_string(dir.path().join("etc/systemd/system/greylag.service")).unwrap();
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    assert_eq!(start, "/usr/local/bin/greylag serve --policies /etc/greylag/policies");
+    let policies = dir.path().join("etc/greylag/policies");
+    let found = outcome(Command::new(dir.path().join("usr/local/bin/greylag")).arg("check").arg(policies));
+    assert_eq!(found.code, Some(0), "{found:?}");
+}
+
+/// The lines of the README's blocks that are commands: behind `$`, or all of a block that begins with a program. Lines that share a
+/// shell's file are one command, with what they print behind them.
+fn others(readme: &str) -> Vec<String> {
+    let blocks = readme.split("\n```").skip(1).step_by(2);
+    let mut commands: Vec<String> = Vec::new();
+    for block in blocks.filter_map(|block| block.strip_prefix('\n')) {
+        let first = block.split_whitespace().next().unwrap_or_default();
+        let is_program = matches!(first, "cargo" | "install" | ".ci/test" | "apt-get" | "curl" | "greylag");
+        let mut is_ours = false;
+        for line in block.lines() {
+            match line.strip_prefix("$ ") {
+                Some(command) if command.starts_with("printf ") => {
+                    let last = commands.last_mut().unwrap();
+                    *last += &format!("; {command}");
+                }
+                Some(command) => commands.push(command.to_owned()),
+                None if is_program => commands.push(line.to_owned()),
+                // What the last one prints.
+                None if is_ours => *commands.last_mut().unwrap() += &format!("\n{line}"),
+                None => {}
+            }
+            is_ours |= line.starts_with("$ ");
+        }
+    }
+    commands.retain(|command| !command.starts_with("greylag ") && !command.trim().is_empty());
+    commands
+}
+
+/// Runs in the shell, in the repository, with the system's directories somewhere else.
+fn in_shell(command: &str, installed: &Installed<'_>) -> String {
+    let root = installed.root.display();
+    let command = command
+        .replace("target/release/greylag", env!("CARGO_BIN_EXE_greylag"))
+        .replace("/usr/local/bin/", &format!("{root}/usr/local/bin/"))
+        .replace(" /etc/", &format!(" {root}/etc/"))
+        .replace("10033", &installed.running.ports().policy.to_string())
+        .replace("10035", &installed.running.admin_port().to_string());
+    let path = format!("{root}/stub:{}", std::env::var("PATH").unwrap());
+    let mut shell = Command::new("bash");
+    shell.args(["-ec", &command]).current_dir(env!("CARGO_MANIFEST_DIR")).env("PATH", path);
+    let found = outcome(&mut shell);
+    assert_eq!((found.code, found.errors.as_str()), (Some(0), ""), "{command}");
+    found.out
+}
+
+fn installs(command: &str, installed: &Installed<'_>) {
+    assert_eq!(in_shell(command, installed), "");
+}
+
+/// The command prints what the README says, which is of a daemon that was asked once.
+fn answers(command: &str, installed: &Installed<'_>) {
+    let (command, says) = command.split_once('\n').unwrap_or((command, ""));
+    let out = in_shell(command, installed);
+    assert!(!out.is_empty(), "{command}");
+    let names = |text: &str| text.split(['{', ' ']).next().unwrap_or_default().to_owned();
+    // Counters say what was decided here, not there.
+    match command.contains("/metrics") {
+        true => assert_eq!(names(&out), names(says)),
+        false if says.is_empty() => assert_eq!(out.trim(), "ok"),
+        false => assert_eq!(out.trim_end(), says),
     }
 }
 
@@ -58,7 +187,9 @@ fn commands() -> BTreeSet<Vec<String>> {
             .or_else(|| line.strip_prefix("cargo run ")?.split_once(" -- ").map(|it| it.1))
     });
     let mut found: BTreeSet<Vec<String>> = spans.chain(blocks).map(words).collect();
-    for subcommand in ["", "serve", "check", "test", "explain", "scan", "reload", "status", "greylist"] {
+    for subcommand in
+        ["", "serve", "check", "test", "explain", "scan", "reload", "status", "greylist", "generate"]
+    {
         let help =
             greylag(&[subcommand, "--help"].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>()).out;
         let (_, examples) = help.split_once("\nExamples:\n").unwrap();

@@ -39,9 +39,10 @@ fn outcome(command: &mut Command) -> Outcome {
 #[test]
 fn help_is_no_error_shows_examples_and_fits_a_terminal() {
     for arguments in
-        [&[][..], &["serve"], &["check"], &["explain"], &["scan"], &["reload"], &["status"], &["greylist"]]
+        ["", "serve", "check", "test", "explain", "scan", "reload", "status", "greylist", "generate"]
     {
-        let found = greylag(&[arguments, &["--help"]].concat());
+        let arguments: Vec<&str> = [arguments].into_iter().filter(|it| !it.is_empty()).collect();
+        let found = greylag(&[&arguments[..], &["--help"]].concat());
         assert_eq!((found.code, found.errors.as_str()), (Some(0), ""), "{arguments:?}");
         assert!(found.out.contains("\nExamples:\n  greylag "), "{arguments:?}: {}", found.out);
         for line in found.out.lines() {

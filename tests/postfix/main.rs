@@ -9,6 +9,7 @@ mod auth;
 mod both_hooks;
 mod content;
 mod delivery;
+mod documented;
 mod failures;
 mod greylisting;
 mod helo;
