@@ -126,3 +126,23 @@ async fn a_decision_runs_few_scripts() {
     // Every node knows every script from the start.
     assert_eq!(texts(), sent);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_greylags_share_a_cluster() {
+    let cluster = Cluster::start();
+    let one = open_with_given_times(&cluster.url()).await;
+    let other = open_with_given_times(&cluster.url()).await;
+    for number in 0..20 {
+        assert_eq!(one.attempt(&mail(number), at(0)).await.unwrap(), first_seen());
+        assert_eq!(other.attempt(&mail(number), at(120)).await.unwrap(), MATURED);
+        assert_eq!(one.attempt(&mail(number), at(121)).await.unwrap(), KNOWN);
+    }
+    // At the same moment, whichever comes first: the earlier time counts.
+    for number in 20..60 {
+        let mail = mail(number);
+        let (early, late) = tokio::join!(one.attempt(&mail, at(0)), other.attempt(&mail, at(50)));
+        let answers = [early.unwrap(), late.unwrap()];
+        assert_eq!(answers.iter().filter(|answer| **answer == first_seen()).count(), 1, "{answers:?}");
+        assert_eq!(other.peek(&mail, at(120)).await.unwrap(), MATURED, "{answers:?}");
+    }
+}
