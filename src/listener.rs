@@ -138,7 +138,8 @@ pub async fn serve<H, F>(
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let connection = handle(stream, peer);
+                // Moved into the task as it is, it would lie there twice: as what the task is made of, and as what it waits for.
+                let connection = Box::pin(handle(stream, peer));
                 tasks.spawn(async move {
                     connection.await;
                     drop(permit);
