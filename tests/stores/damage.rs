@@ -194,24 +194,44 @@ fn what_an_earlier_version_wrote_is_set_aside() {
     assert_eq!(aside, [bytes.len(), 3]);
 }
 
+const META: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
+
+/// Makes a database say that it has this format; returns the one it had.
+fn change_format(database: &Path, format: u32) -> u32 {
+    let transaction = redb::Database::open(database).unwrap().begin_write().unwrap();
+    let before = {
+        let mut table = transaction.open_table(META).unwrap();
+        let before = table.insert("format", &format.to_le_bytes()[..]).unwrap().unwrap();
+        u32::from_le_bytes(before.value().try_into().unwrap())
+    };
+    transaction.commit().unwrap();
+    before
+}
+
 #[test]
 fn a_newer_database_is_refused_and_left_alone() {
     let (directory, journal) = prepared();
     let path = directory.path().join("greylist.redb");
-    let database = redb::Database::open(&path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    {
-        let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
-        transaction.open_table(meta).unwrap().insert("format", &3_u32.to_le_bytes()[..]).unwrap();
-    }
-    transaction.commit().unwrap();
-    drop(database);
+    assert_eq!(change_format(&path, 4), 3);
     let fault = open(directory.path()).unwrap_err();
     assert!(
-        matches!(&fault, StoreFault::NewerFormat { path: at, found: 3, known: 2 } if *at == path),
+        matches!(&fault, StoreFault::NewerFormat { path: at, found: 4, known: 3 } if *at == path),
         "{fault}"
     );
     assert!(journal.exists());
+    assert_eq!(named(directory.path(), ".damaged-"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_database_of_the_format_before_is_read_and_then_only_by_this_version() {
+    let (directory, _) = prepared();
+    let path = directory.path().join("greylist.redb");
+    assert_eq!(change_format(&path, 2), 3);
+    for _ in 0..2 {
+        let store = open(directory.path()).unwrap();
+        assert_eq!((proven(&store), remembered(&store)), (KNOWN_PAIR, vec![true; ATTEMPTS]));
+    }
+    assert_eq!(change_format(&path, 3), 3);
     assert_eq!(named(directory.path(), ".damaged-"), Vec::<PathBuf>::new());
 }
 

@@ -16,7 +16,10 @@ use crate::store::table::{KeyMap, Shards, is_forgettable, lock};
 use crate::store::{HashKey, IdentityKey, Key, QueryKeys, StoreFault, Timestamp};
 
 /// The format this version writes, and the newest it reads.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+
+/// The format before, which had longer standings. They are read as they are, and shorter when they are next written.
+const LONG_STANDINGS: u32 = 2;
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const META_FORMAT: &str = "format";
@@ -200,7 +203,7 @@ impl Records {
     fn committed_standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
         let committed = self.committed.load();
         let found = committed.standings.get(identity.as_bytes()).map_err(|error| self.fault(error))?;
-        Ok(found.and_then(|bytes| encoding::standing(bytes.value())))
+        Ok(found.and_then(|bytes| encoding::stored_standing(bytes.value())))
     }
 
     /// Takes a standing, to be written by the next [`Self::flush`].
@@ -246,7 +249,7 @@ impl Records {
             for (identity, standing) in &standings {
                 match standing {
                     Some(standing) => {
-                        table.insert(identity.as_bytes(), &encoding::of_standing(standing)[..])?;
+                        table.insert(identity.as_bytes(), &encoding::of_stored_standing(standing)[..])?;
                     }
                     None => {
                         table.remove(identity.as_bytes())?;
@@ -286,7 +289,8 @@ impl Records {
             })?;
             let mut table = transaction.open_table(STANDINGS)?;
             table.retain_in::<&[u8; 16], _>(&first..=&last, |_, bytes| {
-                encoding::standing(bytes).is_some_and(|standing| !is_forgettable(standing.expires, now))
+                encoding::stored_standing(bytes)
+                    .is_some_and(|standing| !is_forgettable(standing.expires, now))
             })?;
             Ok(())
         })
@@ -436,6 +440,10 @@ fn read_meta(database: &Database, path: &Path) -> Result<Option<HashKey>, StoreF
     match try_read().map_err(|error| database_fault(path, error))? {
         None => Ok(None),
         Some((FORMAT, Some(hash_key))) => Ok(Some(hash_key)),
+        Some((LONG_STANDINGS, Some(hash_key))) => {
+            upgrade(database).map_err(|error| database_fault(path, error))?;
+            Ok(Some(hash_key))
+        }
         Some((found, _)) if found > FORMAT => {
             Err(StoreFault::NewerFormat { path: path.to_owned(), found, known: FORMAT })
         }
@@ -444,6 +452,13 @@ fn read_meta(database: &Database, path: &Path) -> Result<Option<HashKey>, StoreF
             Err(database_fault(path, foreign))
         }
     }
+}
+
+/// From now on it has what only this version reads.
+fn upgrade(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(META)?.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
+    Ok(transaction.commit()?)
 }
 
 fn initialise(database: &Database, path: &Path, hash_key: HashKey) -> Result<HashKey, StoreFault> {

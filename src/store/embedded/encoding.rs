@@ -1,4 +1,4 @@
-//! How records are written: fixed sizes, little-endian numbers.
+//! How records are written: little-endian numbers, in the journal at fixed places.
 
 use crate::store::Timestamp;
 use crate::store::model::Distinct;
@@ -34,6 +34,45 @@ pub(super) fn standing(bytes: &[u8]) -> Option<Standing> {
     let recipients = Distinct::from_numbers(reader.numbers()?);
     let standing =
         Standing { promoted: promoted == 1, expires, since, senders, recipients, day, first_seen, matured };
+    reader.0.is_empty().then_some(standing)
+}
+
+/// Writes a standing for the database, which may have very many: no longer than it has to be, as most identities have met few senders
+/// and recipients.
+pub(super) fn of_stored_standing(standing: &Standing) -> Vec<u8> {
+    let (senders, recipients) = (standing.senders.len(), standing.recipients.len());
+    let mut bytes = vec![u8::from(standing.promoted), senders, recipients];
+    for time in [standing.expires, standing.since, standing.day] {
+        bytes.extend(time.as_millis().to_le_bytes());
+    }
+    let counts = [standing.first_seen, standing.matured];
+    let met = [(&standing.senders, senders), (&standing.recipients, recipients)];
+    let met = met.into_iter().flat_map(|(numbers, len)| numbers.numbers().iter().take(len.into()).copied());
+    for number in counts.into_iter().chain(met) {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes
+}
+
+/// Reads a standing of the database; `None` if the bytes are none. Earlier versions wrote it as it stands in the journal.
+pub(super) fn stored_standing(bytes: &[u8]) -> Option<Standing> {
+    if bytes.len() == STANDING_LEN {
+        return standing(bytes);
+    }
+    let mut reader = Reader(bytes);
+    let [promoted, senders, recipients] = reader.take()?;
+    let [expires, since, day] = reader.times()?;
+    let [first_seen, matured] = reader.numbers()?;
+    let mut met = |len: u8| {
+        let mut numbers = [0; MAX_DISTINCT];
+        for number in numbers.get_mut(..usize::from(len))? {
+            *number = reader.take().map(u32::from_le_bytes)?;
+        }
+        Some(Distinct::from_numbers(numbers))
+    };
+    let (senders, recipients) = (met(senders)?, met(recipients)?);
+    let promoted = promoted == 1;
+    let standing = Standing { promoted, expires, since, senders, recipients, day, first_seen, matured };
     reader.0.is_empty().then_some(standing)
 }
 
@@ -91,9 +130,8 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_standing_is_read_as_written() {
-        let standing_of = |promoted| Standing {
+    fn standing_of(promoted: bool) -> Standing {
+        Standing {
             promoted,
             expires: Timestamp::from_millis(u64::MAX),
             since: Timestamp::from_millis(2),
@@ -102,7 +140,29 @@ mod tests {
             day: Timestamp::from_millis(3),
             first_seen: 4,
             matured: u32::MAX,
-        };
+        }
+    }
+
+    #[test]
+    fn a_stored_standing_is_short_and_read_as_written_by_any_version() {
+        let full = standing_of(true);
+        let few = Standing { senders: Distinct::from_numbers([5, 0, 0, 0, 0, 0, 0, 0]), ..full };
+        let none =
+            Standing { senders: Distinct::default(), recipients: Distinct::default(), ..standing_of(false) };
+        for (standing, len) in [(full, 71), (few, 43), (none, 35)] {
+            let bytes = of_stored_standing(&standing);
+            assert_eq!((stored_standing(&bytes), bytes.len()), (Some(standing), len));
+            assert_eq!(stored_standing(&bytes[1..]), None);
+            assert_eq!(stored_standing(&[&bytes[..], &[0]].concat()), None);
+            assert_eq!(stored_standing(&of_standing(&standing)), Some(standing));
+        }
+        let mut nonsense = of_stored_standing(&few);
+        nonsense[1] = 200;
+        assert_eq!(stored_standing(&nonsense), None);
+    }
+
+    #[test]
+    fn a_standing_is_read_as_written() {
         for promoted in [false, true] {
             let bytes = of_standing(&standing_of(promoted));
             assert_eq!(standing(&bytes), Some(standing_of(promoted)));
