@@ -23,6 +23,7 @@ pub const TESTS: &[(&str, &str)] = &[
     ("tests/address.toml", include_str!("../../policies/tests/address.toml")),
     ("tests/attachments.toml", include_str!("../../policies/tests/attachments.toml")),
     ("tests/auth.toml", include_str!("../../policies/tests/auth.toml")),
+    ("tests/content-malformed-link.toml", include_str!("../../policies/tests/content-malformed-link.toml")),
     ("tests/content.toml", include_str!("../../policies/tests/content.toml")),
     ("tests/cookbook-01-opt-out.toml", include_str!("../../policies/tests/cookbook-01-opt-out.toml")),
     (
@@ -63,6 +64,7 @@ pub const TESTS: &[(&str, &str)] = &[
         include_str!("../../policies/tests/cookbook-11-sender-pools.toml"),
     ),
     ("tests/greylist.toml", include_str!("../../policies/tests/greylist.toml")),
+    ("tests/helo-own-name.toml", include_str!("../../policies/tests/helo-own-name.toml")),
     ("tests/helo.toml", include_str!("../../policies/tests/helo.toml")),
     ("tests/recipients.toml", include_str!("../../policies/tests/recipients.toml")),
 ];

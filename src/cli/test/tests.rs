@@ -17,6 +17,50 @@ fn the_shipped_policies_do_what_their_transcripts_say() {
     assert_eq!(out, format!("built-in policies: {cases} cases, {cases} passed, 0 failed\n"));
 }
 
+/// Policies that do not what the shipped transcripts expect of them: what each broken line makes of a case, expected and got.
+#[test]
+fn broken_policies_fail_with_what_was_expected_and_what_came() {
+    for (file, line, broken, told) in [
+        ("helo.toml", "localhost = \"reject\"", "localhost = \"accept\"", ["reject", "accept"]),
+        ("helo.toml", "unresolvable = \"reject\"", "unresolvable = \"tag\"", ["reject", "tag"]),
+        ("helo.toml", "mode = \"enforce\"", "mode = \"monitor\"", ["reject", "accept"]),
+        ("helo.toml", "address_literal = \"reject\"", "address_literal = \"accept\"", ["reject", "accept"]),
+        ("recipients.toml", "max_recipients = 100", "max_recipients = 1000", ["defer", "accept"]),
+        ("auth.toml", "spf_fail = \"reject\"", "spf_fail = \"accept\"", ["reject", "accept"]),
+        ("greylist.toml", "mode = \"enforce\"", "mode = \"off\"", ["defer", "accept"]),
+        ("greylist.toml", "min_delay = \"2m\"", "min_delay = \"1h\"", ["accept", "defer"]),
+        ("content.toml", "malformed_link = \"tag\"", "malformed_link = \"reject\"", ["tag", "reject"]),
+        (
+            "attachments.toml",
+            "forbidden_extension = \"reject\"",
+            "forbidden_extension = \"tag\"",
+            ["reject", "tag"],
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, text) in embedded::files_and_tests() {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let is_broken = path.ends_with(file) && !path.parent().unwrap().ends_with("tests");
+            assert!(!is_broken || text.contains(&format!("\n{line}\n")), "{file} has no {line}");
+            let text =
+                if is_broken { text.replace(&format!("\n{line}\n"), &format!("\n{broken}\n")) } else { text };
+            fs::write(path, text).unwrap();
+        }
+        let only = Some(format!("tests/{}", file.trim_end_matches(".toml")));
+        let (exit, out, errors) =
+            test(&Args { directory: Some(directory.path().to_owned()), only, ..Args::default() });
+        assert_eq!((exit, errors.as_str()), (Exit::Findings, ""), "{broken}: {out}");
+        assert!(
+            out.starts_with(&format!("FAILED tests/{}", file.trim_end_matches(".toml"))),
+            "{broken}: {out}"
+        );
+        let verdicts = out.lines().filter(|line| line.starts_with("  verdict "));
+        let mut verdicts = verdicts.map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>());
+        assert!(verdicts.any(|verdict| verdict == told), "{broken}: {out}");
+    }
+}
+
 /// Transcripts that are wrong, each in its own way; what is said of them stands in `broken.txt`.
 #[test]
 fn broken_transcripts_are_told_readably() {
