@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::progress::Progress;
 use crate::config::{ConfigFile, DEFAULT_PATH, PolicyDirectory};
 use crate::policy::{Policy, Problem, diagnostics, embedded, render, sort_problems};
 
@@ -100,6 +101,7 @@ fn sources(args: &Args) -> Vec<Source> {
 }
 
 fn policy_directory(path: &Path) -> Source {
+    let _progress = Progress::at("checking", &path.display().to_string());
     let directory = PolicyDirectory::read(path);
     let problems = directory.load().map_or_else(|problems| problems, |(_, warnings)| warnings);
     Source { root: Some(path.display().to_string()), files: directory.files, problems }

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::Exit;
 use super::configuration::read_configuration;
+use super::progress::Progress;
 use crate::admin::control::{Answer, Request};
 use crate::config::{Config, ControlSocket, DEFAULT_PATH, Environment};
 
@@ -158,8 +159,10 @@ pub(super) fn ask<T: DeserializeOwned>(
 ) -> Result<T, NoAnswer> {
     let name = || path.display().to_string();
     let stream = UnixStream::connect(path).map_err(|error| NoAnswer::NotThere { path: name(), error })?;
+    let progress = Progress::at("asking", "the running daemon");
     let answer =
         exchange(stream, request, message).map_err(|error| NoAnswer::Broken { path: name(), error })?;
+    drop(progress);
     match answer {
         Answer::Ok(value) => serde_json::from_value(value)
             .map_err(|error| NoAnswer::Broken { path: name(), error: io::Error::other(error) }),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::policies::load_or_report;
+use super::progress::Progress;
 use super::{Exit, recent};
 use crate::admin::control::Request;
 use crate::config::{DnsServers, dns_server};
@@ -147,7 +148,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
                 why.into_iter().chain([basis.judged_by(), STORE_NOTE.to_owned()]).collect();
             let message = message.map(|text| Message::from_bytes(&text));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let progress = Progress::at("judging", "the mail");
             let found = runtime.block_on(alone(&basis.dns, &envelope, basis.policy, message));
+            drop(progress);
             found.map(|mut explanation| {
                 explanation.notes.splice(..0, notes);
                 explanation

@@ -3,12 +3,15 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
+use super::progress::Progress;
 use crate::config::PolicyDirectory;
 use crate::policy::{Policy, Problem, render};
 
 /// The policy of `directory`, or the built-in one. Problems are written to `errors`; `None` when the policy cannot be used.
 pub(super) fn load_or_report(directory: Option<&Path>, errors: &mut dyn Write) -> io::Result<Option<Policy>> {
+    let progress = directory.map(|path| Progress::at("reading", &path.display().to_string()));
     let read = directory.map(PolicyDirectory::read).unwrap_or_default();
+    drop(progress);
     use_or_report(&read, directory, errors)
 }
 

@@ -31,6 +31,13 @@ impl Progress {
         Self { teller: io::stderr().is_terminal().then(|| start(doing)) }
     }
 
+    /// Of a command that is at one thing for as long as this lives.
+    pub(super) fn at(doing: &'static str, what: &str) -> Self {
+        let progress = Self::new(doing);
+        progress.now(what);
+        progress
+    }
+
     /// From now on it is at `what`.
     pub(super) fn now(&self, what: &str) {
         if let Some((tell, _)) = &self.teller {

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{Args, Basis, STORE_NOTE, alone};
 use crate::cli::Exit;
 use crate::cli::policies::load_or_report;
+use crate::cli::progress::Progress;
 use crate::explain::{Comparison, Envelope, explain_logged};
 use crate::facts::Message;
 use crate::policy::Policy;
@@ -44,6 +45,7 @@ impl Two {
         message: Option<Message>,
     ) -> io::Result<Result<Comparison, Box<dyn Error>>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let _progress = Progress::at("judging", "the mail");
         Ok(runtime.block_on(async {
             let Basis { policy, dns, .. } = self.one;
             let mut one = alone(&dns, envelope, policy, message.clone()).await?;
