@@ -11,6 +11,7 @@ mod recent;
 mod reload;
 mod scan;
 mod serve;
+mod terminal;
 
 use std::fs;
 use std::io::Read;

@@ -32,7 +32,11 @@ action = "reject"
 
 /// A message of that header and body.
 fn message(header: &str, body: &str) -> Vec<u8> {
-    let text = format!("From: {SENDER}\nTo: {RECIPIENT}\nMIME-Version: 1.0\n{header}\n\n{body}\n");
+    // With all that Postfix would add.
+    let text = format!(
+        "From: {SENDER}\nTo: {RECIPIENT}\nDate: Mon, 23 Nov 2026 10:00:00 +0100\nMessage-Id: <1@sender.example>\n\
+         MIME-Version: 1.0\n{header}\n\n{body}\n"
+    );
     text.replace('\n', "\r\n").into_bytes()
 }
 
