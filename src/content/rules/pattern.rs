@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use regex_automata::hybrid::dfa::{Cache, DFA};
-use regex_automata::nfa::thompson::{self, WhichCaptures, pikevm::PikeVM};
+use regex_automata::nfa::thompson::{self, WhichCaptures, pikevm, pikevm::PikeVM};
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchError};
 use regex_syntax::hir::Hir;
 
 use super::required::{Required, required};
-use super::simplify::simplified;
+use super::simplify::{simplified, without_word_ends};
 
 /// Largest compiled expression, in bytes. Some two thousand letters, or `\w{1,30}`; a rule that needs more is better a list of words.
 const MAX_SIZE: usize = 1 << 20;
@@ -17,9 +17,8 @@ const MAX_SIZE: usize = 1 << 20;
 const MAX_CACHE: usize = 1 << 20;
 /// Bytes of a match that are looked at for the log.
 const EXCERPT: usize = 1 << 10;
-/// What an attempt at one place costs beside the bytes it reads, and what one costs whose bytes are not counted; in bytes.
+/// What an attempt at one place costs beside the bytes it reads, in bytes.
 const ATTEMPT: usize = 16;
-const UNCOUNTED_ATTEMPT: usize = 128;
 
 /// A regular expression, matched without regard to case unless it says `(?-i)`.
 #[derive(Clone)]
@@ -30,10 +29,13 @@ pub(crate) struct Pattern {
 }
 
 struct Automaton {
-    /// Builds its states as it meets them.
+    /// Finds whatever the expression matches, and more where it asks for ends of words, of which this knows nothing. Builds its states
+    /// as it meets them.
     dfa: DFA,
     caches: Pool<Cache, CacheFn>,
-    /// For texts beyond ASCII, of which the other does not know where words begin and end.
+    /// Whether it finds nothing more.
+    is_exact: bool,
+    /// The expression itself; slow.
     vm: PikeVM,
 }
 
@@ -112,46 +114,54 @@ fn parsed(written: &str) -> Result<Hir, Fault> {
 impl Automaton {
     fn new(hir: &Hir) -> Result<Self, Fault> {
         let fault = |why: &dyn std::fmt::Display| Fault::Syntax(why.to_string(), 1);
-        let limits =
-            thompson::Config::new().nfa_size_limit(Some(MAX_SIZE)).which_captures(WhichCaptures::Implicit);
-        let nfa = thompson::Compiler::new()
-            .configure(limits)
-            .build_from_hir(hir)
-            .map_err(|error| if error.size_limit().is_some() { Fault::TooLarge } else { fault(&error) })?;
-        let config = DFA::config()
-            .cache_capacity(MAX_CACHE)
-            .skip_cache_capacity_check(true)
-            .unicode_word_boundary(true);
-        let dfa =
-            DFA::builder().configure(config).build_from_nfa(nfa.clone()).map_err(|error| fault(&error))?;
+        let compiled = |hir: &Hir| {
+            let limits = thompson::Config::new()
+                .nfa_size_limit(Some(MAX_SIZE))
+                .which_captures(WhichCaptures::Implicit);
+            thompson::Compiler::new()
+                .configure(limits)
+                .build_from_hir(hir)
+                .map_err(|error| if error.size_limit().is_some() { Fault::TooLarge } else { fault(&error) })
+        };
+        let nfa = compiled(hir)?;
+        let is_exact = !hir.properties().look_set().contains_word_unicode();
+        let wider = if is_exact { nfa.clone() } else { compiled(&without_word_ends(hir))? };
+        let config = DFA::config().cache_capacity(MAX_CACHE).skip_cache_capacity_check(true);
+        let dfa = DFA::builder().configure(config).build_from_nfa(wider).map_err(|error| fault(&error))?;
         let vm = PikeVM::new_from_nfa(nfa).map_err(|error| fault(&error))?;
         let template = dfa.clone();
         let create: CacheFn = Box::new(move || template.create_cache());
-        Ok(Self { dfa, caches: Pool::new(create), vm })
+        Ok(Self { dfa, caches: Pool::new(create), is_exact, vm })
     }
 
     fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let slowly = |input| self.find_slowly(&mut self.vm.create_cache(), input);
         let found = self.dfa.try_search_fwd(&mut self.caches.get(), &Input::new(text));
-        let Ok(found) = found else { return self.find_slowly(Input::new(text)) };
-        // Where it begins is wanted for the log alone; a match that is very long is cut.
+        let Ok(found) = found else { return slowly(Input::new(text)) };
         let end = found?.offset();
+        if !self.is_exact {
+            return slowly(Input::new(text));
+        }
+        // Where it begins is wanted for the log alone; a match that is very long is cut.
         let near = text.floor_char_boundary(end.saturating_sub(EXCERPT));
-        self.find_slowly(Input::new(text).span(near..end)).or_else(|| text.get(near..end))
+        slowly(Input::new(text).span(near..end)).or_else(|| text.get(near..end))
     }
 
     fn find_at<'t>(&self, text: &'t str, starts: impl Iterator<Item = usize>) -> Option<&'t str> {
         let mut cache = self.caches.get();
+        let mut vm = None;
         let mut left = text.len() + EXCERPT;
         for start in starts {
             let cost = match self.attempt(&mut cache, text, start) {
-                Ok(Attempt::Found(end)) => return text.get(start..end),
                 Ok(Attempt::NotFound(read)) => read + ATTEMPT,
-                Err(_) => {
+                Ok(Attempt::Found(end)) if self.is_exact => return text.get(start..end),
+                Ok(Attempt::Found(_)) | Err(_) => {
                     let input = Input::new(text).span(start..text.len()).anchored(Anchored::Yes);
-                    if let Some(found) = self.find_slowly(input) {
+                    let vm = vm.get_or_insert_with(|| self.vm.create_cache());
+                    if let Some(found) = self.find_slowly(vm, input) {
                         return Some(found);
                     }
-                    UNCOUNTED_ATTEMPT
+                    text.len() - start + ATTEMPT
                 }
             };
             left = match left.checked_sub(cost) {
@@ -163,7 +173,7 @@ impl Automaton {
         None
     }
 
-    /// A match that begins at `start`, if there is one. Fails where the DFA does not know.
+    /// Whether a match begins at `start`, as far as the DFA knows.
     fn attempt(&self, cache: &mut Cache, text: &str, start: usize) -> Result<Attempt, MatchError> {
         let input = Input::new(text).span(start..text.len()).anchored(Anchored::Yes);
         let mut state = self.dfa.start_state_forward(cache, &input)?;
@@ -192,8 +202,8 @@ impl Automaton {
         Ok(end.map_or(Attempt::NotFound(bytes.len()), Attempt::Found))
     }
 
-    fn find_slowly<'t>(&self, input: Input<'t>) -> Option<&'t str> {
-        let found = self.vm.find(&mut self.vm.create_cache(), input.clone())?;
+    fn find_slowly<'t>(&self, vm: &mut pikevm::Cache, input: Input<'t>) -> Option<&'t str> {
+        let found = self.vm.find(vm, input.clone())?;
         std::str::from_utf8(input.haystack().get(found.range())?).ok()
     }
 }

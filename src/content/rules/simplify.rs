@@ -1,6 +1,6 @@
 //! Expressions as they are matched: texts have no other white space than single spaces, and no control characters.
 
-use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition};
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, LookSet, Repetition};
 
 /// The same expression for texts that are [visible](crate::content::visible): `\s+` is a space, and a line end is nothing that could
 /// be met.
@@ -33,6 +33,21 @@ pub(super) fn simplified(hir: &Hir) -> Hir {
         HirKind::Alternation(parts) => {
             Hir::alternation(parts.iter().map(simplified).filter(|part| !is_unmet(part)).collect())
         }
+    }
+}
+
+/// An expression that matches whatever `hir` does, and does not ask for the ends of words, which an automaton of bytes cannot know.
+pub(super) fn without_word_ends(hir: &Hir) -> Hir {
+    match hir.kind() {
+        HirKind::Look(look) if LookSet::singleton(*look).contains_word_unicode() => Hir::empty(),
+        HirKind::Repetition(repetition) => {
+            let sub = Box::new(without_word_ends(&repetition.sub));
+            Hir::repetition(Repetition { sub, ..repetition.clone() })
+        }
+        HirKind::Capture(capture) => without_word_ends(&capture.sub),
+        HirKind::Concat(parts) => Hir::concat(parts.iter().map(without_word_ends).collect()),
+        HirKind::Alternation(parts) => Hir::alternation(parts.iter().map(without_word_ends).collect()),
+        _ => hir.clone(),
     }
 }
 

@@ -1,3 +1,5 @@
+use rustix::time::{ClockId, clock_gettime};
+
 use super::*;
 use crate::content::text::{Texts, visible};
 
@@ -160,6 +162,7 @@ fn expressions_are_tried_wherever_what_they_need_stands() {
         ("ACT NOW, please", &[], ""),
         ("скажи ПРИВЕТ миру", &[6], "ПРИВЕТ"),
         ("приветы", &[], ""),
+        ("приветы, но не привет", &[6], "привет"),
         ("1234-56789", &[7], "1234-5678"),
         (&long, &[2], &long[..80]),
     ] {
@@ -167,6 +170,30 @@ fn expressions_are_tried_wherever_what_they_need_stands() {
         let found = set.matches(&texts, |_| true, &Cancel::default());
         assert_eq!(found.iter().map(|found| found.rule).collect::<Vec<_>>(), rules, "{text:.100}");
         assert_eq!(found.first().map_or("", |found| found.excerpt.as_str()), excerpt, "{text:.100}");
+    }
+}
+
+#[test]
+fn a_text_that_tries_an_expression_everywhere_costs_no_more_than_reading_it() {
+    let patterns = [r"lottery.*\d{9}", r"\blottery\W*(?:\w+\W+)*prize\b", r"[a-z]{0,20}lottery.*x{9}"];
+    let rule = |text: &&str| Rule {
+        places: body(),
+        patterns: vec![Pattern::parse(text).unwrap()],
+        ..Rule::default()
+    };
+    let set = RuleSet::new(patterns.iter().map(rule).collect()).unwrap();
+    let reads = |times: usize, word: &str| {
+        let texts = read(&[&word.repeat(times)]);
+        let processor_time = || clock_gettime(ClockId::ThreadCPUTime);
+        let began = processor_time();
+        assert_eq!(matching(&set, &texts), [0; 0]);
+        let ended = processor_time();
+        (ended.tv_sec - began.tv_sec) * 1_000_000 + (ended.tv_nsec - began.tv_nsec) / 1_000
+    };
+    for word in ["lottery ", "lottery \u{e9} "] {
+        // Tried from each place to the end of the text, the second would take a hundred times as long as the first.
+        let (little, much) = (reads(200, word), reads(2_000, word));
+        assert!(much < little * 40, "{word}: {little} µs, {much} µs");
     }
 }
 
