@@ -5,7 +5,7 @@ use std::io::Write;
 
 use greylag::reason::Reason;
 
-use crate::build::{attachment, mail, zip};
+use crate::build::{attachment, mail, ole, zip};
 use crate::generator::archives::{bz2, gz, lzma, rar4, sevenz_file, sevenz_streams, tar, xz};
 use crate::generator::carriers::{nested_tnef, tnef_of};
 use crate::generator::quine::quine;
@@ -24,7 +24,7 @@ type Maker = (&'static str, fn() -> Vec<u8>, Option<Reason>);
 
 /// All bombs. They are made one by one, as some are large.
 pub(crate) fn all() -> impl Iterator<Item = Bomb> {
-    let makers: [Maker; 32] = [
+    let makers: [Maker; 40] = [
         ("zeros in a zip in a zip", zeros_in_zip, Some(Reason::AttachmentLimitBytes)),
         ("zeros in a zip", || of("a.zip", &zip(&[("zeros.txt", &zeros(100))])), None),
         ("quine", || of("a.zip", &quine()), Some(Reason::AttachmentLimitDepth)),
@@ -54,6 +54,42 @@ pub(crate) fn all() -> impl Iterator<Item = Bomb> {
         ("zeros in xz", || of("a.tar.xz", &xz(&zeros(1)).repeat(100)), Some(Reason::AttachmentLimitBytes)),
         ("zeros in lzma", || of("a.tar.lzma", &lzma(&zeros(100))), Some(Reason::AttachmentLimitBytes)),
         ("zeros in zst", || of("a.tar.zst", &zst_of_zeros(8_000)), Some(Reason::AttachmentLimitBytes)),
+        (
+            "100,000 gz in one",
+            || of("a.tar.gz", &gz(None, b"").repeat(100_000)),
+            Some(Reason::AttachmentLimitBytes),
+        ),
+        (
+            "100,000 bz2 in one",
+            || of("a.tar.bz2", &bz2(b"").repeat(100_000)),
+            Some(Reason::AttachmentLimitBytes),
+        ),
+        (
+            "100,000 zst in one",
+            || of("a.tar.zst", &EMPTY_ZSTD.repeat(100_000)),
+            Some(Reason::AttachmentLimitBytes),
+        ),
+        (
+            "50,000 lz in one",
+            || of("a.tar.lz", &EMPTY_LZIP.repeat(50_000)),
+            Some(Reason::AttachmentLimitBytes),
+        ),
+        ("20,000 xz in one", || of("a.tar.xz", &xz(b"").repeat(20_000)), None),
+        (
+            "compound file that leads back",
+            || of("a.doc", &looped()),
+            Some(Reason::AttachmentUnreadableContainer),
+        ),
+        (
+            "signatures of 7z and RAR",
+            || of("a.dat", &b"text 7z\xbc\xaf\x27\x1cRar!\x1a\x07\x01\0".repeat(200_000)),
+            None,
+        ),
+        (
+            "objects in RTF",
+            || of("a.rtf", &[b"{\\rtf", b"\\objdata{".repeat(200_000).as_slice()].concat()),
+            None,
+        ),
         (
             "7z with a dictionary of 4 GiB",
             || of("a.7z", &greedy_sevenz()),
@@ -127,6 +163,24 @@ fn size_lie() -> Vec<u8> {
 
 fn many_entries(count: usize) -> Vec<u8> {
     archive(&(0..count).map(|n| Entry::stored(&format!("{n}.txt"), b"x")).collect::<Vec<_>>())
+}
+
+/// Nothing, as zstd and lzip write it.
+const EMPTY_ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x24\0\x01\0\0\x99\xe9\xd8\x51";
+const EMPTY_LZIP: &[u8] =
+    b"LZIP\x01\x0c\0\x83\xff\xfb\xff\xff\xc0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x24\0\0\0\0\0\0\0";
+
+/// A compound file whose largest stream is a ring of sectors.
+fn looped() -> Vec<u8> {
+    let mut file = ole("/CONTENTS", &[7; 64 << 10]);
+    let is_next = |at: usize, number: u32| file.get(at..at + 4) == Some(&number.to_le_bytes()[..]);
+    let ends: Vec<usize> = (4..file.len())
+        .filter(|at| is_next(*at, u32::MAX - 1) && (3..200).any(|next| is_next(at - 4, next)))
+        .collect();
+    for at in ends {
+        file[at..at + 4].copy_from_slice(&4u32.to_le_bytes());
+    }
+    file
 }
 
 fn many_zips(count: usize) -> Vec<u8> {

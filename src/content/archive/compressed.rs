@@ -11,6 +11,7 @@ use bzip2::bufread::BzDecoder;
 use flate2::bufread::GzDecoder;
 use lz4_flex::frame::FrameDecoder as Lz4Decoder;
 use lzma_rust2::{LzipReader, LzmaReader, XzReader};
+use memchr::memmem;
 use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
@@ -23,6 +24,9 @@ use crate::content::{Kind, View};
 
 /// Dictionary and tables that the decoders of the LZMA family may have, in KiB.
 const MAX_LZMA_KIB: u32 = (MAX_DICTIONARY / 1024) as u32 + 1024;
+/// Files one behind the other that are decoded as one: starting each takes as long as decoding some kilobytes.
+const MAX_MEMBERS: u32 = 4_000;
+
 /// Work of starting a decoder, in bytes: bzip2 decodes a block of 900 kB before its first byte.
 fn start_of_decoder(kind: Kind, data: &[u8]) -> u64 {
     match kind {
@@ -95,7 +99,7 @@ pub(super) fn scan(
 }
 
 fn decoder(kind: Kind, data: &[u8]) -> Box<dyn Read + '_> {
-    let members = |start| Box::new(Members { rest: data, start, current: None, is_first: true });
+    let members = |start| Box::new(Members { rest: data, start, current: None, count: 0 });
     match kind {
         Kind::Gzip => members(gzip_member),
         Kind::Bzip2 => members(bzip2_member),
@@ -105,7 +109,7 @@ fn decoder(kind: Kind, data: &[u8]) -> Box<dyn Read + '_> {
             Ok(decoder) => Box::new(decoder),
             Err(error) => Box::new(Undecodable(Some(error))),
         },
-        Kind::Lzip if lzip_dictionary(data) > MAX_DICTIONARY => {
+        Kind::Lzip if lzip_dictionary(data) > MAX_DICTIONARY || has_too_many_lzip_members(data) => {
             Box::new(Undecodable(Some(io::ErrorKind::OutOfMemory.into())))
         }
         Kind::Lzip => Box::new(LzipReader::new(data)),
@@ -132,7 +136,8 @@ struct Members<'d> {
     /// Begins the next of them; none where there is none.
     start: fn(&'d [u8]) -> io::Result<Option<Member<'d>>>,
     current: Option<Member<'d>>,
-    is_first: bool,
+    /// Begun so far.
+    count: u32,
 }
 
 /// The decoder of one file, which is read from a slice and can tell what of it is left.
@@ -166,12 +171,15 @@ impl Read for Members<'_> {
             let member = match &mut self.current {
                 Some(member) => member,
                 None => match (self.start)(self.rest)? {
-                    Some(member) => self.current.insert(member),
-                    None if self.is_first => return Err(io::ErrorKind::InvalidData.into()),
+                    Some(_) if self.count == MAX_MEMBERS => return Err(io::ErrorKind::OutOfMemory.into()),
+                    Some(member) => {
+                        self.count += 1;
+                        self.current.insert(member)
+                    }
+                    None if self.count == 0 => return Err(io::ErrorKind::InvalidData.into()),
                     None => return Ok(0),
                 },
             };
-            self.is_first = false;
             match member.read(out)? {
                 0 if !out.is_empty() => {
                     self.rest = member.rest();
@@ -220,6 +228,10 @@ fn is_lzma(begins: &[u8]) -> bool {
     let odd = dictionary.checked_shr(dictionary.trailing_zeros()).unwrap_or(0);
     let size = size.first_chunk().map_or(0, |size| u64::from_le_bytes(*size));
     dictionary >= 1 << 12 && matches!(odd, 1 | 3) && (size == u64::MAX || (1..1 << 38).contains(&size))
+}
+
+fn has_too_many_lzip_members(data: &[u8]) -> bool {
+    memmem::find_iter(data, b"LZIP").nth(MAX_MEMBERS as usize).is_some()
 }
 
 /// The size of the dictionary in the header of an lzip file: a power of two less some sixteenths of it.
