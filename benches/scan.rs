@@ -51,6 +51,13 @@ fn pdf_part(length: usize) -> String {
     build::part(fields, &pdf(length))
 }
 
+/// As a newsletter has it.
+fn page(length: usize) -> String {
+    let row =
+        "<tr><td style=\"padding:0 12px;color:#4d4d4d\">77 offers, 80% off at www.example.com</td></tr>\r\n";
+    "Content-Type: text/html; charset=utf-8\r\n\r\n".to_owned() + &row.repeat(length / row.len())
+}
+
 fn mails() -> Vec<(&'static str, Vec<u8>)> {
     let text = |size: usize| {
         "Content-Type: text/plain; charset=utf-8\r\n\r\n".to_owned()
@@ -68,6 +75,8 @@ fn mails() -> Vec<(&'static str, Vec<u8>)> {
         ("small mail", mail(&[text(2_000)])),
         ("text of 1 MB", mail(&[text(MEGABYTE)])),
         ("PDF of 1 MB", mail(&[text(2_000), pdf_part(MEGABYTE)])),
+        ("PDF of 1 MB without a type", mail(&[build::part("X-Part: 1", &pdf(MEGABYTE))])),
+        ("page of 1 MB", mail(&[page(MEGABYTE)])),
         ("PDF of 10 MB", mail(&[text(2_000), pdf_part(10 * MEGABYTE)])),
         ("PDF of 1 MB, forwarded", mail(&[forwarded("a.eml", &mail(&[pdf_part(MEGABYTE)]))])),
         ("zip of 10 MB", mail(&[attachment("scans.zip", &zip(&documents))])),

@@ -145,7 +145,7 @@ impl Salvage<'_, '_, '_> {
 
     /// Whether a file in quoted-printable begins in the `line` at `at`.
     fn quoted_printable(&self, line: &[u8], at: usize) -> bool {
-        if !line.iter().take(24).any(|byte| *byte == b'=') {
+        if memchr::memchr(b'=', &line[..line.len().min(24)]).is_none() {
             return false;
         }
         let from = &self.text[at..];

@@ -22,7 +22,9 @@ pub(super) fn names(data: &[u8]) -> Vec<String> {
         let before = &data[..*at];
         before.ends_with(b"/") || before.ends_with(b"/U")
     });
-    keys.filter_map(|at| string(data[at + 1..].trim_ascii_start())).take(MAX_NAMES).collect()
+    let named = keys.filter_map(|at| string(data[at + 1..].trim_ascii_start())).take(MAX_NAMES);
+    // The same key holds addresses on the web.
+    named.filter(|name| !name.contains("://")).collect()
 }
 
 /// The string that `text` begins with, literal or hexadecimal.
@@ -68,6 +70,9 @@ mod tests {
             );
             assert_eq!(causes("a.pdf", document.replace("EmbeddedFile", "Font").as_bytes()), [""; 0]);
         }
-        assert_eq!(causes("a.pdf", b"%PDF-1.7 /EmbeddedFile /F /UF(x.xml) /F<</F("), [""; 0]);
+        assert_eq!(
+            causes("a.pdf", b"%PDF-1.7 /EmbeddedFile /F /UF(x.xml) /F(http://example.com) /F<</F("),
+            [""; 0]
+        );
     }
 }
