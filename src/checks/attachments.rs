@@ -26,7 +26,8 @@ crate::settings! {
         forbidden_extensions: Extensions = ["file:lists/attachments-core.txt"].into_iter().collect(),
         /// Names of files that are accepted though their extension is forbidden or their content of a forbidden type.
         allowed_names: FileNames = FileNames::default(),
-        /// SHA-256 of decoded attachments that are accepted whatever they are, and not looked into.
+        /// SHA-256 of decoded attachments that are accepted whatever they are, and not looked into. Of what is in an archive no
+        /// sum is taken: give that of the archive.
         allowed_sha256: Sha256Sums = Sha256Sums::default(),
         /// Senders (MAIL FROM) whose mail is not searched for attachments where SPF passes for them, or a valid DKIM signature
         /// is of their domain. Without such proof they are nobody.
