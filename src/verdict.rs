@@ -107,6 +107,11 @@ impl Reply {
         format!("{}.{}.{}", self.code.class(), self.subject, self.detail)
     }
 
+    /// Subject and detail of the enhanced status code, whose class is that of the code.
+    pub const fn status(&self) -> (u8, u8) {
+        (self.subject, self.detail)
+    }
+
     /// The public text, without codes and without the recipient.
     pub fn text(&self) -> &str {
         &self.text
@@ -163,6 +168,16 @@ impl Outcome {
         match self {
             Self::Defer(reply) | Self::Reject(reply) => Some(reply),
             Self::Accept | Self::Tag | Self::Quarantine => None,
+        }
+    }
+
+    /// As [`Self::of`], for a reply that is made only where one is given.
+    pub fn with(action: Action, reply: impl FnOnce() -> Reply) -> Self {
+        match action {
+            Action::Accept => Self::Accept,
+            Action::Tag => Self::Tag,
+            Action::Quarantine => Self::Quarantine,
+            Action::Defer | Action::Reject => Self::of(action, reply()),
         }
     }
 

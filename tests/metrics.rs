@@ -60,6 +60,7 @@ fn metrics_count_what_happened_and_promtool_has_nothing_against_them() {
         "greylag_policy_generation 3",
         "greylag_policy_reload_failed 1",
         "greylag_store_up 1",
+        "greylag_log_lines_dropped_total 1",
         r#"greylag_dns_lookups_total{type="MX",result="negative"} 1"#,
         r#"greylag_dns_lookups_total{type="AAAA",result="refused"} 1"#,
         r#"greylag_dns_lookups_total{type="A",result="got"} 0"#,
@@ -120,6 +121,7 @@ fn record_one_of_each() {
     metrics::policy_reload_failed(true);
     metrics::store_up(false);
     metrics::store_up(true);
+    metrics::log_line_dropped();
 
     metrics::dns_lookup(RecordType::Mx, DnsResult::Negative);
     metrics::dns_lookup(RecordType::Aaaa, DnsResult::Refused);

@@ -5,11 +5,9 @@ use std::time::Duration;
 use super::Transaction;
 use crate::checks::greylist;
 use crate::facts::{Facts, Stage};
-use crate::policy::Mode;
-use crate::reason::Check;
 use crate::store::Timestamp;
-use crate::telemetry::{DecisionLine, Trace, log, metrics};
-use crate::verdict::{Action, Finding, Verdict};
+use crate::telemetry::{Decision, Trace, metrics};
+use crate::verdict::Verdict;
 
 /// Counts, logs and traces what was decided of a recipient or a message at `now`, and what a check in monitor mode would have decided. Stages that
 /// only collect leave no trace, and DATA only where it is refused.
@@ -35,32 +33,17 @@ pub(super) fn decision(
         let settings = transaction.policy.settings(facts);
         greylist::exemption(facts, &settings).into_iter().for_each(metrics::greylist_exempt);
     }
-    let identities = transaction.attempt.as_ref().map_or(&[][..], |attempt| &attempt.identities);
-    let line = |finding, mode| DecisionLine {
+    let identities = transaction.attempt().map_or(&[][..], |attempt| &attempt.identities);
+    trace.record(&Decision {
+        transaction: transaction.number,
+        at: now,
+        took,
         protocol: transaction.protocol,
         stage,
         facts,
-        finding,
-        mode,
+        verdict,
         helo_dns: &transaction.known.helo,
         spf: &transaction.known.spf,
         identities,
-        took,
-    };
-    let decided = line(told(verdict), Mode::Enforce);
-    log::decision_line(&decided);
-    for finding in &verdict.would {
-        log::decision_line(&line(Some(finding), Mode::Monitor));
-    }
-    trace.record(transaction.number, now, &decided, verdict);
-}
-
-/// The finding the log tells of: the decisive one. Of a mail that passes it is what the greylist knew, rather than what other checks
-/// noticed and let pass.
-fn told(verdict: &Verdict) -> Option<&Finding> {
-    let greylist = verdict.findings.iter().find(|finding| finding.reason.check() == Check::Greylist);
-    match verdict.action() {
-        Action::Accept => greylist.or_else(|| verdict.decisive()),
-        _ => verdict.decisive(),
-    }
+    });
 }

@@ -10,11 +10,11 @@ use crate::dns::{HeloResolution, Zone};
 use crate::driver::{Driver, Protocol, Scanner};
 use crate::facts::{Client, Facts, Recipient, ReversePath, Stage};
 use crate::filter::Slot;
-use crate::policy::{Mode, Policy};
+use crate::policy::Policy;
 use crate::reason::{Check, Reason};
-use crate::store::MemoryStore;
-use crate::telemetry::{DecisionLine, LoggedDecision};
-use crate::verdict::{Action, Code, Finding, Outcome, Reply};
+use crate::store::{MemoryStore, Timestamp};
+use crate::telemetry::{Decision, LoggedDecision};
+use crate::verdict::{Action, Code, Finding, Outcome, Reply, Verdict};
 
 const ZONE: &str = "mail.pass.test A 192.0.2.1
     pass.test TXT v=spf1 ip4:192.0.2.1 -all
@@ -164,18 +164,20 @@ async fn line(reason: Reason, mail: &Refused, policy: &Policy) -> [String; 2] {
         }
     };
     assert_eq!(finding.reason, reason);
-    let line = DecisionLine {
+    let verdict = Verdict { findings: vec![finding], ..Verdict::default() };
+    let decision = Decision {
+        transaction: 1,
+        at: Timestamp::EPOCH,
+        took: Duration::from_micros(7),
         protocol: mail.protocol,
         stage,
         facts: &mail.facts,
-        finding: Some(&finding),
-        mode: Mode::Enforce,
+        verdict: &verdict,
         helo_dns: &transaction.known.helo,
         spf: &transaction.known.spf,
         identities: &[],
-        took: Duration::from_micros(7),
     };
-    [line.to_string(), line.to_json()]
+    decision.lines().swap_remove(0)
 }
 
 #[tokio::test]

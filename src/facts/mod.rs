@@ -74,6 +74,10 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Every stage, in the order of the session.
+    pub const ALL: [Self; 6] =
+        [Self::Connect, Self::Helo, Self::Mail, Self::Rcpt, Self::Data, Self::EndOfMessage];
+
     /// The stage's name in logs and `explain`.
     pub const fn name(self) -> &'static str {
         match self {

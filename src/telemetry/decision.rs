@@ -2,89 +2,81 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
-use std::time::Duration;
 
 use super::escape::{write_list, write_value};
 use super::protocol_name;
-use crate::auth::SpfOutcome;
-use crate::dns::HeloResolution;
-use crate::driver::Protocol;
-use crate::facts::{Facts, ReversePath, Stage};
-use crate::filter::Slot;
+use super::record::{Found, HeloDns, List, Recorded};
 use crate::policy::Mode;
-use crate::store::Identity;
-use crate::verdict::{Action, Finding};
+use crate::reason::Check;
+use crate::verdict::Action;
 
-/// Longest name or address that is shown whole, in bytes. RFC 5321 §4.5.3.1 allows 64 + 1 + 255.
-const MAX_ADDRESS: usize = 320;
-
-/// Longest private detail that is shown whole, in bytes.
-const MAX_DETAIL: usize = 2048;
-
-/// Most items of a list that are shown; the rest is a number.
-const MAX_ITEMS: usize = 100;
-
-/// What is logged of a decision. `Display` writes logfmt, [`Self::to_json`] JSON; both have the same keys, always all of them, in one
+/// What is logged of a decision. `Display` writes logfmt, [`Self::json_members`] JSON; both have the same keys, always all of them, in one
 /// order: `protocol stage queue_id client client_name helo sender recipients action reason reply helo_dns spf identities login tls
 /// micros mode detail`. What is absent is `-`, in JSON `null`.
 #[derive(Clone, Copy, Debug)]
-pub struct DecisionLine<'a> {
-    /// The protocol that asked.
-    pub protocol: Protocol,
-    /// The stage that was judged.
-    pub stage: Stage,
-    /// What was known. The line shows the recipient that is judged, or else all that were accepted.
-    pub facts: &'a Facts,
-    /// What was found: the decisive finding, or one of a check in monitor mode.
-    pub finding: Option<&'a Finding>,
+pub(super) struct DecisionLine<'a> {
+    decision: &'a Recorded<'a>,
+    /// What it tells: the decisive finding, or one of a check in monitor mode.
+    finding: Option<&'a Found<'a>>,
     /// Whether the finding counts ([`Mode::Enforce`]) or only would have ([`Mode::Monitor`]).
-    pub mode: Mode,
-    /// What the DNS said of the HELO name.
-    pub helo_dns: &'a Slot<HeloResolution>,
-    /// What SPF said of the sender.
-    pub spf: &'a Slot<SpfOutcome>,
-    /// Under which identities the greylist was asked; shown with their kinds.
-    pub identities: &'a [Identity],
-    /// Time from question to verdict.
-    pub took: Duration,
+    mode: Mode,
 }
 
 impl<'a> DecisionLine<'a> {
-    /// The line as a JSON object.
-    pub fn to_json(&self) -> String {
-        format!("{{{}}}", self.json_members())
+    /// The line that tells what was decided.
+    pub(super) fn decided(decision: &'a Recorded<'a>) -> Self {
+        Self { decision, finding: told(&decision.findings), mode: Mode::Enforce }
+    }
+
+    /// That line, then one for each finding of a check in monitor mode.
+    pub(super) fn all(decision: &'a Recorded<'a>) -> impl Iterator<Item = Self> {
+        let would = decision.findings.iter().filter(|finding| finding.mode == Mode::Monitor);
+        let would = would.map(move |finding| Self { decision, finding: Some(finding), mode: Mode::Monitor });
+        std::iter::once(Self::decided(decision)).chain(would)
     }
 
     /// The members of the JSON object, without its braces.
-    pub(super) const fn json_members(&self) -> JsonMembers<'_> {
+    pub(super) const fn json_members(self) -> JsonMembers<'a> {
         JsonMembers(self)
     }
 
     fn fields(&self) -> [(&'static str, Value<'a>); 19] {
-        let Self { protocol, stage, facts, finding, mode, helo_dns, spf, identities, took } = *self;
-        let action = finding.map_or(Action::Accept, |finding| finding.outcome.action());
-        let reply = finding.and_then(|finding| finding.outcome.reply());
+        let Self { decision, finding, mode } = *self;
+        let action = finding.map_or(Action::Accept, |finding| finding.action);
+        let reply = finding.and_then(|finding| finding.reply.as_ref());
         [
-            ("protocol", Value::text(protocol_name(protocol))),
-            ("stage", Value::text(stage.name())),
-            ("queue_id", optional(facts.queue_id.as_deref())),
-            ("client", Value::Text(facts.connection.client.to_string().into())),
-            ("client_name", optional(facts.connection.client_name.as_deref())),
-            ("helo", optional(facts.helo.as_deref())),
-            ("sender", facts.sender.as_ref().map_or(Value::Absent, sender)),
-            ("recipients", recipients(facts)),
+            ("protocol", Value::text(protocol_name(decision.protocol))),
+            ("stage", Value::text(decision.stage.name())),
+            ("queue_id", Value::optional(decision.queue_id)),
+            ("client", Value::Text(decision.client.to_string().into())),
+            ("client_name", Value::optional(decision.client_name)),
+            ("helo", Value::optional(decision.helo)),
+            ("sender", Value::optional(decision.sender)),
+            ("recipients", list(&decision.recipients, |recipient| (*recipient).into())),
             ("action", Value::text(action.name())),
-            ("reason", finding.map_or(Value::Absent, |finding| Value::text(finding.reason.code()))),
+            ("reason", Value::optional(finding.map(|finding| finding.reason.code()))),
             ("reply", reply.map_or(Value::Absent, |reply| Value::Text(reply.to_string().into()))),
-            ("helo_dns", resolution(helo_dns)),
-            ("spf", spf_result(spf)),
-            ("identities", list(identities.iter().map(identity))),
-            ("login", optional(facts.login.as_deref())),
-            ("tls", optional(facts.tls.as_deref())),
-            ("micros", Value::Number(took.as_micros())),
+            ("helo_dns", resolution(&decision.helo_dns)),
+            ("spf", Value::optional(decision.spf)),
+            // The kind and the key, such as `network:192.0.2.0/24`.
+            ("identities", list(&decision.identities, |(kind, key)| [kind.name(), ":", key].concat().into())),
+            ("login", Value::optional(decision.login)),
+            ("tls", Value::optional(decision.tls)),
+            ("micros", Value::Number(decision.micros)),
             ("mode", Value::text(mode.name())),
-            ("detail", finding.map_or(Value::Absent, detail)),
+            ("detail", Value::optional(finding.map(|finding| finding.detail).filter(|it| !it.is_empty()))),
         ]
+    }
+}
+
+/// The finding the log tells of: the decisive one. Of a mail that passes it is what the greylist knew, rather than what other checks
+/// noticed and let pass.
+fn told<'a>(findings: &'a [Found<'a>]) -> Option<&'a Found<'a>> {
+    let mut counting = findings.iter().filter(|finding| finding.mode == Mode::Enforce);
+    let decisive = counting.clone().next()?;
+    match decisive.action {
+        Action::Accept => counting.find(|it| it.reason.check() == Check::Greylist).or(Some(decisive)),
+        _ => Some(decisive),
     }
 }
 
@@ -92,7 +84,9 @@ impl fmt::Display for DecisionLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("decision")?;
         self.fields().into_iter().try_for_each(|(key, value)| {
-            write!(f, " {key}=")?;
+            f.write_char(' ')?;
+            f.write_str(key)?;
+            f.write_char('=')?;
             match value {
                 Value::Absent => f.write_char('-'),
                 Value::Text(text) => write_value(f, &text),
@@ -104,7 +98,7 @@ impl fmt::Display for DecisionLine<'_> {
 }
 
 /// Writes `"key":value,…`.
-pub(super) struct JsonMembers<'a>(&'a DecisionLine<'a>);
+pub(super) struct JsonMembers<'a>(DecisionLine<'a>);
 
 impl fmt::Display for JsonMembers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,112 +120,90 @@ enum Value<'a> {
     Absent,
     Text(Cow<'a, str>),
     List(Vec<Cow<'a, str>>),
-    Number(u128),
+    Number(u64),
 }
 
 impl<'a> Value<'a> {
     const fn text(text: &'a str) -> Self {
         Self::Text(Cow::Borrowed(text))
     }
-}
 
-fn optional(text: Option<&str>) -> Value<'_> {
-    text.map_or(Value::Absent, |text| Value::Text(cut(text, MAX_ADDRESS)))
-}
-
-fn sender(sender: &ReversePath) -> Value<'_> {
-    Value::Text(cut(&sender.to_string(), MAX_ADDRESS).into_owned().into())
-}
-
-fn recipients(facts: &Facts) -> Value<'_> {
-    let judged = match &facts.recipient {
-        Some(recipient) => std::slice::from_ref(recipient),
-        None => &facts.accepted,
-    };
-    list(judged.iter().map(|recipient| cut(recipient.raw(), MAX_ADDRESS)))
-}
-
-/// The kind and the key, such as `network:192.0.2.0/24`.
-fn identity(identity: &Identity) -> Cow<'_, str> {
-    format!("{}:{}", identity.kind.name(), cut(&identity.key, MAX_ADDRESS)).into()
-}
-
-fn resolution(slot: &Slot<HeloResolution>) -> Value<'_> {
-    match slot {
-        Slot::NotAsked => Value::Absent,
-        Slot::Got(HeloResolution::NoSuchName, _) => Value::text("no_such_name"),
-        Slot::Got(HeloResolution::NoAddress, _) => Value::text("no_address"),
-        Slot::Got(HeloResolution::MailExchangerOnly, _) => Value::text("mail_exchanger_only"),
-        Slot::Got(HeloResolution::Addresses(addresses), _) => {
-            list(addresses.iter().map(|address| address.to_string().into()))
+    const fn optional(text: Option<&'a str>) -> Self {
+        match text {
+            Some(text) => Self::text(text),
+            None => Self::Absent,
         }
-        Slot::Unknown(fault, _) => Value::Text(cut(&fault.to_string(), MAX_DETAIL).into_owned().into()),
     }
 }
 
-fn spf_result(slot: &Slot<SpfOutcome>) -> Value<'_> {
-    match slot {
-        Slot::NotAsked => Value::Absent,
-        Slot::Got(outcome, _) => Value::text(outcome.result.name()),
-        Slot::Unknown(fault, _) => Value::Text(cut(&fault.to_string(), MAX_DETAIL).into_owned().into()),
+fn resolution<'a>(helo_dns: &'a HeloDns<'a>) -> Value<'a> {
+    match helo_dns {
+        HeloDns::NotAsked => Value::Absent,
+        HeloDns::Said(said) => Value::text(said),
+        HeloDns::Addresses(addresses) => list(addresses, |address| address.to_string().into()),
     }
 }
 
-/// A detail of a finding, as much of it as is shown.
-pub(super) fn detail_shown(detail: &str) -> Cow<'_, str> {
-    cut(detail, MAX_DETAIL)
-}
-
-fn detail(finding: &Finding) -> Value<'_> {
-    match finding.detail.as_str() {
-        "" => Value::Absent,
-        detail => Value::Text(cut(detail, MAX_DETAIL)),
-    }
-}
-
-fn list<'a>(items: impl ExactSizeIterator<Item = Cow<'a, str>>) -> Value<'a> {
-    let more = items.len().saturating_sub(MAX_ITEMS);
-    let mut shown: Vec<_> = items.take(MAX_ITEMS).collect();
-    if more > 0 {
-        shown.push(format!("+{more}").into());
+fn list<'a, T>(items: &'a List<T>, show: impl Fn(&'a T) -> Cow<'a, str>) -> Value<'a> {
+    let mut shown: Vec<_> = items.shown.iter().map(show).collect();
+    if items.more > 0 {
+        shown.push(format!("+{}", items.more).into());
     }
     if shown.is_empty() { Value::Absent } else { Value::List(shown) }
 }
 
-/// `text`, cut between characters where it is longer than `max` bytes; three dots show the cut.
-fn cut(text: &str, max: usize) -> Cow<'_, str> {
-    if text.len() <= max {
-        text.into()
-    } else {
-        format!("{}...", &text[..text.floor_char_boundary(max)]).into()
+#[cfg(test)]
+impl super::Decision<'_> {
+    /// Its lines in the log, each in logfmt and as a JSON object.
+    pub(crate) fn lines(&self) -> Vec<[String; 2]> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        let decision = Recorded::read(&bytes).unwrap();
+        DecisionLine::all(&decision)
+            .map(|line| [line.to_string(), format!("{{{}}}", line.json_members())])
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::auth::SpfResult;
-    use crate::facts::{Client, Recipient};
-    use crate::filter::Fault;
+    use crate::auth::{SpfOutcome, SpfResult};
+    use crate::dns::HeloResolution;
+    use crate::driver::Protocol;
+    use crate::facts::{Client, Facts, Recipient, ReversePath, Stage};
+    use crate::filter::{Fault, Slot};
     use crate::reason::Reason;
-    use crate::store::IdentityKind;
-    use crate::verdict::{Code, Outcome, Reply};
+    use crate::store::{Identity, IdentityKind, Timestamp};
+    use crate::telemetry::record::{Decision, MAX_ADDRESS};
+    use crate::verdict::{Code, Finding, Outcome, Reply, Verdict};
+    use std::time::Duration;
 
     const KEYS: &str = "protocol stage queue_id client client_name helo sender recipients action reason reply \
         helo_dns spf identities login tls micros mode detail";
 
-    fn line<'a>(facts: &'a Facts, helo_dns: &'a Slot<HeloResolution>) -> DecisionLine<'a> {
-        DecisionLine {
+    static NOTHING: Verdict = Verdict { findings: Vec::new(), would: Vec::new(), edits: Vec::new() };
+
+    fn decision<'a>(facts: &'a Facts, helo_dns: &'a Slot<HeloResolution>) -> Decision<'a> {
+        Decision {
+            transaction: 1,
+            at: Timestamp::EPOCH,
+            took: Duration::from_micros(1234),
             protocol: Protocol::Milter,
             stage: Stage::Rcpt,
             facts,
-            finding: None,
-            mode: Mode::Enforce,
+            verdict: &NOTHING,
             helo_dns,
             spf: &Slot::NotAsked,
             identities: &[],
-            took: Duration::from_micros(1234),
         }
+    }
+
+    fn text(decision: &Decision<'_>) -> String {
+        decision.lines().swap_remove(0)[0].clone()
+    }
+
+    fn json(decision: &Decision<'_>) -> String {
+        decision.lines().swap_remove(0)[1].clone()
     }
 
     fn with_helo(helo: &str) -> Facts {
@@ -260,13 +232,13 @@ mod tests {
     fn an_empty_decision_has_every_key() {
         let (facts, slot) = (Facts::default(), Slot::NotAsked);
         assert_eq!(
-            line(&facts, &slot).to_string(),
+            text(&decision(&facts, &slot)),
             "decision protocol=milter stage=rcpt queue_id=- client=unknown client_name=- helo=- sender=- \
              recipients=- action=accept reason=- reply=- helo_dns=- spf=- identities=- login=- tls=- micros=1234 \
              mode=enforce detail=-"
         );
         assert_eq!(
-            line(&facts, &slot).to_json(),
+            json(&decision(&facts, &slot)),
             "{\"protocol\":\"milter\",\"stage\":\"rcpt\",\"queue_id\":null,\"client\":\"unknown\",\
              \"client_name\":null,\"helo\":null,\"sender\":null,\"recipients\":null,\"action\":\"accept\",\
              \"reason\":null,\"reply\":null,\"helo_dns\":null,\"spf\":null,\"identities\":null,\"login\":null,\"tls\":null,\
@@ -285,11 +257,13 @@ mod tests {
         facts.login = Some("joe".into());
         facts.tls = Some("TLSv1.3".into());
         facts.queue_id = Some("4F2".into());
-        let finding = Finding {
+        let finding = |detail: &str| Finding {
             reason: Reason::GreylistFirstSeen,
             outcome: Outcome::Defer(Reply::new(Code::C451, (7, 1), "Greylisted")),
-            detail: "wait 120 s".into(),
+            detail: detail.into(),
         };
+        let verdict =
+            Verdict { findings: vec![finding("a b")], would: vec![finding("wait 120 s")], edits: Vec::new() };
         let addresses = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
         let slot = Slot::Got(HeloResolution::Addresses(addresses.into()), Duration::ZERO);
         let spf = SpfOutcome { result: SpfResult::SoftFail, ..SpfOutcome::none() };
@@ -297,23 +271,25 @@ mod tests {
         let identity = |kind, key: &str| Identity { kind, key: key.into() };
         let identities =
             [identity(IdentityKind::Network, "192.0.2.0/24"), identity(IdentityKind::Address, "192.0.2.1")];
-        let line = DecisionLine {
+        let lines = Decision {
             protocol: Protocol::Policy,
-            finding: Some(&finding),
-            mode: Mode::Monitor,
+            verdict: &verdict,
             spf: &spf,
             identities: &identities,
-            ..line(&facts, &slot)
-        };
+            ..decision(&facts, &slot)
+        }
+        .lines();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0][0].ends_with(" mode=enforce detail=\"a b\""), "{}", lines[0][0]);
         assert_eq!(
-            line.to_string(),
+            lines[1][0],
             "decision protocol=policy stage=rcpt queue_id=4F2 client=192.0.2.1 client_name=mx.example.test \
              helo=mx.example.test sender=<> recipients=Bob@example.test action=defer \
              reason=greylist.first_seen reply=\"451 4.7.1 Greylisted\" helo_dns=192.0.2.1,2001:db8::1 \
              spf=softfail identities=network:192.0.2.0/24,address:192.0.2.1 login=joe tls=TLSv1.3 micros=1234 mode=monitor \
              detail=\"wait 120 s\""
         );
-        let json: serde_json::Value = serde_json::from_str(&line.to_json()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&lines[1][1]).unwrap();
         assert_eq!(json["identities"], serde_json::json!(["network:192.0.2.0/24", "address:192.0.2.1"]));
         assert_eq!(json["reply"], "451 4.7.1 Greylisted");
         assert_eq!(json["recipients"], serde_json::json!(["Bob@example.test"]));
@@ -347,7 +323,7 @@ mod tests {
             "",
         ] {
             let facts = with_helo(helo);
-            let written = line(&facts, &slot).to_string();
+            let written = text(&decision(&facts, &slot));
             assert!(written.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{written}");
             let fields = split(&written);
             let keys: Vec<&str> = fields.iter().map(|(key, _)| key.as_str()).collect();
@@ -361,7 +337,7 @@ mod tests {
                 assert_ne!(shown, "-");
             }
 
-            let json = line(&facts, &slot).to_json();
+            let json = json(&decision(&facts, &slot));
             assert!(!json.contains(['\n', '\r', '\x1b']), "{json}");
             let json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&json).unwrap();
             assert_eq!(json.len(), 19);
@@ -373,18 +349,19 @@ mod tests {
     fn addresses_are_cut_only_above_the_longest_legal_one() {
         let slot = Slot::NotAsked;
         let longest = "x".repeat(MAX_ADDRESS);
-        let shown = |helo: &str| split(&line(&with_helo(helo), &slot).to_string())[5].1.clone();
+        let shown = |helo: &str| split(&text(&decision(&with_helo(helo), &slot)))[5].1.clone();
         assert_eq!(shown(&longest), longest);
         assert_eq!(shown(&format!("{longest}y")), format!("{longest}..."));
-        let umlauts = cut("\u{fc}\u{fc}", 3).into_owned();
-        assert_eq!(umlauts, "\u{fc}...");
+        let umlauts = "\u{fc}".repeat(MAX_ADDRESS);
+        let whole = "\\u00fc".repeat(MAX_ADDRESS / 2);
+        assert_eq!(shown(&umlauts), format!("\"{whole}...\""));
     }
 
     #[test]
     fn of_many_recipients_a_hundred_are_shown() {
         let (mut facts, slot) = (Facts::default(), Slot::NotAsked);
         facts.accepted = (0..100).map(|n| Recipient::parse(&format!("r{n}@x"))).collect();
-        let shown = |facts: &Facts| split(&line(facts, &slot).to_string())[7].1.clone();
+        let shown = |facts: &Facts| split(&text(&decision(facts, &slot)))[7].1.clone();
         assert!(shown(&facts).ends_with(",r98@x,r99@x"));
         facts.accepted.extend((100..123).map(|n| Recipient::parse(&format!("r{n}@x"))));
         assert!(shown(&facts).ends_with(",r98@x,r99@x,+23"));
@@ -401,7 +378,7 @@ mod tests {
             (Slot::Unknown(Fault::Timeout, Duration::ZERO), "timeout"),
             (Slot::Unknown(Fault::Failed("refused by ::1".into()), Duration::ZERO), "\"refused by ::1\""),
         ] {
-            assert_eq!(split(&line(&facts, &slot).to_string())[11].1, shown);
+            assert_eq!(split(&text(&decision(&facts, &slot)))[11].1, shown);
         }
     }
 }

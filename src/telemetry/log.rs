@@ -1,10 +1,12 @@
-//! The log: one event a line on standard error, as logfmt-like text or as JSON.
+//! The log: one event a line on standard error, as logfmt-like text or as JSON. Decisions are many and take a way of their own
+//! (`lines`); everything else is written at once.
 //!
 //! INFO is one line for each decision and for what an operator did, WARN what the daemon recovered from, ERROR what an operator has
 //! to act on. Whatever comes from outside is escaped, in both formats.
 
 use std::fmt::{self, Write};
 use std::io;
+use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 use tracing::field::{Field, Visit};
@@ -19,9 +21,12 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::DecisionLine;
+use super::decision::DecisionLine;
 use super::escape::{write_text, write_value};
+use super::lines::Lines;
+use super::record::Recorded;
 use crate::config::{LogFormat, LogLevel};
+use crate::store::Timestamp;
 
 /// Target of decision lines.
 const DECISION: &str = "greylag::decision";
@@ -56,28 +61,82 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// The log was initialised before.
+/// Why there is no log.
 #[derive(Debug, Error)]
-#[error("the log is set up already")]
-pub struct AlreadySetUp;
+pub enum LogError {
+    /// It was started before.
+    #[error("the log is set up already")]
+    AlreadySetUp,
+    /// There is no thread for it.
+    #[error("the log cannot be started: {0}")]
+    NoThread(#[from] io::Error),
+}
+
+/// Where decisions are logged, if they are.
+static DECISIONS: OnceLock<Arc<Lines>> = OnceLock::new();
 
 /// Starts the log of this process on standard error, without colours. `level` is that of Greylag itself; libraries speak from WARN
 /// on.
 ///
 /// # Errors
 ///
-/// When another log was started before.
-pub fn init(format: Format, level: LevelFilter) -> Result<(), AlreadySetUp> {
+/// When another log was started before, or the system has no thread for it.
+pub fn init(format: Format, level: LevelFilter) -> Result<(), LogError> {
     tracing_subscriber::registry()
         .with(layer(format, level, SystemTime, io::stderr))
         .try_init()
-        .map_err(|_| AlreadySetUp)
+        .map_err(|_| LogError::AlreadySetUp)?;
+    if level >= LevelFilter::INFO {
+        let lines = Lines::start(format, io::stderr())?;
+        DECISIONS.get_or_init(|| lines);
+    }
+    Ok(())
+}
+
+/// Waits until every decision that was logged is written: for the end of the process.
+pub fn flush() {
+    if let Some(lines) = DECISIONS.get() {
+        lines.flush();
+    }
 }
 
 /// Logs a decision at INFO.
-pub fn decision_line(line: &DecisionLine<'_>) {
-    // Only the form the format wants is ever written.
-    tracing::info!(target: DECISION, json_members = %line.json_members(), "{line}");
+pub(super) fn decision(decision: &[u8]) {
+    if let Some(lines) = DECISIONS.get() {
+        lines.push(decision);
+    }
+}
+
+impl Format {
+    /// Appends the lines of a decision.
+    pub(super) fn write(self, decision: &Recorded<'_>, out: &mut String) {
+        for line in DecisionLine::all(decision) {
+            // Writing to a string does not fail.
+            let _ = match self {
+                Self::Text => writeln!(out, "{} INFO {line}", Moment(decision.at)),
+                Self::Json => writeln!(
+                    out,
+                    "{{\"time\":\"{}\",\"level\":\"INFO\",\"target\":\"{DECISION}\",\"message\":\"decision\",{}}}",
+                    Moment(decision.at),
+                    line.json_members()
+                ),
+            };
+        }
+    }
+}
+
+/// A moment as other lines of the log have it (RFC 3339).
+struct Moment(Timestamp);
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let seconds = i64::try_from(millis / 1_000).unwrap_or_default();
+        let mail_parser::DateTime { year, month, day, hour, minute, second, .. } =
+            mail_parser::DateTime::from_timestamp(seconds);
+        let micros = millis % 1_000 * 1_000;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    }
 }
 
 fn layer<S>(
@@ -110,7 +169,6 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
-        let is_decision = metadata.target() == DECISION;
         match self.format {
             Format::Text => {
                 self.time.format_time(&mut out)?;
@@ -126,10 +184,7 @@ where
                 self.time.format_time(&mut Writer::new(&mut time))?;
                 write!(out, "{{\"time\":\"{time}\",\"level\":\"{}\"", metadata.level())?;
                 write!(out, ",\"target\":{}", json(metadata.target()))?;
-                if is_decision {
-                    out.write_str(",\"message\":\"decision\"")?;
-                }
-                let mut fields = JsonFields { out: &mut out, is_decision, result: Ok(()) };
+                let mut fields = JsonFields { out: &mut out, result: Ok(()) };
                 event.record(&mut fields);
                 fields.result?;
                 out.write_str("}")?;
@@ -138,9 +193,6 @@ where
         writeln!(out)
     }
 }
-
-/// The field that carries a decision's JSON form beside its text.
-const JSON_MEMBERS: &str = "json_members";
 
 /// Collects ` key=value` after the message, which comes last where it has arguments.
 struct TextFields {
@@ -160,7 +212,6 @@ impl Visit for TextFields {
         }
         self.result = match field.name() {
             "message" => write!(self.message, "{value:?}"),
-            JSON_MEMBERS => Ok(()),
             name => write!(self.rest, " {name}=")
                 .and_then(|()| write_value(&mut self.rest, &format!("{value:?}"))),
         };
@@ -169,7 +220,6 @@ impl Visit for TextFields {
 
 struct JsonFields<'out, 'writer> {
     out: &'out mut Writer<'writer>,
-    is_decision: bool,
     result: fmt::Result,
 }
 
@@ -199,13 +249,7 @@ impl Visit for JsonFields<'_, '_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "message" if self.is_decision => {}
-            JSON_MEMBERS if self.is_decision && self.result.is_ok() => {
-                self.result = write!(self.out, ",{value:?}");
-            }
-            _ => self.member(field, &json(&format!("{value:?}"))),
-        }
+        self.member(field, &json(&format!("{value:?}")));
     }
 }
 
@@ -219,8 +263,9 @@ mod tests {
     use crate::driver::Protocol;
     use crate::facts::{Facts, Stage};
     use crate::filter::Slot;
-    use crate::policy::Mode;
-    use std::sync::{Arc, Mutex};
+    use crate::telemetry::record::Decision;
+    use crate::verdict::Verdict;
+    use std::sync::Mutex;
     use std::time::Duration;
 
     struct Noon;
@@ -254,26 +299,32 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn log_a_decision() {
-        let (facts, helo_dns) = (Facts { helo: Some("x\ny".into()), ..Facts::default() }, Slot::NotAsked);
-        decision_line(&DecisionLine {
+    fn decision_in(format: Format) -> String {
+        let facts = Facts { helo: Some("x\ny".into()), ..Facts::default() };
+        let mut bytes = Vec::new();
+        Decision {
+            transaction: 1,
+            at: Timestamp::from_millis(1_795_435_200_012),
+            took: Duration::from_micros(7),
             protocol: Protocol::Policy,
             stage: Stage::Data,
             facts: &facts,
-            finding: None,
-            mode: Mode::Enforce,
-            helo_dns: &helo_dns,
+            verdict: &Verdict::default(),
+            helo_dns: &Slot::NotAsked,
             spf: &Slot::NotAsked,
             identities: &[],
-            took: Duration::from_micros(7),
-        });
+        }
+        .write(&mut bytes);
+        let mut out = String::new();
+        format.write(&Recorded::read(&bytes).unwrap(), &mut out);
+        out
     }
 
     #[test]
     fn a_decision_is_one_line_of_text() {
         assert_eq!(
-            logged(Format::Text, LevelFilter::INFO, log_a_decision),
-            "2026-11-23T12:00:00.000000Z INFO decision protocol=policy stage=data queue_id=- client=unknown \
+            decision_in(Format::Text),
+            "2026-11-23T12:00:00.012000Z INFO decision protocol=policy stage=data queue_id=- client=unknown \
              client_name=- helo=\"x\\ny\" sender=- recipients=- action=accept reason=- reply=- helo_dns=- \
              spf=- identities=- login=- tls=- micros=7 mode=enforce detail=-\n"
         );
@@ -281,10 +332,10 @@ mod tests {
 
     #[test]
     fn a_decision_is_one_flat_json_object() {
-        let line = logged(Format::Json, LevelFilter::INFO, log_a_decision);
+        let line = decision_in(Format::Json);
         assert!(
             line.starts_with(
-                "{\"time\":\"2026-11-23T12:00:00.000000Z\",\"level\":\"INFO\",\
+                "{\"time\":\"2026-11-23T12:00:00.012000Z\",\"level\":\"INFO\",\
                  \"target\":\"greylag::decision\",\"message\":\"decision\",\"protocol\":\"policy\",\
                  \"stage\":\"data\","
             ),

@@ -1,4 +1,4 @@
-//! Decision lines of the log, read back: logfmt or JSON as [`super::DecisionLine`] writes them, whatever stands before them.
+//! Decision lines of the log, read back: logfmt or JSON as the log has them, whatever stands before them.
 
 use std::collections::BTreeMap;
 
@@ -103,10 +103,10 @@ mod tests {
     use crate::driver::Protocol;
     use crate::facts::{Client, Facts, Recipient, ReversePath, Stage};
     use crate::filter::Slot;
-    use crate::policy::Mode;
     use crate::reason::Reason;
-    use crate::telemetry::DecisionLine;
-    use crate::verdict::{Code, Finding, Outcome, Reply};
+    use crate::store::Timestamp;
+    use crate::telemetry::Decision;
+    use crate::verdict::{Code, Finding, Outcome, Reply, Verdict};
     use std::time::Duration;
 
     #[test]
@@ -125,20 +125,24 @@ mod tests {
             outcome: Outcome::Reject(Reply::new(Code::C550, (7, 1), "no")),
             detail: format!("HELO {evil:?}"),
         };
-        let line = DecisionLine {
+        let verdict = Verdict { findings: vec![finding.clone()], ..Verdict::default() };
+        let lines = Decision {
+            transaction: 1,
+            at: Timestamp::EPOCH,
+            took: Duration::from_micros(73),
             protocol: Protocol::Milter,
             stage: Stage::Rcpt,
             facts: &facts,
-            finding: Some(&finding),
-            mode: Mode::Enforce,
+            verdict: &verdict,
             helo_dns: &Slot::NotAsked,
             spf: &Slot::NotAsked,
             identities: &[],
-            took: Duration::from_micros(73),
-        };
+        }
+        .lines();
+        let [text, json] = &lines[0];
         for line in [
-            format!("Nov 23 mx greylag[7]: 2026-11-23T12:00:00Z  INFO {line}"),
-            format!("Nov 23 mx greylag[7]: {}", line.to_json()),
+            format!("Nov 23 mx greylag[7]: 2026-11-23T12:00:00Z  INFO {text}"),
+            format!("Nov 23 mx greylag[7]: {json}"),
         ] {
             let found = LoggedDecision::parse(&line).unwrap();
             for (key, value) in [

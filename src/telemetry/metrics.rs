@@ -3,6 +3,8 @@
 //! Labels are closed: they come from enums, never from an address, a domain or a text. Handles are looked up once, so that an event
 //! costs an atomic operation. Before [`install`] every function does nothing.
 
+mod labelled;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -19,9 +21,9 @@ use crate::dns::{self, DnsFault, RecordType};
 use crate::driver::Protocol;
 use crate::facts::Stage;
 use crate::filter::Fault;
-use crate::reason::Reason;
 use crate::store::{Answer, IdentityKind, KnownBy};
-use crate::verdict::{Action, Finding, Outcome, Verdict};
+use crate::verdict::Verdict;
+use labelled::{DecisionCounters, Labelled, PROTOCOLS};
 
 const DECISIONS: &str = "greylag_decisions_total";
 const WOULD: &str = "greylag_would_total";
@@ -44,6 +46,7 @@ const STORE_DURATION: &str = "greylag_store_duration_seconds";
 const DNS_LOOKUPS: &str = "greylag_dns_lookups_total";
 const DNS_CACHE: &str = "greylag_dns_cache_total";
 const DNS_UP: &str = "greylag_dns_up";
+const LOG_LINES_DROPPED: &str = "greylag_log_lines_dropped_total";
 const BUILD_INFO: &str = "greylag_build_info";
 
 /// From 50 µs, what a decision without look-up takes, to 10 s, what no MTA waits for.
@@ -108,6 +111,11 @@ fn describe() {
         "Look-ups, by whether the cache or one under way answered them."
     );
     describe_gauge!(DNS_UP, Unit::Count, "Whether the name servers answer: 1 or 0.");
+    describe_counter!(
+        LOG_LINES_DROPPED,
+        Unit::Count,
+        "Decisions that were not logged, as the log takes lines more slowly than they come."
+    );
     describe_gauge!(BUILD_INFO, Unit::Count, "The version that runs; always 1.");
 }
 
@@ -390,6 +398,13 @@ pub fn dns_cache(answered_by: DnsCache) {
     }
 }
 
+/// Counts a decision that was not logged.
+pub fn log_line_dropped() {
+    if let Some(handles) = HANDLES.get() {
+        handles.log_lines_dropped.increment(1);
+    }
+}
+
 static HANDLES: OnceLock<Handles> = OnceLock::new();
 
 struct Handles {
@@ -421,14 +436,11 @@ struct Handles {
     dns_cache_misses: Counter,
     dns_cache_shared: Counter,
     dns_up: Gauge,
+    log_lines_dropped: Counter,
 }
-
-const PROTOCOLS: [Protocol; 2] = [Protocol::Milter, Protocol::Policy];
 
 impl Handles {
     fn register() -> Self {
-        const STAGES: [Stage; 6] =
-            [Stage::Connect, Stage::Helo, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::EndOfMessage];
         const LOOKUPS: [(Lookup, &str); 6] = [
             (Lookup::HeloDns, "helo_dns"),
             (Lookup::Spf, "spf"),
@@ -463,7 +475,7 @@ impl Handles {
             (LateSpfResult::Refused, "refused"),
         ];
 
-        let stages = PROTOCOLS.iter().flat_map(|protocol| STAGES.map(|stage| (*protocol, stage)));
+        let stages = PROTOCOLS.iter().flat_map(|protocol| Stage::ALL.map(|stage| (*protocol, stage)));
         let lookups = LOOKUPS.iter().flat_map(|lookup| RESULTS.map(|result| (*lookup, result)));
         Self {
             decisions: DecisionCounters::new(DECISIONS),
@@ -472,7 +484,7 @@ impl Handles {
                 let protocol = protocol_name(protocol);
                 histogram!(DECISION_DURATION, "protocol" => protocol, "stage" => stage.name())
             }),
-            lookup_duration: Labelled(
+            lookup_duration: Labelled::of(
                 lookups
                     .map(|((lookup, name), (result, ended))| {
                         let handle = histogram!(LOOKUP_DURATION, "lookup" => name, "result" => ended);
@@ -495,7 +507,7 @@ impl Handles {
                 KNOWN_BY.iter().flat_map(|by| IdentityKind::ALL.map(|identity| (*by, identity))),
                 |(by, identity)| counter!(GREYLIST_KNOWN, "by" => by.name(), "identity" => identity.name()),
             ),
-            greylist_late_spf: Labelled(
+            greylist_late_spf: Labelled::of(
                 LATE_SPF
                     .iter()
                     .map(|(it, name)| (*it, counter!(GREYLIST_LATE_SPF, "result" => *name)))
@@ -518,12 +530,12 @@ impl Handles {
             policy_generation: gauge!(POLICY_GENERATION),
             policy_reload_failed: gauge!(POLICY_RELOAD_FAILED),
             store_up: gauge!(STORE_UP),
-            store_duration: Labelled(
+            store_duration: Labelled::of(
                 STORE_RESULTS
                     .map(|(result, ended)| (result, histogram!(STORE_DURATION, "result" => ended)))
                     .into(),
             ),
-            dns_lookups: Labelled(
+            dns_lookups: Labelled::of(
                 RecordType::ALL
                     .iter()
                     .flat_map(|record_type| DNS_RESULTS.map(|result| (*record_type, result)))
@@ -537,6 +549,7 @@ impl Handles {
             dns_cache_misses: counter!(DNS_CACHE, "result" => "miss"),
             dns_cache_shared: counter!(DNS_CACHE, "result" => "shared"),
             dns_up: gauge!(DNS_UP),
+            log_lines_dropped: counter!(LOG_LINES_DROPPED),
         }
     }
 }
@@ -544,53 +557,5 @@ impl Handles {
 fn record<K: PartialEq>(which: impl Fn(&Handles) -> &Labelled<K, Histogram>, key: K, took: Duration) {
     if let Some(histogram) = HANDLES.get().and_then(|handles| which(handles).get(key)) {
         histogram.record(took.as_secs_f64());
-    }
-}
-
-/// One handle for each value of a label; few enough to be searched.
-struct Labelled<K, H>(Vec<(K, H)>);
-
-impl<K: Copy + PartialEq, H> Labelled<K, H> {
-    fn new(keys: impl IntoIterator<Item = K>, register: impl Fn(K) -> H) -> Self {
-        Self(keys.into_iter().map(|key| (key, register(key))).collect())
-    }
-}
-
-impl<K: PartialEq, H> Labelled<K, H> {
-    fn get(&self, key: K) -> Option<&H> {
-        self.0.iter().find(|(it, _)| *it == key).map(|(_, handle)| handle)
-    }
-}
-
-/// Counters by protocol, reason and action. Hundreds are possible and few ever count, so each is registered when it first does.
-struct DecisionCounters {
-    name: &'static str,
-    counters: Vec<OnceLock<Counter>>,
-}
-
-impl DecisionCounters {
-    fn new(name: &'static str) -> Self {
-        // One more than the reasons: decisions without any.
-        let count = PROTOCOLS.len() * (Reason::ALL.len() + 1) * Action::ALL.len();
-        Self { name, counters: (0..count).map(|_| OnceLock::new()).collect() }
-    }
-
-    fn count(&self, protocol: Protocol, finding: Option<&Finding>) {
-        let reason = finding.map(|finding| finding.reason);
-        let action = finding.map_or(&Outcome::Accept, |finding| &finding.outcome).action();
-        let reason_index = reason.map_or(Reason::ALL.len(), |reason| reason as usize);
-        let index = (protocol as usize * (Reason::ALL.len() + 1) + reason_index) * Action::ALL.len()
-            + action as usize;
-        let Some(counter) = self.counters.get(index) else { return };
-        let register = || {
-            counter!(
-                self.name,
-                "protocol" => protocol_name(protocol),
-                "check" => reason.map_or("none", |reason| reason.check().name()),
-                "reason" => reason.map_or("none", Reason::code),
-                "action" => action.name(),
-            )
-        };
-        counter.get_or_init(register).increment(1);
     }
 }

@@ -2,14 +2,17 @@
 
 mod decision;
 mod escape;
+mod lines;
 pub mod log;
 mod logged;
 pub mod metrics;
 pub mod nat;
+mod per_thread;
+mod record;
 mod trace;
 
-pub use decision::DecisionLine;
 pub use logged::LoggedDecision;
+pub use record::Decision;
 pub use trace::{Trace, TraceQuery, Traced, TracedStep};
 
 use crate::driver::Protocol;

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub struct Warning {
 /// Counts where SMTP connections come from.
 #[derive(Debug, Default)]
 pub struct NatWatch {
+    /// Connections from public addresses, which are nearly all, since the count began.
+    public: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -44,6 +47,7 @@ pub struct NatWatch {
 struct State {
     warned: bool,
     began: Option<Instant>,
+    /// Connections from private addresses.
     total: u32,
     private: HashMap<IpAddr, u32>,
 }
@@ -51,27 +55,39 @@ struct State {
 impl NatWatch {
     /// Counts one SMTP connection. The warning comes once, and is to be logged.
     pub fn observe(&self, client: IpAddr, now: Instant) -> Option<Warning> {
+        if !is_private(client) {
+            self.public.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.warned {
             return None;
         }
-        state.count(client, now)
+        if state.is_over(now) {
+            *state = State { began: Some(now), ..State::default() };
+            self.public.store(0, Ordering::Relaxed);
+        }
+        state.count(client, now, self.public.load(Ordering::Relaxed))
     }
 }
 
 impl State {
-    fn count(&mut self, client: IpAddr, now: Instant) -> Option<Warning> {
-        if self.began.is_none_or(|began| now.saturating_duration_since(began) >= PERIOD) {
-            *self = Self { began: Some(now), ..Self::default() };
-        }
+    fn is_over(&self, now: Instant) -> bool {
+        self.began.is_some_and(|began| now.saturating_duration_since(began) >= PERIOD)
+    }
+
+    /// Counts a connection from a private address, beside `public` ones from others.
+    fn count(&mut self, client: IpAddr, now: Instant, public: u32) -> Option<Warning> {
+        self.began.get_or_insert(now);
         self.total = self.total.saturating_add(1);
-        if !is_private(client) || self.private.len() >= MAX_ADDRESSES && !self.private.contains_key(&client) {
+        if self.private.len() >= MAX_ADDRESSES && !self.private.contains_key(&client) {
             return None;
         }
         let connections = self.private.entry(client).or_default();
         *connections = connections.saturating_add(1);
-        let warning = Warning { client, connections: *connections, total: self.total };
-        self.warned = self.total >= ENOUGH && u64::from(*connections) * 100 > u64::from(self.total) * SHARE;
+        let total = self.total.saturating_add(public);
+        let warning = Warning { client, connections: *connections, total };
+        self.warned = total >= ENOUGH && u64::from(*connections) * 100 > u64::from(total) * SHARE;
         self.warned.then_some(warning)
     }
 }

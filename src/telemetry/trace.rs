@@ -1,50 +1,56 @@
 //! The trace: the last decisions with all that was known and found, kept in memory for `greylag explain --recent`.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::DecisionLine;
+use super::decision::DecisionLine;
+use super::log;
+use super::per_thread::PerThread;
+use super::record::{Decision, Recorded};
 use crate::store::Timestamp;
-use crate::verdict::{Finding, Verdict};
 
-/// What the trace may take in memory where nothing else is said, in bytes: some 5,000 decisions.
+/// What the trace may take in memory where nothing else is said, in bytes: some 10,000 decisions.
 const CAPACITY: usize = 4 << 20;
-
-/// What a decision takes beside its text: its place in the queue, its counters, what the allocator adds.
-const OVERHEAD: usize = 80;
 
 /// Most mails that are shown at once.
 const MOST_SHOWN: usize = 1_000;
 
-/// The last decisions of this process. The oldest go when the memory is full.
+const LENGTH: usize = size_of::<u32>();
+
+/// The last decisions of this process, as [`super::Decision`] writes them. The oldest go when the memory is full.
 #[derive(Debug)]
 pub struct Trace {
+    /// Bytes that each of `rings` may have.
     capacity: usize,
-    ring: Mutex<Ring>,
+    rings: PerThread<Ring>,
 }
 
+/// Decisions one behind the other, each behind its length.
 #[derive(Debug, Default)]
-struct Ring {
-    steps: VecDeque<Step>,
-    bytes: usize,
-}
+struct Ring(VecDeque<u8>);
 
-#[derive(Clone, Debug)]
-struct Step {
-    transaction: u64,
-    /// Since the epoch.
-    at: Duration,
-    json: Arc<str>,
-}
+impl Ring {
+    fn push(&mut self, decision: &[u8], capacity: usize) {
+        let length = LENGTH + decision.len();
+        if length > capacity {
+            return;
+        }
+        while self.0.len() + length > capacity {
+            self.drop_oldest();
+        }
+        self.0.extend((decision.len() as u32).to_le_bytes());
+        self.0.extend(decision);
+    }
 
-impl Step {
-    fn bytes(&self) -> usize {
-        self.json.len() + OVERHEAD
+    fn drop_oldest(&mut self) {
+        let mut length = [0; LENGTH];
+        length.iter_mut().zip(&self.0).for_each(|(byte, stored)| *byte = *stored);
+        let end = LENGTH + u32::from_le_bytes(length) as usize;
+        self.0.drain(..end.min(self.0.len()));
     }
 }
 
@@ -90,7 +96,8 @@ impl Default for Trace {
 impl Trace {
     /// A trace that takes so many bytes at most; of none, it keeps nothing.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { capacity, ring: Mutex::default() }
+        let rings = PerThread::default();
+        Self { capacity: capacity / rings.len(), rings }
     }
 
     /// Whether it keeps nothing.
@@ -98,40 +105,44 @@ impl Trace {
         self.capacity == 0
     }
 
-    /// Keeps a decision about the mail with the number `transaction`, made at `now`.
-    pub fn record(&self, transaction: u64, now: Timestamp, line: &DecisionLine<'_>, verdict: &Verdict) {
-        if self.is_off() {
-            return;
+    /// Logs a decision and keeps it.
+    pub fn record(&self, decision: &Decision<'_>) {
+        thread_local! {
+            static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        let at = now.since(Timestamp::EPOCH);
-        let json = json(line, verdict);
-        let step = Step { transaction, at, json: json.into() };
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.bytes += step.bytes();
-        ring.steps.push_back(step);
-        while ring.bytes > self.capacity {
-            let Some(oldest) = ring.steps.pop_front() else { break };
-            ring.bytes -= oldest.bytes();
+        BYTES.with_borrow_mut(|bytes| {
+            bytes.clear();
+            decision.write(bytes);
+            log::decision(bytes);
+            self.push(bytes);
+        });
+    }
+
+    fn push(&self, decision: &[u8]) {
+        if let Some(mut ring) = self.rings.own() {
+            ring.push(decision, self.capacity);
         }
     }
 
     /// The latest mails that were asked for, the oldest first. Reads all that is kept: not for a thread that answers mail.
     pub fn find(&self, query: &TraceQuery) -> Vec<Traced> {
-        let steps: Vec<Step> = {
-            let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-            ring.steps.iter().cloned().collect()
-        };
+        let rings: Vec<Vec<u8>> = self.rings.each().map(|ring| ring.0.iter().copied().collect()).collect();
+        let mut decisions: Vec<Recorded<'_>> =
+            rings.iter().flat_map(|ring| Recorded::read_all(ring)).collect();
+        decisions.sort_by_key(|decision| decision.at);
         let mut mails: Vec<(bool, Traced)> = Vec::new();
-        let mut places = std::collections::HashMap::new();
-        for Step { transaction, at, json } in steps {
-            let Ok(decision) = serde_json::from_str::<Value>(&json) else { continue };
+        let mut places = HashMap::new();
+        for recorded in &decisions {
+            let Ok(decision) = serde_json::from_str::<Value>(&json(recorded)) else { continue };
+            let transaction = recorded.transaction;
             let place = *places.entry(transaction).or_insert(mails.len());
             if place == mails.len() {
                 mails.push((false, Traced { transaction, steps: Vec::new() }));
             }
             let Some((wanted, mail)) = mails.get_mut(place) else { continue };
             *wanted |= query.matches(&decision);
-            mail.steps.push(TracedStep { at: at.as_secs_f64(), decision });
+            let at = recorded.at.since(Timestamp::EPOCH).as_secs_f64();
+            mail.steps.push(TracedStep { at, decision });
         }
         let mut found: Vec<Traced> =
             mails.into_iter().rev().filter(|(wanted, _)| *wanted).map(|(_, mail)| mail).collect();
@@ -157,22 +168,20 @@ impl TraceQuery {
     }
 }
 
-fn json(line: &DecisionLine<'_>, verdict: &Verdict) -> String {
+fn json(decision: &Recorded<'_>) -> String {
     let mut json = String::with_capacity(1024);
     // Writing to a string does not fail.
-    let _ = write!(json, "{{{},\"findings\":[", line.json_members());
-    let found = verdict.findings.iter().map(|finding| (finding, "enforce"));
-    let would = verdict.would.iter().map(|finding| (finding, "monitor"));
-    for (index, (finding, mode)) in found.chain(would).enumerate() {
-        let Finding { reason, outcome, detail } = finding;
+    let _ = write!(json, "{{{},\"findings\":[", DecisionLine::decided(decision).json_members());
+    for (index, found) in decision.findings.iter().enumerate() {
         let _ = write!(
             json,
-            "{}{{\"check\":\"{}\",\"reason\":\"{}\",\"action\":\"{}\",\"mode\":\"{mode}\",\"detail\":{}}}",
+            "{}{{\"check\":\"{}\",\"reason\":\"{}\",\"action\":\"{}\",\"mode\":\"{}\",\"detail\":{}}}",
             if index > 0 { "," } else { "" },
-            reason.check().name(),
-            reason.code(),
-            outcome.action().name(),
-            Value::from(super::decision::detail_shown(detail)),
+            found.reason.check().name(),
+            found.reason.code(),
+            found.action.name(),
+            found.mode.name(),
+            Value::from(found.detail),
         );
     }
     json.push_str("]}");
@@ -185,9 +194,9 @@ mod tests {
     use crate::driver::Protocol;
     use crate::facts::{Client, Facts, Recipient, ReversePath, Stage};
     use crate::filter::Slot;
-    use crate::policy::Mode;
     use crate::reason::Reason;
-    use crate::verdict::Outcome;
+    use crate::verdict::{Finding, Outcome, Verdict};
+    use std::time::Duration;
 
     fn record(trace: &Trace, transaction: u64, sender: &str, recipient: &str, verdict: &Verdict) {
         let mut facts = Facts {
@@ -197,18 +206,21 @@ mod tests {
             ..Facts::default()
         };
         facts.connection.client = Client::parse("192.0.2.1");
-        let line = DecisionLine {
+        let mut bytes = Vec::new();
+        Decision {
+            transaction,
+            at: Timestamp::from_millis(transaction * 1_000),
+            took: Duration::from_micros(7),
             protocol: Protocol::Milter,
             stage: Stage::Rcpt,
             facts: &facts,
-            finding: verdict.decisive(),
-            mode: Mode::Enforce,
+            verdict,
             helo_dns: &Slot::NotAsked,
             spf: &Slot::NotAsked,
             identities: &[],
-            took: Duration::from_micros(7),
-        };
-        trace.record(transaction, Timestamp::from_millis(transaction * 1_000), &line, verdict);
+        }
+        .write(&mut bytes);
+        trace.push(&bytes);
     }
 
     fn numbers(found: &[Traced]) -> Vec<(u64, usize)> {
@@ -259,15 +271,15 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_latest_stay() {
-        let trace = Trace::with_capacity(10_000);
+        let trace = Trace::with_capacity(20_000);
         for transaction in 0..1_000 {
             record(&trace, transaction, "<a@x.test>", "<bob@example.test>", &Verdict::default());
         }
-        let ring = trace.ring.lock().unwrap();
-        let bytes: usize = ring.steps.iter().map(Step::bytes).sum();
-        assert_eq!(bytes, ring.bytes);
-        assert!((5_000..=10_000).contains(&bytes), "{bytes}");
-        assert_eq!(ring.steps.back().map(|step| step.transaction), Some(999));
+        let bytes: usize = trace.rings.each().map(|ring| ring.0.len()).sum();
+        assert!((trace.capacity / 2..=trace.capacity).contains(&bytes), "{bytes}");
+        let found = trace.find(&TraceQuery { last: 1_000, ..TraceQuery::default() });
+        let kept: Vec<u64> = found.iter().map(|mail| mail.transaction).collect();
+        assert_eq!(kept, (1_000 - kept.len() as u64..1_000).collect::<Vec<_>>());
         let none = Trace::with_capacity(0);
         record(&none, 1, "<a@x.test>", "<bob@example.test>", &Verdict::default());
         assert_eq!(none.find(&TraceQuery { last: 10, ..TraceQuery::default() }), []);

@@ -234,4 +234,5 @@ async fn shut_down(drain: &CancellationToken, tasks: &TaskTracker, store: &dyn S
     if let Err(error) = store.close().await {
         error!(%error, "the store was not closed cleanly");
     }
+    log::flush();
 }

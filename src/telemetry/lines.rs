@@ -1,0 +1,226 @@
+//! Decision lines on their way into the log: the threads that answer mail leave decisions here, and one thread of the log's own writes
+//! them out. Where it cannot keep up, lines are dropped and counted; mail never waits for the log.
+
+use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use super::log::Format;
+use super::metrics;
+use super::per_thread::PerThread;
+use super::record::Recorded;
+
+/// What may wait of each thread that answers, in bytes: some 10,000 decisions.
+const MOST_WAITING: usize = 4 << 20;
+
+/// Lines are gathered for so long while they come, to be written together.
+const GATHERING: Duration = Duration::from_millis(5);
+
+const LENGTH: usize = size_of::<u32>();
+
+/// Decisions that wait to be written.
+pub(super) struct Lines {
+    waiting: PerThread<Vec<u8>>,
+    /// Whether the writing thread waits to be woken.
+    is_asleep: AtomicBool,
+    thread: OnceLock<Thread>,
+    writing: Mutex<Writing>,
+}
+
+/// What is written with, kept from time to time.
+struct Writing {
+    format: Format,
+    out: Box<dyn io::Write + Send>,
+    batches: Vec<Vec<u8>>,
+    text: String,
+}
+
+impl Lines {
+    /// Starts the thread that writes to `out`.
+    ///
+    /// # Errors
+    /// When the system has no thread.
+    pub(super) fn start(format: Format, out: impl io::Write + Send + 'static) -> io::Result<Arc<Self>> {
+        let waiting = PerThread::<Vec<u8>>::default();
+        let batches = waiting.each().map(|_| Vec::new()).collect();
+        let writing = Mutex::new(Writing { format, out: Box::new(out), batches, text: String::new() });
+        let lines =
+            Arc::new(Self { waiting, is_asleep: AtomicBool::new(false), thread: OnceLock::new(), writing });
+        let ours = Arc::clone(&lines);
+        let thread = thread::Builder::new().name("log".into()).spawn(move || ours.write_on())?;
+        lines.thread.get_or_init(|| thread.thread().clone());
+        Ok(lines)
+    }
+
+    /// Leaves a decision, as [`super::record::Decision::write`] writes it.
+    pub(super) fn push(&self, decision: &[u8]) {
+        let Some(mut waiting) = self.waiting.own() else { return };
+        if waiting.len() + LENGTH + decision.len() > MOST_WAITING {
+            drop(waiting);
+            return metrics::log_line_dropped();
+        }
+        waiting.extend_from_slice(&(decision.len() as u32).to_le_bytes());
+        waiting.extend_from_slice(decision);
+        drop(waiting);
+        // After the lock, so that either the thread sees what was left, or this sees that it is asleep.
+        if self.is_asleep.load(Ordering::Acquire)
+            && self.is_asleep.swap(false, Ordering::AcqRel)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// Writes what waits.
+    pub(super) fn flush(&self) {
+        self.write_waiting();
+    }
+
+    fn write_on(&self) {
+        loop {
+            if self.write_waiting() {
+                thread::sleep(GATHERING);
+                continue;
+            }
+            self.is_asleep.store(true, Ordering::Release);
+            if self.waiting.each().all(|waiting| waiting.is_empty()) {
+                thread::park();
+            }
+            self.is_asleep.store(false, Ordering::Release);
+        }
+    }
+
+    /// Writes what waits; whether anything did. Who comes meanwhile waits, and finds nothing left.
+    fn write_waiting(&self) -> bool {
+        let mut writing = self.lock_writing();
+        let Writing { format, out, batches, text } = &mut *writing;
+        for (batch, mut waiting) in batches.iter_mut().zip(self.waiting.each()) {
+            batch.clear();
+            std::mem::swap(batch, &mut *waiting);
+        }
+        let mut decisions: Vec<Recorded<'_>> =
+            batches.iter().flat_map(|batch| Recorded::read_all(batch)).collect();
+        if decisions.is_empty() {
+            return false;
+        }
+        // Those of one thread are in their order already.
+        decisions.sort_by_key(|decision| decision.at);
+        text.clear();
+        decisions.iter().for_each(|decision| format.write(decision, text));
+        // There is nowhere to tell that the log cannot be written.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        true
+    }
+
+    fn lock_writing(&self) -> MutexGuard<'_, Writing> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Protocol;
+    use crate::facts::{Facts, Stage};
+    use crate::filter::Slot;
+    use crate::store::Timestamp;
+    use crate::telemetry::record::Decision;
+    use crate::verdict::Verdict;
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    fn decision(helo: &str, at: u64) -> Vec<u8> {
+        let facts = Facts { helo: Some(helo.to_owned()), ..Facts::default() };
+        let mut bytes = Vec::new();
+        Decision {
+            transaction: 1,
+            at: Timestamp::from_millis(at),
+            took: Duration::from_micros(7),
+            protocol: Protocol::Policy,
+            stage: Stage::Data,
+            facts: &facts,
+            verdict: &Verdict::default(),
+            helo_dns: &Slot::NotAsked,
+            spf: &Slot::NotAsked,
+            identities: &[],
+        }
+        .write(&mut bytes);
+        bytes
+    }
+
+    fn helos(text: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(text).into_owned();
+        let helo = |line: &str| line.split(" helo=").nth(1)?.split(' ').next().map(str::to_owned);
+        text.lines().filter_map(helo).collect()
+    }
+
+    /// Passes on what is written, once it is let.
+    struct Gate(mpsc::Sender<Vec<u8>>, mpsc::Receiver<()>);
+
+    impl io::Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).unwrap();
+            self.1.recv().unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_written_soon_and_all_are_after_a_flush() {
+        let (written, lines_written) = mpsc::channel();
+        let (let_on, gate) = mpsc::channel();
+        let lines = Lines::start(Format::Text, Gate(written, gate)).unwrap();
+        lines.push(&decision("a", 1));
+        let first = lines_written.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(helos(&first), ["a"]);
+        lines.push(&decision("b", 2));
+        lines.push(&decision("c", 3));
+        let_on.send(()).unwrap();
+        let_on.send(()).unwrap();
+        let_on.send(()).unwrap();
+        lines.flush();
+        let rest: Vec<u8> = lines_written.try_iter().flatten().collect();
+        assert_eq!(helos(&rest), ["b", "c"]);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_log_that_does_not_take_lines() {
+        let (written, _lines_written) = mpsc::channel();
+        let (let_on, gate) = mpsc::channel();
+        let lines = Lines::start(Format::Text, Gate(written, gate)).unwrap();
+        let (began, decision) = (Instant::now(), decision("a", 1));
+        for _ in 0..2 * MOST_WAITING / decision.len() {
+            lines.push(&decision);
+        }
+        assert!(began.elapsed() < Duration::from_secs(30));
+        let waiting: usize = lines.waiting.each().map(|waiting| waiting.len()).sum();
+        assert!((1..=MOST_WAITING).contains(&waiting), "{waiting}");
+        drop(let_on);
+    }
+
+    #[test]
+    fn lines_of_several_threads_stand_in_the_order_of_their_time() {
+        let (written, lines_written) = mpsc::channel();
+        let (let_on, gate) = mpsc::channel();
+        let lines = Lines::start(Format::Text, Gate(written, gate)).unwrap();
+        // Keeps the writing thread busy while the others come.
+        lines.push(&decision("first", 0));
+        lines_written.recv_timeout(Duration::from_secs(10)).unwrap();
+        thread::scope(|scope| {
+            for number in (1..9).rev() {
+                let lines = &lines;
+                scope.spawn(move || lines.push(&decision(&number.to_string(), number))).join().unwrap();
+            }
+        });
+        (0..3).for_each(|_| let_on.send(()).unwrap());
+        lines.flush();
+        let shown = helos(&lines_written.try_iter().flatten().collect::<Vec<u8>>());
+        assert_eq!(shown, ["1", "2", "3", "4", "5", "6", "7", "8"]);
+    }
+}
