@@ -9,4 +9,4 @@ pub use message::{
     DkimResult, DkimSignature, DmarcOutcome, DmarcPolicy, DmarcResult, MessageAuth, MessageAuthError, message,
 };
 pub use results::{authentication_results, claims_to_be_from};
-pub use spf::{SpfIdentity, SpfOutcome, SpfQuery, SpfResult, spf};
+pub use spf::{SpfIdentity, SpfMemory, SpfOutcome, SpfQuery, SpfResult, spf};

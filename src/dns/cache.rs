@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
 use tokio::sync::watch;
 
 use super::{Answer, DnsFault, Lookup, RecordType, Resolver, Timed};
@@ -44,6 +44,17 @@ struct Shared {
 }
 
 type Key = (Box<str>, RecordType);
+
+/// A key that is looked for, without a name of its own.
+#[derive(Hash)]
+struct Question<'a>(&'a str, RecordType);
+
+impl Equivalent<Key> for Question<'_> {
+    fn equivalent(&self, (name, record_type): &Key) -> bool {
+        self.1 == *record_type && *self.0 == **name
+    }
+}
+
 type Outcome = Result<Timed, DnsFault>;
 /// Where a look-up's outcome is to be seen when it ends.
 type Landing = watch::Receiver<Option<Outcome>>;
@@ -72,13 +83,22 @@ impl Cached {
 
 impl Resolver for Cached {
     fn lookup<'a>(&'a self, name: &'a str, record_type: RecordType) -> Lookup<'a> {
-        let key: Key = (name.into(), record_type);
-        if let Some(kept) = self.shared.answers.get(&key).filter(|kept| Instant::now() < kept.until) {
-            metrics::dns_cache(DnsCache::Hit);
-            return Box::pin(std::future::ready(kept.outcome));
+        if let Some(outcome) = self.at_hand(name, record_type) {
+            return Box::pin(std::future::ready(outcome));
         }
-        let landing = self.shared.join(key);
+        let landing = self.shared.join((name.into(), record_type));
         Box::pin(async move { landed(landing?).await })
+    }
+
+    /// What is kept, with the time it has left.
+    fn at_hand(&self, name: &str, record_type: RecordType) -> Option<Outcome> {
+        let kept = self.shared.answers.get(&Question(name, record_type))?;
+        let left = kept.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        metrics::dns_cache(DnsCache::Hit);
+        Some(kept.outcome.map(|timed| Timed { ttl: left, ..timed }))
     }
 }
 

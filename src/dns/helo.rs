@@ -37,11 +37,22 @@ pub async fn resolve_helo(resolver: &dyn Resolver, name: &str) -> Result<HeloRes
     })
 }
 
-fn addresses(answer: &Answer) -> Vec<IpAddr> {
-    match answer {
-        Answer::Records(records) => records.iter().filter_map(Record::address).collect(),
-        Answer::NoRecords | Answer::NoSuchName => Vec::new(),
-    }
+/// What [`resolve_helo`] would say of `name`, where nobody has to be asked for it.
+pub fn helo_at_hand(resolver: &dyn Resolver, name: &str) -> Option<HeloResolution> {
+    let v4 = resolver.at_hand(name, RecordType::A)?;
+    let v6 = resolver.at_hand(name, RecordType::Aaaa)?;
+    let addresses: Vec<IpAddr> =
+        [&v4, &v6].into_iter().flatten().flat_map(|timed| addresses(&timed.answer)).collect();
+    // Names without an address are few, and need a third look-up.
+    (!addresses.is_empty()).then_some(HeloResolution::Addresses(addresses))
+}
+
+fn addresses(answer: &Answer) -> impl Iterator<Item = IpAddr> {
+    let records = match answer {
+        Answer::Records(records) => &records[..],
+        Answer::NoRecords | Answer::NoSuchName => &[],
+    };
+    records.iter().filter_map(Record::address)
 }
 
 /// The null MX of RFC 7505 §3.

@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use mail_auth::spf::{Directive, Macro, Mechanism, Qualifier, SpfRecord, Variables};
 
 use super::SpfResult;
-use super::record::{self, NoRecord};
-use crate::dns::{Answer, DnsFault, Record, RecordType, Resolver, reverse_name};
+use super::memory::Records;
+use super::record::NoRecord;
+use crate::dns::{Answer, DnsFault, Record, RecordType, Resolver, look_up, reverse_name};
 use crate::facts::host_name;
 
 /// Terms that look something up, all records of one evaluation together.
@@ -23,12 +26,17 @@ pub(super) struct Evaluation<'a> {
     helo: &'a str,
     sender: &'a str,
     resolver: &'a dyn Resolver,
+    records: &'a Records,
     terms: u32,
     void: u32,
     /// The client's host names that resolve to it, once asked.
     client_names: Option<Vec<String>>,
     /// Whether the term that passed the client has the whole Internet in it, or as good as.
     passes_anyone: bool,
+    /// Whether a macro was met, so that another sender of the domain, or another HELO name, may have another result.
+    is_personal: bool,
+    /// How long all answers so far may be kept.
+    ttl: Duration,
 }
 
 /// What ends an evaluation without a match.
@@ -52,8 +60,27 @@ impl<'a> Evaluation<'a> {
         helo: &'a str,
         sender: &'a str,
         resolver: &'a dyn Resolver,
+        records: &'a Records,
     ) -> Self {
-        Self { client, helo, sender, resolver, terms: 0, void: 0, client_names: None, passes_anyone: false }
+        Self {
+            client,
+            helo,
+            sender,
+            resolver,
+            records,
+            terms: 0,
+            void: 0,
+            client_names: None,
+            passes_anyone: false,
+            is_personal: false,
+            ttl: Duration::MAX,
+        }
+    }
+
+    /// How long the result holds for every sender of the domain; `None` where it is of this sender, or of this moment, only.
+    pub(super) fn holds(&self, result: SpfResult) -> Option<Duration> {
+        let is_general = !self.is_personal && result != SpfResult::TempError && !self.ttl.is_zero();
+        is_general.then_some(self.ttl)
     }
 
     /// Whether the term that passed the client would have passed anyone, whatever terms before it were to hide that.
@@ -68,11 +95,11 @@ impl<'a> Evaluation<'a> {
             if !is_name(domain) || !domain.contains('.') {
                 return SpfResult::None;
             }
-            let records = match self.resolver.lookup(domain, RecordType::Txt).await {
-                Ok(timed) => records_of(timed.answer),
+            let record = match self.look_up(domain, RecordType::Txt).await {
+                Ok(answer) => self.records.read(domain, &answer),
                 Err(_) => return SpfResult::TempError,
             };
-            let record = match record::read(&records) {
+            let record: Arc<SpfRecord> = match record {
                 Ok(record) => record,
                 Err(NoRecord::Missing) => return SpfResult::None,
                 Err(NoRecord::Malformed) => return SpfResult::PermError,
@@ -173,6 +200,7 @@ impl<'a> Evaluation<'a> {
 
     /// The name a term is about: its macros expanded (RFC 7208 §7), or the domain under evaluation where it gives none.
     async fn expand(&mut self, name: &Macro, domain: &str) -> String {
+        self.is_personal |= !matches!(name, Macro::Literal(_) | Macro::None);
         let validated = if name.needs_ptr() {
             let names = self.client_names().await;
             let by_closeness: [&dyn Fn(&&String) -> bool; 3] =
@@ -213,17 +241,24 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Addresses of `name` of the client's kind.
-    async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Stop> {
+    async fn addresses(&mut self, name: &str) -> Result<Vec<IpAddr>, Stop> {
         let record_type = if self.client.is_ipv4() { RecordType::A } else { RecordType::Aaaa };
         Ok(self.ask(name, record_type).await?.iter().filter_map(Record::address).collect())
     }
 
     /// The records of `name`; what is no name has none.
-    async fn ask(&self, name: &str, record_type: RecordType) -> Result<Vec<Record>, Stop> {
+    async fn ask(&mut self, name: &str, record_type: RecordType) -> Result<Vec<Record>, Stop> {
         if !is_name(name) {
             return Ok(Vec::new());
         }
-        Ok(records_of(self.resolver.lookup(name, record_type).await?.answer))
+        Ok(records_of(self.look_up(name, record_type).await?))
+    }
+
+    async fn look_up(&mut self, name: &str, record_type: RecordType) -> Result<Answer, DnsFault> {
+        let asked = look_up(self.resolver, name, record_type).await;
+        // What rests on a failure holds for this moment.
+        self.ttl = self.ttl.min(asked.as_ref().map_or(Duration::ZERO, |timed| timed.ttl));
+        asked.map(|timed| timed.answer)
     }
 }
 

@@ -4,13 +4,17 @@
 //! limit of void look-ups, and forgets the qualifier of an `include` whose record includes another one.
 
 mod evaluate;
+mod memory;
 mod record;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use crate::dns::Resolver;
 use crate::facts::{Address, ReversePath, host_name};
 use evaluate::Evaluation;
+use memory::About;
+pub use memory::SpfMemory;
 
 /// What SPF is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +132,10 @@ const NOBODY_V6: [IpAddr; 4] = [
 /// Asks the policy of the sender's domain, or of the HELO name where there is none, about the client. Takes as long as its
 /// look-ups do, of which RFC 7208 §4.6.4 allows few: the caller sets the deadline.
 pub async fn spf(query: &SpfQuery, resolver: &dyn Resolver) -> SpfOutcome {
+    evaluate_anew(query, resolver, &SpfMemory::default()).await
+}
+
+async fn evaluate_anew(query: &SpfQuery, resolver: &dyn Resolver, memory: &SpfMemory) -> SpfOutcome {
     let SpfOutcome { identity, domain, .. } = query.unanswered();
     let helo = host_name(&query.helo).unwrap_or_default();
     let local = query.sender.address().map(Address::local).filter(|local| !local.is_empty());
@@ -136,17 +144,36 @@ pub async fn spf(query: &SpfQuery, resolver: &dyn Resolver) -> SpfOutcome {
         _ => format!("postmaster@{domain}"),
     };
     let ask = async |client| {
-        let mut evaluation = Evaluation::new(client, &helo, &sender, resolver);
-        (evaluation.check_host(&domain).await, evaluation.passes_anyone())
+        let mut evaluation = Evaluation::new(client, &helo, &sender, resolver, memory.records());
+        let result = evaluation.check_host(&domain).await;
+        (result, evaluation.passes_anyone(), evaluation.holds(result))
     };
-    let (result, mut passes_anyone) = ask(query.client).await;
+    let (result, mut passes_anyone, mut holds) = ask(query.client).await;
     if result == SpfResult::Pass && !passes_anyone {
-        let nobody = if query.client.is_ipv4() { NOBODY_V4 } else { NOBODY_V6 };
-        // At once, as each may look up names of its own (`exists`, `ptr`), and all of it has the time of one answer. What the
-        // first evaluation looked up is in the resolver's cache.
-        let [one, two, three, four] = nobody.map(ask);
-        let (one, two, three, four) = tokio::join!(one, two, three, four);
-        passes_anyone = [one, two, three, four].iter().any(|(result, _)| *result == SpfResult::Pass);
+        let v4 = query.client.is_ipv4();
+        let about_anyone = About::Anyone { v4 };
+        let left;
+        (passes_anyone, left) = match memory.recall(about_anyone, &domain) {
+            Some(((_, passes_anyone), left)) => (passes_anyone, Some(left)),
+            None => {
+                // At once, as each may look up names of its own (`exists`, `ptr`), and all of it has the time of one answer. What
+                // the first evaluation looked up is in the resolver's cache.
+                let [one, two, three, four] = (if v4 { NOBODY_V4 } else { NOBODY_V6 }).map(ask);
+                let (one, two, three, four) = tokio::join!(one, two, three, four);
+                let each = [one, two, three, four];
+                let passes_anyone = each.iter().any(|(result, ..)| *result == SpfResult::Pass);
+                let shortest = each.iter().map(|(.., holds)| *holds).reduce(shorter).flatten();
+                memory.remember(about_anyone, &domain, (result, passes_anyone), shortest);
+                (passes_anyone, shortest)
+            }
+        };
+        holds = shorter(holds, left);
     }
+    memory.remember(About::Client(query.client), &domain, (result, passes_anyone), holds);
     SpfOutcome { result, identity, domain, passes_anyone }
+}
+
+/// The shorter of two times; none where either is none.
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    Some(one?.min(other?))
 }

@@ -1,0 +1,228 @@
+//! What SPF said lately, for as long as the answers of the DNS it rests on may be kept.
+//!
+//! An evaluation reads the record of the domain five times, those it includes too; a sender's second mail is to cost one look-up.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mail_auth::spf::SpfRecord;
+use quick_cache::Equivalent;
+use quick_cache::sync::Cache;
+
+use super::record::{self, NoRecord};
+use super::{SpfOutcome, SpfQuery, SpfResult, evaluate_anew};
+use crate::dns::{self, Answer, Resolver};
+
+/// Results kept: some 5 MB of them.
+const CAPACITY: usize = 40_000;
+/// Records kept, which are larger.
+const MOST_RECORDS: usize = 10_000;
+/// Longest time a result is kept, in case a clock or a zone is odd.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// Asks for SPF, and remembers what does not depend on the very sender.
+#[derive(Debug)]
+pub struct SpfMemory {
+    results: Cache<Key, Kept>,
+    records: Records,
+}
+
+/// About whom a domain was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum About {
+    /// This client.
+    Client(IpAddr),
+    /// Any client with an IPv4 address, or with an IPv6 address: what passes it vouches for nobody.
+    Anyone {
+        /// Which kind of address.
+        v4: bool,
+    },
+}
+
+type Key = (About, Box<str>);
+
+/// A key that is looked for.
+#[derive(Hash)]
+struct Question<'a>(About, &'a str);
+
+impl Equivalent<Key> for Question<'_> {
+    fn equivalent(&self, (about, domain): &Key) -> bool {
+        self.0 == *about && *self.1 == **domain
+    }
+}
+
+/// What was found: the result, and whether anyone passes.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    found: (SpfResult, bool),
+    until: Instant,
+}
+
+impl Default for SpfMemory {
+    fn default() -> Self {
+        Self { results: Cache::new(CAPACITY), records: Records::default() }
+    }
+}
+
+impl SpfMemory {
+    /// Asks as [`super::spf`] does, or remembers.
+    pub async fn ask(&self, query: &SpfQuery, resolver: &dyn Resolver) -> SpfOutcome {
+        match self.at_hand(query) {
+            Some(outcome) => outcome,
+            None => evaluate_anew(query, resolver, self).await,
+        }
+    }
+
+    /// What is remembered of the query.
+    pub fn at_hand(&self, query: &SpfQuery) -> Option<SpfOutcome> {
+        let outcome = query.unanswered();
+        let ((result, passes_anyone), _) = self.recall(About::Client(query.client), &outcome.domain)?;
+        Some(SpfOutcome { result, passes_anyone, ..outcome })
+    }
+
+    pub(super) const fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// What was found, and how long it still holds.
+    pub(super) fn recall(&self, about: About, domain: &str) -> Option<((SpfResult, bool), Duration)> {
+        let kept = self.results.get(&Question(about, domain))?;
+        let left = kept.until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some((kept.found, left))
+    }
+
+    pub(super) fn remember(
+        &self,
+        about: About,
+        domain: &str,
+        found: (SpfResult, bool),
+        holds: Option<Duration>,
+    ) {
+        if let Some(holds) = holds {
+            let until = Instant::now() + holds.min(LONGEST);
+            self.results.insert((about, domain.into()), Kept { found, until });
+        }
+    }
+}
+
+/// SPF records as they were read, each for as long as the resolver's cache has the texts it was read from.
+#[derive(Debug)]
+pub(super) struct Records(Cache<Box<str>, Read>);
+
+/// A record, and the texts it was read from.
+#[derive(Clone, Debug)]
+struct Read {
+    texts: Arc<[dns::Record]>,
+    record: Arc<SpfRecord>,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self(Cache::new(MOST_RECORDS))
+    }
+}
+
+impl Records {
+    /// The one SPF record of `domain`, whose TXT records are `answer`.
+    pub(super) fn read(&self, domain: &str, answer: &Answer) -> Result<Arc<SpfRecord>, NoRecord> {
+        let Answer::Records(texts) = answer else { return Err(NoRecord::Missing) };
+        if let Some(read) = self.0.get(domain).filter(|read| Arc::ptr_eq(&read.texts, texts)) {
+            return Ok(read.record);
+        }
+        let record = Arc::new(record::read(texts)?);
+        let read = Read { texts: Arc::clone(texts), record: Arc::clone(&record) };
+        self.0.insert(domain.into(), read);
+        Ok(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::{Lookup, RecordType, Zone};
+    use crate::facts::ReversePath;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A zone that counts the questions.
+    #[derive(Debug)]
+    struct Counted(Zone, AtomicUsize);
+
+    impl Counted {
+        fn new(zone: &str) -> Self {
+            Self(Zone::parse(zone), AtomicUsize::new(0))
+        }
+
+        fn asked(&self) -> usize {
+            self.1.swap(0, Ordering::Relaxed)
+        }
+    }
+
+    impl Resolver for Counted {
+        fn lookup<'a>(&'a self, name: &'a str, record_type: RecordType) -> Lookup<'a> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.lookup(name, record_type)
+        }
+    }
+
+    fn query(client: &str, sender: &str) -> SpfQuery {
+        SpfQuery {
+            client: client.parse().unwrap(),
+            helo: "mx.test".into(),
+            sender: ReversePath::parse(sender),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_domain_is_asked_once_about_a_client_and_once_about_anyone() {
+        let dns = Counted::new("a.test TXT v=spf1 include:b.test -all\nb.test TXT v=spf1 ip4:192.0.2.0/24");
+        let memory = SpfMemory::default();
+        for (client, sender, result, asked) in [
+            ("192.0.2.1", "joe@a.test", SpfResult::Pass, 2 + 4 * 2),
+            ("192.0.2.1", "ann@a.test", SpfResult::Pass, 0),
+            ("192.0.2.2", "joe@a.test", SpfResult::Pass, 2),
+            ("198.51.100.1", "joe@a.test", SpfResult::Fail, 2),
+            ("198.51.100.1", "joe@a.test", SpfResult::Fail, 0),
+        ] {
+            let query = query(client, sender);
+            assert_eq!(memory.ask(&query, &dns).await, super::super::spf(&query, &dns.0).await);
+            assert_eq!(
+                (memory.ask(&query, &dns).await.result, dns.asked()),
+                (result, asked),
+                "{client} {sender}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_of_one_sender_or_of_this_moment_is_not_remembered() {
+        let dns = Counted::new(
+            "mine.test TXT v=spf1 exists:%{l}.mine.test -all\njoe.mine.test A 127.0.0.2\ndead.test TXT !\n\
+             ptr.test TXT v=spf1 ptr -all\n1.2.0.192.in-addr.arpa PTR !",
+        );
+        let memory = SpfMemory::default();
+        for (sender, result) in [
+            ("joe@mine.test", SpfResult::Pass),
+            ("ann@mine.test", SpfResult::Fail),
+            ("joe@mine.test", SpfResult::Pass),
+            ("joe@dead.test", SpfResult::TempError),
+            ("joe@ptr.test", SpfResult::Fail),
+        ] {
+            let query = query("192.0.2.1", sender);
+            assert_eq!(memory.ask(&query, &dns).await.result, result, "{sender}");
+            assert_eq!(memory.at_hand(&query), None, "{sender}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_is_read_anew_when_the_dns_has_another() {
+        let memory = SpfMemory::default();
+        let answer = |text: &str| Answer::Records(vec![dns::Record::Txt(text.into())].into());
+        let first = answer("v=spf1 a mx");
+        let read = memory.records.read("a.test", &first).unwrap();
+        assert!(Arc::ptr_eq(&read, &memory.records.read("a.test", &first).unwrap()));
+        assert_eq!(memory.records.read("a.test", &answer("v=spf1 a")).unwrap().directives.len(), 1);
+        assert_eq!(memory.records.read("a.test", &Answer::NoRecords), Err(NoRecord::Missing));
+        assert_eq!(memory.records.read("a.test", &answer("v=spf1 moo")), Err(NoRecord::Malformed));
+    }
+}
