@@ -23,7 +23,7 @@
 //! | [`facts`] | what is known about a mail |
 //! | [`filter`], [`checks`], [`verdict`], [`reason`] | what is decided, and why |
 //! | [`content`] | what is inside a message |
-//! | [`driver`], [`dns`], [`store`], [`breaker`] | answers from the world, each under its deadline |
+//! | [`driver`], [`dns`], [`store`], [`breaker`], `patience` | answers from the world, each under its deadline |
 //! | [`explain`] | what would happen to a mail, and why |
 //! | [`reload`] | changed policy files → the policy in force |
 //! | [`admin`], [`telemetry`] | metrics, health, control socket, log, the trace of late decisions |
@@ -58,6 +58,7 @@ pub mod facts;
 pub mod filter;
 pub mod listener;
 pub mod milter;
+mod patience;
 pub mod policy;
 pub mod reason;
 pub mod reload;

@@ -113,7 +113,7 @@ pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
 pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> {
     let finding = match &known.greylist {
         Slot::NotAsked => None,
-        Slot::Got(answer, _) => Some(judge_answer(*answer, &client_text(facts, &settings.greylist, known))),
+        Slot::Got(answer, _) => Some(judge_answer(*answer, client_text(facts, &settings.greylist, known))),
         Slot::Unknown(fault, _) => Some(judge_fault(fault, settings.greylist.on_store_failure)),
     };
     finding.into_iter().collect()
@@ -170,13 +170,26 @@ pub fn typed_recipient(recipient: &str) -> String {
     normalise::recipient(&Address::parse(recipient))
 }
 
+/// The client's identities, as they were asked for.
 fn client_text(facts: &Facts, settings: &GreylistSettings, known: &Known) -> String {
-    let Some(address) = facts.connection.client.ip() else { return String::new() };
-    let keys = identity::ladder(address, facts, settings, known).into_iter().map(|identity| identity.key);
-    keys.collect::<Vec<_>>().join(" or ")
+    let made;
+    let identities = match (&known.attempt, facts.connection.client.ip()) {
+        (Some(attempt), _) => &attempt.identities,
+        (None, Some(address)) => {
+            made = identity::ladder(address, facts, settings, known);
+            &made
+        }
+        (None, None) => return String::new(),
+    };
+    let mut text = String::with_capacity(160);
+    for (place, identity) in identities.iter().enumerate() {
+        text.push_str(if place > 0 { " or " } else { "" });
+        text.push_str(&identity.key);
+    }
+    text
 }
 
-fn judge_answer(answer: Answer, client: &str) -> Finding {
+fn judge_answer(answer: Answer, client: String) -> Finding {
     let (reason, outcome, detail) = match answer {
         Answer::FirstSeen { wait } => {
             (Reason::GreylistFirstSeen, come_again(wait), format!("first attempt of {client}"))
@@ -189,16 +202,14 @@ fn judge_answer(answer: Answer, client: &str) -> Finding {
                 format!("{client} came again after {} s, known by its {}", waited.as_secs(), identity.name());
             (Reason::GreylistMatured, Outcome::Accept, detail)
         }
-        Answer::Known { by: KnownBy::Promotion, identity } => {
-            let detail = format!("{client} is known by its {} as a whole", identity.name());
-            (Reason::GreylistKnown, Outcome::Accept, detail)
-        }
         Answer::Known { by, identity } => {
             let by = match by {
-                KnownBy::Triplet => "this sender and recipient",
-                KnownBy::Pair | KnownBy::Promotion => "this sender",
+                KnownBy::Triplet => " with this sender and recipient",
+                KnownBy::Pair => " with this sender",
+                KnownBy::Promotion => " as a whole",
             };
-            let detail = format!("{client} is known by its {} with {by}", identity.name());
+            let mut detail = client;
+            [" is known by its ", identity.name(), by].into_iter().for_each(|part| detail.push_str(part));
             (Reason::GreylistKnown, Outcome::Accept, detail)
         }
         Answer::Released => {

@@ -75,14 +75,14 @@ pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
     if settings.helo.mode == Mode::Off || !known.helo.is_not_asked() {
         return needs;
     }
-    needs.helo = well_formed(facts, &settings.helo).ok().flatten();
+    needs.helo = well_formed(facts, &settings.helo, known).ok().flatten().map(str::to_owned);
     needs
 }
 
 /// Judges the name; at most one finding.
 pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> {
     let settings = &settings.helo;
-    let cause = match well_formed(facts, settings) {
+    let cause = match well_formed(facts, settings, known) {
         Err(cause) => Some(cause),
         Ok(_) => cause_in_dns(facts, &known.helo),
     };
@@ -94,9 +94,10 @@ fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings) -> Finding {
     if settings.unless_verified && facts.connection.client_name.is_some() {
         action = action.min(Action::Tag);
     }
-    let reply = Reply::new(Code::C550, (7, 1), &format!("Access denied - bogus HELO [{}]", cause.number()));
+    let reply =
+        || Reply::new(Code::C550, (7, 1), &format!("Access denied - bogus HELO [{}]", cause.number()));
     let detail = format!("HELO {:?}", facts.helo.as_deref().unwrap_or_default());
-    Finding { reason: cause, outcome: Outcome::of(action, reply), detail }
+    Finding { reason: cause, outcome: Outcome::with(action, reply), detail }
 }
 
 fn action_for(cause: Reason, settings: &HeloSettings) -> Action {
@@ -119,31 +120,39 @@ fn action_for(cause: Reason, settings: &HeloSettings) -> Action {
 
 /// The name in the form the DNS and lists know (`None` for an allowed literal, which has none), or what is wrong with the
 /// claim without asking anybody.
-fn well_formed(facts: &Facts, settings: &HeloSettings) -> Result<Option<String>, Reason> {
-    let claimed = facts.helo.as_deref().unwrap_or_default().trim();
+fn well_formed<'a>(
+    facts: &Facts,
+    settings: &HeloSettings,
+    known: &'a Known,
+) -> Result<Option<&'a str>, Reason> {
+    let form = known.helo_form.get_or_init(|| HeloForm::of(facts.helo.as_deref().unwrap_or_default().trim()));
     let client = facts.connection.client.ip();
     // Every host has the loopback addresses: they say nothing of who is who.
     let server = facts.connection.local.map(|local| local.ip().to_canonical()).filter(|ip| !ip.is_loopback());
     // Who has our address is ourselves, and may have our name too.
     let is_outsider = server.is_none() || client != server;
-    let name = match Form::of(claimed) {
-        Form::Missing => return Err(Reason::HeloMissing),
-        Form::BareAddress(address) | Form::Literal(address) if is_outsider && Some(address) == server => {
+    let name = match form {
+        HeloForm::Missing => return Err(Reason::HeloMissing),
+        HeloForm::BareAddress(address) | HeloForm::Literal(address)
+            if is_outsider && Some(*address) == server =>
+        {
             return Err(Reason::HeloOwnName);
         }
-        Form::BareAddress(_) => return Err(Reason::HeloBareAddress),
-        Form::Literal(address) if settings.allow_own_literal && Some(address) == client => return Ok(None),
-        Form::Literal(_) => return Err(Reason::HeloAddressLiteral),
-        Form::Invalid => return Err(Reason::HeloInvalidSyntax),
-        Form::Name(name) => name,
+        HeloForm::BareAddress(_) => return Err(Reason::HeloBareAddress),
+        HeloForm::Literal(address) if settings.allow_own_literal && Some(*address) == client => {
+            return Ok(None);
+        }
+        HeloForm::Literal(_) => return Err(Reason::HeloAddressLiteral),
+        HeloForm::Invalid => return Err(Reason::HeloInvalidSyntax),
+        HeloForm::Name(name) => name,
     };
-    if is_localhost(&name) {
+    if is_localhost(name) {
         return Err(Reason::HeloLocalhost);
     }
-    if settings.banned_names.contains(&name) {
+    if settings.banned_names.contains(name) {
         return Err(Reason::HeloBanned);
     }
-    if is_outsider && is_own(&name, facts, settings) {
+    if is_outsider && is_own(name, facts, settings) {
         return Err(Reason::HeloOwnName);
     }
     if !name.contains('.') {
@@ -174,17 +183,21 @@ fn cause_in_dns(facts: &Facts, answer: &Slot<HeloResolution>) -> Option<Reason> 
 }
 
 /// What kind of thing the client put after HELO.
-#[derive(Debug, PartialEq, Eq)]
-enum Form {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeloForm {
+    /// Nothing.
     Missing,
+    /// An address without brackets.
     BareAddress(IpAddr),
+    /// An address in brackets.
     Literal(IpAddr),
+    /// None of all these.
     Invalid,
     /// A host name by its letters: lower case, no final dot, A-labels.
     Name(String),
 }
 
-impl Form {
+impl HeloForm {
     fn of(claimed: &str) -> Self {
         if claimed.is_empty() || claimed == "." {
             return Self::Missing;

@@ -3,7 +3,7 @@
 //! Postfix takes an empty action and a bare number for a *permit*, an unknown word for a configuration error, and a line end for the
 //! end of the reply; none of these can be written here.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use bytes::{BufMut, BytesMut};
 
@@ -30,7 +30,12 @@ pub enum Response {
 impl Response {
     /// Appends the reply to what is sent.
     pub fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(format!("action={self}\n\n").as_bytes());
+        match self {
+            // Nearly always.
+            Self::Dunno => out.put_slice(b"action=DUNNO\n\n"),
+            // Writing to a buffer that grows does not fail.
+            other => drop(write!(out, "action={other}\n\n")),
+        }
     }
 }
 

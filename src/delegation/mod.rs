@@ -11,5 +11,5 @@ mod session;
 
 pub use action::{Response, TagHeader};
 pub use request::{Decoder, MAX_ATTRIBUTES, MAX_REQUEST, ProtocolState, Request, RequestError};
-pub use server::{Limits, serve};
+pub use server::{ConnectionError, Limits, converse, serve};
 pub use session::{Session, Step};

@@ -1,6 +1,9 @@
 //! Reading requests: `name=value` lines, each ended by a bare LF, and an empty line.
 
-use bytes::{Buf, BytesMut};
+use std::borrow::Cow;
+use std::ops::Range;
+
+use memchr::{memchr, memchr2};
 use thiserror::Error;
 
 /// Longest request in bytes. Postfix sends about 1 KiB and sets no limit of its own.
@@ -57,39 +60,41 @@ impl ProtocolState {
 /// One request: the attributes that matter here, in their own text. An attribute that is empty or was not sent is `None`, and so is
 /// a number that cannot be read. Bytes that are no UTF-8 became U+FFFD.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct Request<'a> {
     /// What the client is at.
     pub protocol_state: ProtocolState,
     /// The client's address, or `unknown`.
-    pub client_address: Option<String>,
+    pub client_address: Option<Cow<'a, str>>,
     /// The client's FCrDNS-verified host name, or `unknown`.
-    pub client_name: Option<String>,
+    pub client_name: Option<Cow<'a, str>>,
     /// The client's port (since Postfix 3.0).
     pub client_port: Option<u16>,
     /// The HELO name.
-    pub helo_name: Option<String>,
+    pub helo_name: Option<Cow<'a, str>>,
     /// The reverse-path in Postfix's internal form; empty for `<>` and before MAIL.
-    pub sender: Option<String>,
+    pub sender: Option<Cow<'a, str>>,
     /// The recipient in Postfix's internal form; at DATA only if there is exactly one.
-    pub recipient: Option<String>,
+    pub recipient: Option<Cow<'a, str>>,
     /// Accepted recipients at DATA and at the end of message, 0 before.
     pub recipient_count: Option<u32>,
     /// The queue id; none before the first recipient was accepted.
-    pub queue_id: Option<String>,
+    pub queue_id: Option<Cow<'a, str>>,
     /// The same text for all requests about one message; none before MAIL was accepted.
-    pub instance: Option<String>,
+    pub instance: Option<Cow<'a, str>>,
     /// The login name of an authenticated client.
-    pub sasl_username: Option<String>,
+    pub sasl_username: Option<Cow<'a, str>>,
     /// The TLS version of an encrypted session.
-    pub encryption_protocol: Option<String>,
+    pub encryption_protocol: Option<Cow<'a, str>>,
     /// What `policy_context` is set to for the restriction that asks (since 3.1).
-    pub policy_context: Option<String>,
+    pub policy_context: Option<Cow<'a, str>>,
     /// The address of Postfix the client reached (since 3.2).
-    pub server_address: Option<String>,
+    pub server_address: Option<Cow<'a, str>>,
     /// The port of Postfix the client reached (since 3.2).
     pub server_port: Option<u16>,
     /// The version of Postfix (since 3.8).
-    pub mail_version: Option<String>,
+    pub mail_version: Option<Cow<'a, str>>,
+    /// Bytes it takes in the buffer it was read from.
+    pub length: usize,
 }
 
 /// Bytes that are no request of the policy protocol. The connection cannot be used any further.
@@ -133,143 +138,157 @@ pub struct Decoder {
     attributes: Attributes,
     /// Complete lines of the request under way, and their bytes.
     lines: usize,
-    size: usize,
-    /// Bytes at the head of the buffer that hold no LF, so that none is looked at twice.
+    read: usize,
+    /// Bytes in which all ends of lines are found, so that none is looked at twice.
     searched: usize,
+    /// Whether a CR or NUL is somewhere in what came so far.
+    has_control: bool,
 }
 
 impl Decoder {
-    /// Takes the next request off the buffer; `None` when its end is still to come.
+    /// Reads the request that `buffer` begins with; `None` when its end is still to come. Its [`Request::length`] has to be taken off
+    /// the buffer before the next one is asked for.
     ///
     /// # Errors
     ///
     /// See [`RequestError`]. After one, neither decoder nor connection can be used any further.
-    pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Request>, RequestError> {
-        loop {
-            let Some(length) = buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
-                self.searched = buffer.len();
-                return if self.size + buffer.len() < MAX_REQUEST {
-                    Ok(None)
-                } else {
-                    Err(RequestError::TooLong)
-                };
-            };
-            let length = self.searched + length;
-            self.searched = 0;
-            self.size += length + 1;
-            if self.size > MAX_REQUEST {
+    pub fn decode<'a>(&mut self, buffer: &'a [u8]) -> Result<Option<Request<'a>>, RequestError> {
+        let new = buffer.get(self.searched..).unwrap_or_default();
+        self.has_control |= memchr2(b'\r', 0, new).is_some();
+        while let Some(length) = memchr(b'\n', buffer.get(self.searched..).unwrap_or_default()) {
+            let line = self.read..self.searched + length;
+            self.read = line.end + 1;
+            self.searched = self.read;
+            if self.read > MAX_REQUEST {
                 return Err(RequestError::TooLong);
             }
-            if length == 0 {
-                buffer.advance(1);
-                return std::mem::take(self).attributes.into_request().map(Some);
+            if line.is_empty() {
+                return std::mem::take(self).into_request(buffer).map(Some);
             }
-            self.line(&buffer[..length])?;
-            buffer.advance(length + 1);
+            self.line(buffer, line)?;
         }
+        self.searched = buffer.len();
+        if buffer.len() < MAX_REQUEST { Ok(None) } else { Err(RequestError::TooLong) }
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), RequestError> {
+    fn line(&mut self, buffer: &[u8], Range { start, end }: Range<usize>) -> Result<(), RequestError> {
         self.lines += 1;
         if self.lines > MAX_ATTRIBUTES {
             return Err(RequestError::TooManyAttributes);
         }
-        if line.contains(&b'\r') {
-            return Err(RequestError::CarriageReturn { line: self.lines });
+        let line = buffer.get(start..end).unwrap_or_default();
+        if self.has_control {
+            match memchr2(b'\r', 0, line).and_then(|at| line.get(at)) {
+                Some(b'\r') => return Err(RequestError::CarriageReturn { line: self.lines }),
+                Some(_) => return Err(RequestError::Nul { line: self.lines }),
+                None => {}
+            }
         }
-        if line.contains(&0) {
-            return Err(RequestError::Nul { line: self.lines });
-        }
-        match line.iter().position(|byte| *byte == b'=') {
+        match memchr(b'=', line) {
             None | Some(0) => Err(RequestError::NotAnAttribute { line: self.lines }),
             Some(equals) => {
-                self.attributes.set(&line[..equals], &line[equals + 1..]);
+                self.attributes.set(&line[..equals], start + equals + 1..end);
                 Ok(())
             }
         }
     }
-}
 
-/// Attributes as they come in; the first of several with one name is kept.
-#[derive(Debug, Default)]
-struct Attributes {
-    request: Option<String>,
-    protocol_state: Option<String>,
-    client_address: Option<String>,
-    client_name: Option<String>,
-    client_port: Option<String>,
-    helo_name: Option<String>,
-    sender: Option<String>,
-    recipient: Option<String>,
-    recipient_count: Option<String>,
-    queue_id: Option<String>,
-    instance: Option<String>,
-    sasl_username: Option<String>,
-    encryption_protocol: Option<String>,
-    policy_context: Option<String>,
-    server_address: Option<String>,
-    server_port: Option<String>,
-    mail_version: Option<String>,
-}
-
-impl Attributes {
-    fn set(&mut self, name: &[u8], value: &[u8]) {
-        let slot = match name {
-            b"request" => &mut self.request,
-            b"protocol_state" => &mut self.protocol_state,
-            b"client_address" => &mut self.client_address,
-            b"client_name" => &mut self.client_name,
-            b"client_port" => &mut self.client_port,
-            b"helo_name" => &mut self.helo_name,
-            b"sender" => &mut self.sender,
-            b"recipient" => &mut self.recipient,
-            b"recipient_count" => &mut self.recipient_count,
-            b"queue_id" => &mut self.queue_id,
-            b"instance" => &mut self.instance,
-            b"sasl_username" => &mut self.sasl_username,
-            b"encryption_protocol" => &mut self.encryption_protocol,
-            b"policy_context" => &mut self.policy_context,
-            b"server_address" => &mut self.server_address,
-            b"server_port" => &mut self.server_port,
-            b"mail_version" => &mut self.mail_version,
-            _ => return,
+    fn into_request(self, buffer: &[u8]) -> Result<Request<'_>, RequestError> {
+        let Attributes(places) = self.attributes;
+        let text = |attribute: Attribute| {
+            let place = places[attribute as usize].clone()?;
+            Some(String::from_utf8_lossy(buffer.get(place)?))
         };
-        slot.get_or_insert_with(|| String::from_utf8_lossy(value).into_owned());
-    }
-
-    fn into_request(self) -> Result<Request, RequestError> {
-        let request = self.request.ok_or(RequestError::NoRequestAttribute)?;
+        let filled = |attribute: Attribute| text(attribute).filter(|text| !text.is_empty());
+        let request = text(Attribute::Request).ok_or(RequestError::NoRequestAttribute)?;
         if request != ACCESS_POLICY {
             return Err(RequestError::UnknownRequest(request.chars().take(40).collect()));
         }
         Ok(Request {
-            protocol_state: self
-                .protocol_state
+            protocol_state: text(Attribute::ProtocolState)
                 .map_or(ProtocolState::Other, |text| ProtocolState::parse(&text)),
-            client_address: filled(self.client_address),
-            client_name: filled(self.client_name),
-            client_port: number(self.client_port),
-            helo_name: filled(self.helo_name),
-            sender: filled(self.sender),
-            recipient: filled(self.recipient),
-            recipient_count: number(self.recipient_count),
-            queue_id: filled(self.queue_id),
-            instance: filled(self.instance),
-            sasl_username: filled(self.sasl_username),
-            encryption_protocol: filled(self.encryption_protocol),
-            policy_context: filled(self.policy_context),
-            server_address: filled(self.server_address),
-            server_port: number(self.server_port),
-            mail_version: filled(self.mail_version),
+            client_address: filled(Attribute::ClientAddress),
+            client_name: filled(Attribute::ClientName),
+            client_port: number(text(Attribute::ClientPort)),
+            helo_name: filled(Attribute::HeloName),
+            sender: filled(Attribute::Sender),
+            recipient: filled(Attribute::Recipient),
+            recipient_count: number(text(Attribute::RecipientCount)),
+            queue_id: filled(Attribute::QueueId),
+            instance: filled(Attribute::Instance),
+            sasl_username: filled(Attribute::SaslUsername),
+            encryption_protocol: filled(Attribute::EncryptionProtocol),
+            policy_context: filled(Attribute::PolicyContext),
+            server_address: filled(Attribute::ServerAddress),
+            server_port: number(text(Attribute::ServerPort)),
+            mail_version: filled(Attribute::MailVersion),
+            length: self.read,
         })
     }
 }
 
-fn filled(value: Option<String>) -> Option<String> {
-    value.filter(|text| !text.is_empty())
+/// The attributes that matter here.
+#[derive(Clone, Copy)]
+enum Attribute {
+    Request,
+    ProtocolState,
+    ClientAddress,
+    ClientName,
+    ClientPort,
+    HeloName,
+    Sender,
+    Recipient,
+    RecipientCount,
+    QueueId,
+    Instance,
+    SaslUsername,
+    EncryptionProtocol,
+    PolicyContext,
+    ServerAddress,
+    ServerPort,
+    MailVersion,
 }
 
-fn number<T: std::str::FromStr>(value: Option<String>) -> Option<T> {
+impl Attribute {
+    const COUNT: usize = Self::MailVersion as usize + 1;
+
+    fn named(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"request" => Self::Request,
+            b"protocol_state" => Self::ProtocolState,
+            b"client_address" => Self::ClientAddress,
+            b"client_name" => Self::ClientName,
+            b"client_port" => Self::ClientPort,
+            b"helo_name" => Self::HeloName,
+            b"sender" => Self::Sender,
+            b"recipient" => Self::Recipient,
+            b"recipient_count" => Self::RecipientCount,
+            b"queue_id" => Self::QueueId,
+            b"instance" => Self::Instance,
+            b"sasl_username" => Self::SaslUsername,
+            b"encryption_protocol" => Self::EncryptionProtocol,
+            b"policy_context" => Self::PolicyContext,
+            b"server_address" => Self::ServerAddress,
+            b"server_port" => Self::ServerPort,
+            b"mail_version" => Self::MailVersion,
+            _ => return None,
+        })
+    }
+}
+
+/// Where in the buffer their values stand; the first of several with one name counts.
+#[derive(Debug, Default)]
+struct Attributes([Option<Range<usize>>; Attribute::COUNT]);
+
+impl Attributes {
+    fn set(&mut self, name: &[u8], value: Range<usize>) {
+        if let Some(attribute) = Attribute::named(name) {
+            self.0[attribute as usize].get_or_insert(value);
+        }
+    }
+}
+
+fn number<T: std::str::FromStr>(value: Option<Cow<'_, str>>) -> Option<T> {
     value.and_then(|text| text.parse().ok())
 }
 
@@ -287,12 +306,12 @@ mod tests {
         encryption_protocol=\nencryption_cipher=\nencryption_keysize=0\npolicy_context=\n\
         compatibility_level=3.6\nmail_version=3.10.13\n\n";
 
-    fn decode(text: impl AsRef<[u8]>) -> Result<Option<Request>, RequestError> {
-        Decoder::default().decode(&mut BytesMut::from(text.as_ref()))
+    fn decode(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<Option<Request<'_>>, RequestError> {
+        Decoder::default().decode(text.as_ref())
     }
 
-    fn text(value: &str) -> Option<String> {
-        Some(value.to_owned())
+    fn text(value: &str) -> Option<Cow<'_, str>> {
+        Some(value.into())
     }
 
     #[test]
@@ -314,6 +333,7 @@ mod tests {
             server_address: text("127.0.0.1"),
             server_port: Some(18835),
             mail_version: text("3.10.13"),
+            length: POSTFIX.len(),
         };
         assert_eq!(decode(POSTFIX), Ok(Some(expected)));
     }
@@ -323,11 +343,8 @@ mod tests {
         let whole = decode(POSTFIX);
         for at in 0..POSTFIX.len() {
             let mut decoder = Decoder::default();
-            let mut buffer = BytesMut::from(&POSTFIX.as_bytes()[..at]);
-            assert_eq!(decoder.decode(&mut buffer), Ok(None), "split at {at}");
-            buffer.extend_from_slice(&POSTFIX.as_bytes()[at..]);
-            assert_eq!(decoder.decode(&mut buffer), whole, "split at {at}");
-            assert!(buffer.is_empty());
+            assert_eq!(decoder.decode(&POSTFIX.as_bytes()[..at]), Ok(None), "split at {at}");
+            assert_eq!(decoder.decode(POSTFIX.as_bytes()), whole, "split at {at}");
         }
     }
 
@@ -335,14 +352,18 @@ mod tests {
     fn several_requests_come_out_in_order_and_share_nothing() {
         let one = "request=smtpd_access_policy\nprotocol_state=RCPT\nhelo_name=one\nsender=a@b\n\n";
         let two = "request=smtpd_access_policy\nhelo_name=two\n\nrequest=";
-        let mut buffer = BytesMut::from([one, two].concat().as_bytes());
+        let buffer = [one, two].concat();
+        let buffer = buffer.as_bytes();
         let mut decoder = Decoder::default();
-        let first = decoder.decode(&mut buffer).unwrap().unwrap();
+        let first = decoder.decode(buffer).unwrap().unwrap();
+        assert_eq!(first.length, one.len());
+        let buffer = &buffer[first.length..];
         assert_eq!((first.helo_name, first.sender), (text("one"), text("a@b")));
-        let second = decoder.decode(&mut buffer).unwrap().unwrap();
+        let second = decoder.decode(buffer).unwrap().unwrap();
+        let buffer = &buffer[second.length..];
         assert_eq!((second.helo_name, second.sender), (text("two"), None));
         assert_eq!(second.protocol_state, ProtocolState::Other);
-        assert_eq!(decoder.decode(&mut buffer), Ok(None));
+        assert_eq!(decoder.decode(buffer), Ok(None));
     }
 
     #[test]
@@ -357,7 +378,8 @@ mod tests {
             ("Sender=a@b", None),
             ("sender_domain=b", None),
         ] {
-            let request = decode(format!("request=smtpd_access_policy\n{line}\n\n")).unwrap().unwrap();
+            let written = format!("request=smtpd_access_policy\n{line}\n\n");
+            let request = decode(&written).unwrap().unwrap();
             assert_eq!(request.sender, sender, "{line}");
         }
         let request = decode(b"request=smtpd_access_policy\nsender=\xff@x\nclient_port=70000\n\n").unwrap();
@@ -383,8 +405,8 @@ mod tests {
             ("", Other),
             ("NOOP", Other),
         ] {
-            let request = decode(format!("protocol_state={name}\nrequest=smtpd_access_policy\n\n"));
-            assert_eq!(request.unwrap().unwrap().protocol_state, state, "{name}");
+            let written = format!("protocol_state={name}\nrequest=smtpd_access_policy\n\n");
+            assert_eq!(decode(&written).unwrap().unwrap().protocol_state, state, "{name}");
         }
     }
 
@@ -408,8 +430,8 @@ mod tests {
             let head: String = bytes.chars().take(30).collect();
             assert_eq!(decode(&bytes), Err(error), "{head}");
         }
-        assert_eq!(decode(attributes(MAX_ATTRIBUTES)), Ok(None));
-        assert_eq!(decode("x".repeat(MAX_REQUEST - 1)), Ok(None));
+        assert_eq!(decode(&attributes(MAX_ATTRIBUTES)), Ok(None));
+        assert_eq!(decode(&"x".repeat(MAX_REQUEST - 1)), Ok(None));
     }
 
     #[test]
@@ -417,7 +439,7 @@ mod tests {
         let head = "request=smtpd_access_policy\nx=";
         let request = format!("{head}{}\n\n", "y".repeat(MAX_REQUEST - head.len() - 2));
         assert_eq!(request.len(), MAX_REQUEST);
-        assert!(decode(request).unwrap().is_some());
+        assert!(decode(&request).unwrap().is_some());
     }
 
     #[test]

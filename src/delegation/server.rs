@@ -1,20 +1,21 @@
 //! The service Postfix connects to: one task owns a connection, which stays open, and answers its requests in order.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{Decoder, RequestError, Session, Step};
-use crate::driver::{Driver, Protocol};
+use crate::driver::{Driver, Protocol, Transaction};
 use crate::listener::{self, Input, Listener, Readable};
+use crate::patience::within;
 use crate::telemetry::metrics;
 
 /// Room for one read; a request is about 1 KiB.
@@ -61,46 +62,46 @@ pub async fn serve(
     .await;
 }
 
+/// Why a connection ended early.
 #[derive(Debug, Error)]
-enum ConnectionError {
+pub enum ConnectionError {
+    /// The peer does not speak the policy protocol.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The connection is lost.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Answers requests until the peer closes, is idle for too long, or `drain` is cancelled.
-async fn converse(
-    mut stream: impl AsyncRead + AsyncWrite + Readable + Unpin,
-    mut session: Session,
+/// Answers requests on one connection until the peer closes, is idle for too long, or `drain` is cancelled.
+///
+/// # Errors
+///
+/// When the peer speaks another protocol, or the connection is lost.
+pub async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Readable + Unpin,
+    session: Session,
     driver: &Driver,
     idle_timeout: Duration,
     drain: &CancellationToken,
 ) -> Result<(), ConnectionError> {
-    let mut transaction = driver.begin(Protocol::Policy);
-    let mut decoder = Decoder::default();
-    let mut input = Input::default();
-    let mut output = BytesMut::new();
+    let mut connection = Connection {
+        stream,
+        decoder: Decoder::default(),
+        session,
+        transaction: driver.begin(Protocol::Policy),
+        input: Input::default(),
+        output: BytesMut::new(),
+    };
+    // A token of the connection's own, for its whole life: to wait for the one that all share is to take its lock, for each request.
+    let drain = drain.child_token();
+    let mut drained = pin!(drain.cancelled());
     loop {
-        while let Some(request) = decoder.decode(&mut input.buffer)? {
-            let response = match session.on_request(request) {
-                Step::Answer(response) => response,
-                Step::Judge { stage, begins } => {
-                    if begins {
-                        transaction = driver.begin_next(&transaction, |_| true);
-                    }
-                    let verdict = driver.judge(stage, session.facts(), &mut transaction).await;
-                    session.on_verdict(stage, &verdict)
-                }
-            };
-            output.clear();
-            response.encode(&mut output);
-            timeout(WRITE_TIMEOUT, stream.write_all(&output)).await.map_err(io::Error::from)??;
-        }
+        let Connection { stream, input, output, .. } = &mut connection;
         let read = tokio::select! {
             biased;
-            () = drain.cancelled() => return Ok(()),
-            read = input.fill(&mut stream, READ_SIZE, idle_timeout, || output = BytesMut::new()) => read?,
+            () = &mut drained => return Ok(()),
+            read = input.fill(stream, READ_SIZE, idle_timeout, || *output = BytesMut::new()) => read?,
         };
         match read {
             Some(0) => return Ok(()),
@@ -110,5 +111,50 @@ async fn converse(
                 return Ok(());
             }
         }
+        let answered = connection.answer(driver).await;
+        connection.send().await?;
+        answered?;
+    }
+}
+
+struct Connection<S> {
+    stream: S,
+    decoder: Decoder,
+    session: Session,
+    transaction: Transaction,
+    input: Input,
+    output: BytesMut,
+}
+
+impl<S: AsyncWrite + Unpin> Connection<S> {
+    /// Answers every request that was read.
+    async fn answer(&mut self, driver: &Driver) -> Result<(), RequestError> {
+        while let Some(request) = self.decoder.decode(&self.input.buffer)? {
+            let (step, length) = (self.session.on_request(&request), request.length);
+            self.input.buffer.advance(length);
+            let response = match step {
+                Step::Answer(response) => response,
+                Step::Judge { stage, begins } => {
+                    if begins {
+                        driver.begin_next(&mut self.transaction, |_| true);
+                    }
+                    let verdict = driver.judge(stage, self.session.facts(), &mut self.transaction).await;
+                    self.session.on_verdict(stage, &verdict)
+                }
+            };
+            response.encode(&mut self.output);
+        }
+        Ok(())
+    }
+
+    /// Sends the answers, by one write.
+    async fn send(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            within(WRITE_TIMEOUT, self.stream.write_all(&self.output))
+                .await
+                .ok_or(io::ErrorKind::TimedOut)??;
+            self.output.clear();
+        }
+        Ok(())
     }
 }

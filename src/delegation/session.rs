@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::action::{Response, TagHeader};
 use super::request::{ProtocolState, Request};
-use crate::facts::{Client, Connection, Facts, Mta, Recipient, ReversePath, Stage, host_name};
+use crate::facts::{Client, Connection, Facts, ReversePath, Stage, assign_host_name};
 use crate::reason::Check;
 use crate::verdict::{Action, Finding, Verdict};
 
@@ -32,8 +32,9 @@ pub enum Step {
 /// One connection of Postfix.
 #[derive(Debug)]
 pub struct Session {
-    listener: Arc<str>,
     facts: Facts,
+    /// What was known at the request before. It lends its memory to the next one.
+    before: Facts,
     /// The mail under way; a request without an instance is a mail of its own.
     instance: Option<String>,
     /// Whether the mail under way got its header.
@@ -43,7 +44,11 @@ pub struct Session {
 impl Session {
     /// A new connection to the listener with this name.
     pub fn new(listener: Arc<str>) -> Self {
-        Self { listener, facts: Facts::default(), instance: None, tagged: false }
+        let facts = || Facts {
+            connection: Connection { listener: Arc::clone(&listener), ..Connection::default() },
+            ..Facts::default()
+        };
+        Self { facts: facts(), before: facts(), instance: None, tagged: false }
     }
 
     /// What is known of the mail under way.
@@ -55,7 +60,7 @@ impl Session {
     ///
     /// END-OF-MESSAGE is not judged, as this protocol shows no content; nor are VRFY, ETRN and states a later Postfix may invent,
     /// as they deliver nothing.
-    pub fn on_request(&mut self, request: Request) -> Step {
+    pub fn on_request(&mut self, request: &Request<'_>) -> Step {
         let stage = match request.protocol_state {
             ProtocolState::Connect => Stage::Connect,
             ProtocolState::Ehlo | ProtocolState::Helo => Stage::Helo,
@@ -67,19 +72,27 @@ impl Session {
             | ProtocolState::Etrn
             | ProtocolState::Other => return Step::Answer(Response::Dunno),
         };
-        let instance = request.instance.clone();
-        let mut facts = facts(request, stage, Arc::clone(&self.listener));
+        std::mem::swap(&mut self.facts, &mut self.before);
+        learn(&mut self.facts, request, stage);
         // RSET and disconnect are not announced: another instance says that the earlier mail is over. So does another client or
         // sender, whatever a peer that is not Postfix writes there: what was found out about one must not be held of the other.
-        let begins =
-            instance.is_none() || instance != self.instance || is_of_another_mail(&facts, &self.facts);
+        let instance = request.instance.as_deref();
+        let begins = instance.is_none()
+            || instance != self.instance.as_deref()
+            || is_of_another_mail(&self.facts, &self.before);
+        set(&mut self.instance, instance);
+        self.facts.accepted = std::mem::take(&mut self.before.accepted);
+        let recipient = self.facts.recipient.take().or_else(|| self.before.recipient.take());
+        let spare = recipient.or_else(|| if begins { self.facts.accepted.pop() } else { None });
         if begins {
             self.tagged = false;
-        } else {
-            facts.accepted = std::mem::take(&mut self.facts.accepted);
+            self.facts.accepted.clear();
         }
-        self.instance = instance;
-        self.facts = facts;
+        self.facts.recipient = request.recipient.as_deref().filter(|_| stage == Stage::Rcpt).map(|text| {
+            let mut recipient = spare.unwrap_or_default();
+            recipient.assign(text);
+            recipient
+        });
         Step::Judge { stage, begins }
     }
 
@@ -108,11 +121,11 @@ impl Session {
     /// Where Postfix asks in several restriction lists, it asks about one recipient several times.
     fn remember_recipient(&mut self) {
         let accepted = &mut self.facts.accepted;
-        if let Some(recipient) = &self.facts.recipient
+        if let Some(recipient) = self.facts.recipient.take()
             && accepted.len() < MAX_REMEMBERED
-            && !accepted.contains(recipient)
+            && !accepted.contains(&recipient)
         {
-            accepted.push(recipient.clone());
+            accepted.push(recipient);
         }
     }
 }
@@ -131,34 +144,45 @@ fn is_of_another_mail(new: &Facts, old: &Facts) -> bool {
     client(new) != client(old) || senders.is_some_and(|(new, old)| new != old)
 }
 
-fn facts(request: Request, stage: Stage, listener: Arc<str>) -> Facts {
+/// Takes over what a request says, but the recipient.
+fn learn(facts: &mut Facts, request: &Request<'_>, stage: Stage) {
+    let connection = &mut facts.connection;
+    connection.client = request.client_address.as_deref().map_or(Client::Unknown, Client::parse);
+    connection.client_port = request.client_port.unwrap_or(0);
+    let client_name = request.client_name.as_deref().filter(|name| *name != "unknown");
+    assign_host_name(&mut connection.client_name, client_name.unwrap_or_default());
     let server_ip = request.server_address.as_deref().and_then(|address| Client::parse(address).ip());
-    let connection = Connection {
-        client: request.client_address.as_deref().map_or(Client::Unknown, Client::parse),
-        client_port: request.client_port.unwrap_or(0),
-        client_name: request.client_name.filter(|name| name != "unknown").and_then(|name| host_name(&name)),
-        local: server_ip.zip(request.server_port).map(|(ip, port)| SocketAddr::new(ip, port)),
-        mta: Mta {
-            host_name: None,
-            version: request.mail_version.map(|version| format!("Postfix {version}")),
-        },
-        listener,
-    };
-    Facts {
-        connection,
-        helo: request.helo_name,
-        // Empty means the null reverse-path from MAIL on, and not yet known before.
-        sender: (stage >= Stage::Mail).then(|| ReversePath::parse(request.sender.as_deref().unwrap_or(""))),
-        login: request.sasl_username,
-        tls: request.encryption_protocol,
-        policy_context: request.policy_context,
-        queue_id: request.queue_id,
-        recipient: request.recipient.filter(|_| stage == Stage::Rcpt).map(|text| Recipient::parse(&text)),
-        accepted: Vec::new(),
-        // Before DATA it is 0, whatever was accepted.
-        recipient_count: request.recipient_count.filter(|_| stage == Stage::Data),
-        message: None,
-        content_follows: false,
+    connection.local = server_ip.zip(request.server_port).map(|(ip, port)| SocketAddr::new(ip, port));
+    set_version(&mut connection.mta.version, request.mail_version.as_deref());
+    set(&mut facts.helo, request.helo_name.as_deref());
+    // Empty means the null reverse-path from MAIL on, and not yet known before.
+    match request.sender.as_deref().unwrap_or_default() {
+        _ if stage < Stage::Mail => facts.sender = None,
+        sender => facts.sender.get_or_insert(ReversePath::Null).assign(sender),
+    }
+    set(&mut facts.login, request.sasl_username.as_deref());
+    set(&mut facts.tls, request.encryption_protocol.as_deref());
+    set(&mut facts.policy_context, request.policy_context.as_deref());
+    set(&mut facts.queue_id, request.queue_id.as_deref());
+    // Before DATA it is 0, whatever was accepted.
+    facts.recipient_count = request.recipient_count.filter(|_| stage == Stage::Data);
+}
+
+/// `*known = text`, in the memory it has.
+fn set(known: &mut Option<String>, text: Option<&str>) {
+    match (known.as_mut(), text) {
+        (Some(known), Some(text)) => {
+            known.clear();
+            known.push_str(text);
+        }
+        (_, text) => *known = text.map(str::to_owned),
+    }
+}
+
+fn set_version(known: &mut Option<String>, version: Option<&str>) {
+    let name = "Postfix ";
+    if known.as_deref().and_then(|known| known.strip_prefix(name)) != version {
+        *known = version.map(|version| [name, version].concat());
     }
 }
 
@@ -166,22 +190,22 @@ fn facts(request: Request, stage: Stage, listener: Arc<str>) -> Facts {
 mod tests {
     use super::*;
     use crate::delegation::Decoder;
+    use crate::facts::{Mta, Recipient};
     use crate::reason::Reason;
     use crate::verdict::{Code, Outcome, Reply};
-    use bytes::BytesMut;
 
     fn session() -> Session {
         Session::new("policy".into())
     }
 
-    fn request(attributes: &str) -> Request {
+    fn ask(session: &mut Session, attributes: &str) -> Step {
         let text = format!("request=smtpd_access_policy\n{}\n\n", attributes.replace(' ', "\n"));
-        Decoder::default().decode(&mut BytesMut::from(text.as_bytes())).unwrap().unwrap()
+        session.on_request(&Decoder::default().decode(text.as_bytes()).unwrap().unwrap())
     }
 
     fn rcpt(session: &mut Session, instance: &str, recipient: &str) -> Step {
         let attributes = format!("protocol_state=RCPT instance={instance} recipient={recipient}");
-        session.on_request(request(&attributes))
+        ask(session, &attributes)
     }
 
     fn verdict(findings: &[(Reason, Outcome)]) -> Verdict {
@@ -207,12 +231,13 @@ mod tests {
     #[test]
     fn a_request_becomes_facts() {
         let mut session = session();
-        let step = session.on_request(request(
+        let step = ask(
+            &mut session,
             "protocol_state=RCPT client_address=::ffff:192.0.2.1 client_name=MX.Example.Test. client_port=25000 \
              server_address=2001:db8::1 server_port=25 helo_name=Mx.Example.Test sender=A@B.test \
              recipient=Bob@c.test recipient_count=0 queue_id=F2DEA9A6504 instance=1.2 sasl_username=joe \
              encryption_protocol=TLSv1.3 policy_context=submission mail_version=3.10.13",
-        ));
+        );
         assert_eq!(step, JUDGE_FIRST);
         let facts = session.facts();
         let connection = &facts.connection;
@@ -236,11 +261,12 @@ mod tests {
     #[test]
     fn what_postfix_does_not_know_is_absent() {
         let mut session = session();
-        session.on_request(request(
+        ask(
+            &mut session,
             "protocol_state=RCPT client_address=unknown client_name=unknown client_port=unknown \
              server_address=unknown server_port=unknown helo_name= sender= recipient=a@b sasl_username= \
              encryption_protocol= queue_id= instance=",
-        ));
+        );
         let facts = session.facts();
         assert_eq!(facts.connection.client, Client::Unknown);
         assert_eq!(facts.connection.client_port, 0);
@@ -266,7 +292,7 @@ mod tests {
             ("FUTURE", None),
             ("", None),
         ] {
-            let step = session().on_request(request(&format!("protocol_state={state}")));
+            let step = ask(&mut session(), &format!("protocol_state={state}"));
             let expected = match stage {
                 Some(stage) => Step::Judge { stage, begins: true },
                 None => Step::Answer(Response::Dunno),
@@ -279,7 +305,7 @@ mod tests {
     fn the_sender_is_unknown_before_mail() {
         for (state, sender) in [("CONNECT", None), ("EHLO", None), ("MAIL", Some(ReversePath::Null))] {
             let mut session = session();
-            session.on_request(request(&format!("protocol_state={state} sender=")));
+            ask(&mut session, &format!("protocol_state={state} sender="));
             assert_eq!(session.facts().sender, sender, "{state}");
         }
     }
@@ -300,12 +326,12 @@ mod tests {
         session.on_verdict(Stage::Rcpt, &Verdict::default());
         assert_eq!(accepted(&session), ["a@x", "c@x"]);
 
-        let step = session.on_request(request("protocol_state=DATA instance=1 recipient= recipient_count=3"));
+        let step = ask(&mut session, "protocol_state=DATA instance=1 recipient= recipient_count=3");
         assert_eq!(step, Step::Judge { stage: Stage::Data, begins: false });
         assert_eq!(session.facts().recipient, None);
         assert_eq!(session.facts().accepted_count(), 3);
 
-        session.on_request(request("protocol_state=END-OF-MESSAGE instance=1 recipient_count=3"));
+        ask(&mut session, "protocol_state=END-OF-MESSAGE instance=1 recipient_count=3");
         assert_eq!(rcpt(&mut session, "2", "d@x"), JUDGE_FIRST);
         assert_eq!(session.facts().accepted_count(), 0);
     }
@@ -324,7 +350,7 @@ mod tests {
     fn another_client_or_sender_is_another_mail_whatever_the_instance() {
         let mut session = session();
         let mut ask = |attributes: &str| {
-            let step = session.on_request(request(&format!("instance=1 {attributes}")));
+            let step = ask(&mut session, &format!("instance=1 {attributes}"));
             session.on_verdict(Stage::Rcpt, &Verdict::default());
             (step, session.facts().accepted_count())
         };
@@ -402,7 +428,7 @@ mod tests {
             ("RCPT", "3", false),
         ] {
             let attributes = format!("protocol_state={state} instance={instance} recipient=a@x");
-            let Step::Judge { stage, .. } = session.on_request(request(&attributes)) else {
+            let Step::Judge { stage, .. } = ask(&mut session, &attributes) else {
                 panic!("{state} is judged");
             };
             let response = session.on_verdict(stage, &tag());

@@ -2,6 +2,7 @@
 //! count or log line.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
@@ -28,15 +29,25 @@ struct Key {
 #[derive(Debug)]
 pub(super) struct Adopted {
     verdicts: Cache<Key, (Verdict, Instant)>,
+    /// Whether a milter ever asked. Before, and where none ever does, nothing need be kept: its connection comes before any
+    /// recipient.
+    has_milter: AtomicBool,
 }
 
 impl Default for Adopted {
     fn default() -> Self {
-        Self { verdicts: Cache::new(CAPACITY) }
+        Self { verdicts: Cache::new(CAPACITY), has_milter: AtomicBool::new(false) }
     }
 }
 
 impl Adopted {
+    /// A connection of this protocol begins.
+    pub(super) fn note(&self, protocol: Protocol) {
+        if protocol == Protocol::Milter {
+            self.has_milter.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// The verdict of the policy service on the recipient the milter asks about.
     pub(super) fn verdict(&self, stage: Stage, facts: &Facts, protocol: Protocol) -> Option<Verdict> {
         if stage != Stage::Rcpt || protocol != Protocol::Milter || self.verdicts.is_empty() {
@@ -48,8 +59,9 @@ impl Adopted {
 
     /// Keeps a verdict of the policy service.
     pub(super) fn remember(&self, stage: Stage, facts: &Facts, protocol: Protocol, verdict: &Verdict) {
-        let is_ours = stage == Stage::Rcpt && protocol == Protocol::Policy;
-        if let Some(key) = key(facts).filter(|_| is_ours) {
+        let is_ours =
+            stage == Stage::Rcpt && protocol == Protocol::Policy && self.has_milter.load(Ordering::Relaxed);
+        if is_ours && let Some(key) = key(facts) {
             self.verdicts.insert(key, (verdict.clone(), Instant::now()));
         }
     }

@@ -7,58 +7,85 @@ use super::{DNS_BUDGET, Driver, MESSAGE_AUTH_BUDGET, STORE_BUDGET, Transaction};
 use crate::auth::{self, MessageAuth, SpfOutcome, SpfQuery};
 use crate::checks::{AttachmentSettings, ContentSettings, greylist};
 use crate::content::{Inspection, Report};
-use crate::dns::{DnsFault, HeloResolution, resolve_helo};
+use crate::dns::{DnsFault, HeloResolution, helo_at_hand, resolve_helo};
 use crate::facts::Facts;
 use crate::filter::{Fault, Needs, Slot};
+use crate::patience::within;
 use crate::store::{Answer, Attempt, Timestamp};
 use crate::telemetry::metrics::{self, Lookup, LookupResult};
 
 impl Driver {
-    /// Fills the slots of everything asked. Each ends as an answer or as unknown. What is asked once a message is kept apart: a
-    /// connection's task has room for all that it may have to wait for, and mostly waits for nothing.
-    pub(super) async fn fetch(&self, needs: Needs, facts: &Facts, transaction: &mut Transaction) {
-        let Needs { helo, spf, message_auth, greylist, inspection, scan } = needs;
+    /// Fills the slots of everything asked. Each ends as an answer or as unknown.
+    pub(super) async fn fetch(&self, mut needs: Needs, facts: &Facts, transaction: &mut Transaction) {
         let made = self.clock.now();
-        let ((), (), (), (), (), ()) = tokio::join!(
+        let attempt = needs.greylist.take();
+        if let Some(attempt) = &attempt {
+            transaction.known.greylist = self.greylist(attempt, made).await;
+        }
+        if !self.take_at_hand(&mut needs, transaction) {
+            // Apart, as a connection's task has room for all that it may have to wait for, and mostly waits for nothing.
+            Box::pin(self.look_up(&needs, facts, transaction)).await;
+        }
+        if let Some(attempt) = attempt {
+            if self.is_live {
+                self.watch_for_late_spf(&attempt, made, facts, transaction);
+            }
+            transaction.known.attempt = Some(attempt);
+        }
+    }
+
+    /// Takes answers for which nobody has to be asked, nor anything waited for; whether that is all of them.
+    fn take_at_hand(&self, needs: &mut Needs, transaction: &mut Transaction) -> bool {
+        if let Some(resolution) = needs.helo.as_deref().and_then(|name| helo_at_hand(&*self.resolver, name)) {
+            needs.helo = None;
+            transaction.known.helo = self.got(Lookup::HeloDns, resolution);
+        }
+        if let Some(outcome) = needs.spf.as_deref().and_then(|query| self.spf.at_hand(query)) {
+            needs.spf = None;
+            transaction.known.spf = self.got(Lookup::Spf, outcome);
+        }
+        needs.is_empty()
+    }
+
+    fn got<T>(&self, lookup: Lookup, answer: T) -> Slot<T> {
+        if self.is_live {
+            metrics::lookup(lookup, LookupResult::Got, Duration::ZERO);
+        }
+        Slot::Got(answer, Duration::ZERO)
+    }
+
+    /// Asks all that is asked but the greylist, at once.
+    async fn look_up(&self, needs: &Needs, facts: &Facts, transaction: &mut Transaction) {
+        let Needs { helo, spf, message_auth, greylist: _, inspection, scan } = needs;
+        tokio::join!(
             async {
-                if let Some(name) = &helo {
+                if let Some(name) = helo {
                     transaction.known.helo = self.helo(name).await;
                 }
             },
             async {
-                if let Some(query) = &spf {
+                if let Some(query) = spf {
                     transaction.known.spf = self.spf(query).await;
                 }
             },
             async {
-                if let Some(spf) = &message_auth {
-                    transaction.known.message_auth = Box::pin(self.message_auth(facts, spf)).await;
-                }
-            },
-            async {
-                if let Some(attempt) = &greylist {
-                    transaction.known.greylist = self.greylist(attempt, made).await;
+                if let Some(spf) = message_auth {
+                    transaction.known.message_auth = self.message_auth(facts, spf).await;
                 }
             },
             async {
                 if let Some(settings) = inspection {
-                    let slot = Box::pin(self.inspection(facts, &settings)).await;
-                    transaction.known.inspections.push((settings, slot));
+                    let slot = self.inspection(facts, settings).await;
+                    transaction.known.inspections.push((Arc::clone(settings), slot));
                 }
             },
             async {
                 if let Some(settings) = scan {
-                    let slot = Box::pin(self.scan(facts, &settings)).await;
-                    transaction.known.scans.push((settings, slot));
+                    let slot = self.scan(facts, settings).await;
+                    transaction.known.scans.push((Arc::clone(settings), slot));
                 }
             },
         );
-        if let Some(attempt) = greylist {
-            if self.is_live {
-                self.watch_for_late_spf(&attempt, made, facts, transaction);
-            }
-            transaction.attempt = Some(attempt);
-        }
     }
 
     /// Sees to it that an attempt recorded without the SPF identity gets it when SPF answers after all.
@@ -90,7 +117,7 @@ impl Driver {
     }
 
     async fn spf(&self, query: &SpfQuery) -> Slot<SpfOutcome> {
-        self.timed(Lookup::Spf, DNS_BUDGET, async { Ok(auth::spf(query, &*self.resolver).await) }).await
+        self.timed(Lookup::Spf, DNS_BUDGET, async { Ok(self.spf.ask(query, &*self.resolver).await) }).await
     }
 
     async fn message_auth(&self, facts: &Facts, spf: &SpfOutcome) -> Slot<Arc<MessageAuth>> {
@@ -148,7 +175,7 @@ impl Driver {
         answer: impl Future<Output = Result<T, Fault>>,
     ) -> Slot<T> {
         let began = Instant::now();
-        let result = tokio::time::timeout(budget, answer).await.unwrap_or(Err(Fault::Timeout));
+        let result = within(budget, answer).await.unwrap_or(Err(Fault::Timeout));
         let took = began.elapsed();
         if self.is_live {
             let shown = result.as_ref().map_or_else(LookupResult::from, |_| LookupResult::Got);

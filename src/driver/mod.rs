@@ -3,6 +3,7 @@
 mod adopt;
 mod clock;
 mod fetch;
+mod hosts;
 mod late;
 mod record;
 mod scanner;
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::dns::Resolver;
+use crate::auth::SpfMemory;
+use crate::dns::{Resolver, helo_at_hand};
 use crate::facts::{Client, Facts, Stage};
 use crate::filter::{self, Known, Needs, Slot, Step};
 use crate::policy::Policy;
@@ -23,6 +25,7 @@ use crate::telemetry::nat::NatWatch;
 use crate::verdict::{Finding, Outcome, Verdict};
 use adopt::Adopted;
 pub use clock::Clock;
+use hosts::Hosts;
 use late::{LateMail, LateSpf};
 pub use scanner::Scanner;
 
@@ -70,8 +73,6 @@ pub struct Transaction {
     client: Option<(Client, u16)>,
     /// The HELO name that `known.helo` is about.
     helo: Option<String>,
-    /// The triplet that was asked for the recipient judged now.
-    attempt: Option<Attempt>,
     /// What takes this mail's attempts until SPF answers after all.
     late_spf: Option<LateMail>,
     /// Tags found at earlier stages, written into the message at its end.
@@ -88,6 +89,8 @@ pub struct Driver {
     clock: Clock,
     adopted: Adopted,
     late_spf: LateSpf,
+    spf: SpfMemory,
+    hosts: Hosts,
     nat: NatWatch,
     trace: Trace,
     /// Whether mails are judged, or only explained.
@@ -107,6 +110,8 @@ impl Driver {
             clock: Clock::default(),
             adopted: Adopted::default(),
             late_spf: LateSpf::default(),
+            spf: SpfMemory::default(),
+            hosts: Hosts::default(),
             nat: NatWatch::default(),
             trace: Trace::default(),
             is_live: true,
@@ -152,6 +157,7 @@ impl Driver {
 
     /// Begins the first mail of a connection.
     pub fn begin(&self, protocol: Protocol) -> Transaction {
+        self.adopted.note(protocol);
         Transaction {
             protocol,
             number: self.mails.fetch_add(1, Ordering::Relaxed),
@@ -159,7 +165,6 @@ impl Driver {
             known: Known::default(),
             client: None,
             helo: None,
-            attempt: None,
             late_spf: None,
             tags: Vec::new(),
         }
@@ -167,10 +172,17 @@ impl Driver {
 
     /// Begins another mail of a connection when the last one ended: by the policy in force where the connection `serves` it, and
     /// by that of the last mail otherwise.
-    pub fn begin_next(&self, last: &Transaction, serves: impl FnOnce(&Policy) -> bool) -> Transaction {
-        let next = self.begin(last.protocol);
-        let policy = if serves(&next.policy) { next.policy } else { Arc::clone(&last.policy) };
-        Transaction { policy, client: last.client, known: last.known.of_next_mail(), ..next }
+    pub fn begin_next(&self, transaction: &mut Transaction, serves: impl FnOnce(&Policy) -> bool) {
+        let Transaction { protocol: _, policy, known, number, client: _, helo, late_spf, tags } = transaction;
+        *number = self.mails.fetch_add(1, Ordering::Relaxed);
+        let in_force = self.policy.load_full();
+        if serves(&in_force) {
+            *policy = in_force;
+        }
+        *known = known.of_next_mail();
+        *helo = None;
+        *late_spf = None;
+        tags.clear();
     }
 
     /// Judges what is known at `stage`: asks the world what the filter needs, each question under its deadline, until there is a
@@ -178,7 +190,7 @@ impl Driver {
     pub async fn judge(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Verdict {
         let began = Instant::now();
         if transaction.meet_client(facts) && self.is_live {
-            self.watch_nat(facts);
+            self.watch_nat(facts, began);
         }
         transaction.enter(stage, facts);
         if let Some(verdict) = self.adopted.verdict(stage, facts, transaction.protocol) {
@@ -187,7 +199,13 @@ impl Driver {
             return verdict;
         }
         self.prefetch(stage, facts, transaction);
+        if stage == Stage::Rcpt {
+            self.hosts.recall(facts, &transaction.known);
+        }
         let mut verdict = self.ask_until_done(stage, facts, transaction).await;
+        if stage == Stage::Rcpt {
+            self.hosts.remember(facts, &transaction.known);
+        }
         self.adopted.remember(stage, facts, transaction.protocol, &verdict);
         transaction.keep_tags(&verdict);
         transaction.known.note(&verdict);
@@ -236,9 +254,8 @@ impl Driver {
         verdict
     }
 
-    fn watch_nat(&self, facts: &Facts) {
-        let warning =
-            facts.connection.client.ip().and_then(|client| self.nat.observe(client, Instant::now()));
+    fn watch_nat(&self, facts: &Facts, now: Instant) {
+        let warning = facts.connection.client.ip().and_then(|client| self.nat.observe(client, now));
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
         }
@@ -247,13 +264,13 @@ impl Driver {
     /// Starts look-ups whose answers will be wanted. They warm the resolver's cache; nobody waits here.
     fn prefetch(&self, stage: Stage, facts: &Facts, transaction: &Transaction) {
         let Needs { helo, spf, .. } = filter::early(stage, facts, &transaction.policy, &transaction.known);
-        if let Some(query) = spf {
+        if let Some(query) = spf.filter(|query| self.spf.at_hand(query).is_none()) {
             let resolver = Arc::clone(&self.resolver);
             tokio::spawn(async move {
                 let _ = tokio::time::timeout(DNS_BUDGET, crate::auth::spf(&query, &*resolver)).await;
             });
         }
-        if let Some(name) = helo {
+        if let Some(name) = helo.filter(|name| helo_at_hand(&*self.resolver, name).is_none()) {
             let resolver = Arc::clone(&self.resolver);
             tokio::spawn(async move {
                 let resolution = crate::dns::resolve_helo(&*resolver, &name);
@@ -266,7 +283,7 @@ impl Driver {
 impl Transaction {
     /// What the greylist was asked for the recipient judged last.
     pub const fn attempt(&self) -> Option<&Attempt> {
-        self.attempt.as_ref()
+        self.known.attempt.as_ref()
     }
 
     /// Whether this is another client than before, and so another session: a connection of the policy protocol carries many.
@@ -285,9 +302,10 @@ impl Transaction {
         if self.helo != facts.helo {
             self.helo.clone_from(&facts.helo);
             self.known.helo = Slot::NotAsked;
+            self.known.helo_form.take();
         }
         if stage == Stage::Rcpt {
-            self.attempt = None;
+            self.known.attempt = None;
             if self.known.greylist.got().is_some() {
                 self.known.greylist = Slot::NotAsked;
             }

@@ -4,7 +4,7 @@
 const MAX_ADDRESS: usize = 1024;
 
 /// A mailbox: local part and domain.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Address {
     local: String,
     domain: Option<String>,
@@ -14,6 +14,13 @@ impl Address {
     /// Reads `local@domain`, with or without angle brackets and source route, quoted or not. Never fails: what has no `@` is a
     /// bare local part, as MTAs accept it.
     pub fn parse(text: &str) -> Self {
+        let mut address = Self::default();
+        address.assign(text);
+        address
+    }
+
+    /// Becomes the address that [`Self::parse`] reads, in the memory it has.
+    pub fn assign(&mut self, text: &str) {
         let text = cut(text.trim(), MAX_ADDRESS);
         let text = text.strip_prefix('<').unwrap_or(text);
         let text = text.strip_suffix('>').unwrap_or(text);
@@ -22,11 +29,10 @@ impl Address {
             Some((_, address)) => address,
             None => text,
         };
-        let (local, domain) = match text.rsplit_once('@') {
-            Some((local, domain)) => (local, host_name(domain)),
-            None => (text, None),
-        };
-        Self { local: unquote(local), domain }
+        let (local, domain) = text.rsplit_once('@').unwrap_or((text, ""));
+        assign_host_name(&mut self.domain, domain);
+        self.local.clear();
+        unquote(local, &mut self.local);
     }
 
     /// The local part, unquoted, in the sender's own case.
@@ -75,6 +81,15 @@ impl ReversePath {
         }
     }
 
+    /// Becomes the path that [`Self::parse`] reads, in the memory it has.
+    pub fn assign(&mut self, text: &str) {
+        match (&mut *self, text.trim()) {
+            (_, "" | "<>") => *self = Self::Null,
+            (Self::Address(address), text) => address.assign(text),
+            (Self::Null, text) => *self = Self::Address(Address::parse(text)),
+        }
+    }
+
     /// The mailbox, unless null.
     pub const fn address(&self) -> Option<&Address> {
         match self {
@@ -99,7 +114,7 @@ impl std::fmt::Display for ReversePath {
 }
 
 /// The forward-path of one RCPT TO.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Recipient {
     raw: String,
     address: Address,
@@ -108,10 +123,19 @@ pub struct Recipient {
 impl Recipient {
     /// Reads the argument of RCPT TO, or the `recipient` attribute of the policy protocol.
     pub fn parse(text: &str) -> Self {
+        let mut recipient = Self::default();
+        recipient.assign(text);
+        recipient
+    }
+
+    /// Becomes the recipient that [`Self::parse`] reads, in the memory it has.
+    pub fn assign(&mut self, text: &str) {
         let text = cut(text.trim(), MAX_ADDRESS);
         let raw = text.strip_prefix('<').unwrap_or(text);
         let raw = raw.strip_suffix('>').unwrap_or(raw);
-        Self { raw: raw.to_owned(), address: Address::parse(text) }
+        self.raw.clear();
+        self.raw.push_str(raw);
+        self.address.assign(text);
     }
 
     /// The path as the client wrote it, without angle brackets.
@@ -133,22 +157,31 @@ impl Recipient {
 /// A host or domain name in the form keys and lists use: lower case, no final dot; internationalised names as A-labels where
 /// IDNA 2008 can write them, else as they stand. `None` when empty.
 pub fn host_name(text: &str) -> Option<String> {
+    let mut name = None;
+    assign_host_name(&mut name, text);
+    name
+}
+
+/// Makes `name` what [`host_name`] reads, in the memory it has.
+pub(crate) fn assign_host_name(name: &mut Option<String>, text: &str) {
     let text = text.trim();
     let text = text.strip_suffix('.').unwrap_or(text);
     if text.is_empty() {
-        return None;
+        *name = None;
+    } else if text.is_ascii() {
+        let name = name.get_or_insert_default();
+        name.clear();
+        name.push_str(text);
+        name.make_ascii_lowercase();
+    } else {
+        *name = Some(idna::domain_to_ascii(text).unwrap_or_else(|_| text.to_lowercase()));
     }
-    if text.is_ascii() {
-        return Some(text.to_ascii_lowercase());
-    }
-    Some(idna::domain_to_ascii(text).unwrap_or_else(|_| text.to_lowercase()))
 }
 
-fn unquote(local: &str) -> String {
+fn unquote(local: &str, out: &mut String) {
     let Some(inner) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-        return local.to_owned();
+        return out.push_str(local);
     };
-    let mut out = String::with_capacity(inner.len());
     let mut chars = inner.chars();
     while let Some(c) = chars.next() {
         match c {
@@ -156,7 +189,6 @@ fn unquote(local: &str) -> String {
             c => out.push(c),
         }
     }
-    out
 }
 
 fn cut(text: &str, max: usize) -> &str {

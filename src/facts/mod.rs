@@ -4,6 +4,7 @@ mod address;
 mod connection;
 mod message;
 
+pub(crate) use address::assign_host_name;
 pub use address::{Address, Recipient, ReversePath, host_name};
 pub use connection::{Client, Connection, Mta};
 pub use message::{HeaderField, Message};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::auth::{MessageAuth, SpfOutcome, SpfQuery};
 use crate::checks::greylist::Sender;
+use crate::checks::helo::HeloForm;
 use crate::checks::{AttachmentSettings, ContentSettings};
 use crate::content::{Inspection, Report};
 use crate::dns::HeloResolution;
@@ -103,16 +104,20 @@ impl Needs {
 pub struct Known {
     /// What the DNS says of the HELO name.
     pub helo: Slot<HeloResolution>,
+    /// What kind of thing the HELO name is; made once for each name.
+    pub helo_form: OnceLock<HeloForm>,
     /// What SPF says of the client and the sender.
     pub spf: Slot<SpfOutcome>,
     /// What signatures and DMARC say of the message.
     pub message_auth: Slot<Arc<MessageAuth>>,
     /// What the greylist says of the recipient judged now.
     pub greylist: Slot<Answer>,
+    /// What it was asked for that.
+    pub attempt: Option<Attempt>,
     /// The sender as the greylist knows it; made once a mail.
     pub greylist_sender: OnceLock<Sender>,
     /// The registrable domain that the client's verified name gives it there, if any; made once a mail.
-    pub greylist_host: OnceLock<Option<String>>,
+    pub greylist_host: OnceLock<Option<Arc<str>>>,
     /// What content rules say of the message, for each set of settings they were asked under.
     pub inspections: Vec<(Arc<ContentSettings>, Slot<Arc<Inspection>>)>,
     /// What was found in the message, for each set of settings it was scanned under.

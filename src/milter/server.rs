@@ -21,6 +21,8 @@ use crate::driver::{Driver, Protocol, Transaction};
 use crate::facts::Stage;
 use crate::filter::{self, Interest};
 use crate::listener::{self, Input, Listener, Readable, Stream};
+use crate::patience::within;
+use crate::policy::Policy;
 use crate::telemetry::metrics;
 use crate::verdict::Verdict;
 
@@ -65,13 +67,25 @@ pub async fn serve(
 ) {
     let connections = Arc::clone(&options.connections);
     listener::serve(listener, connections, drain, move |stream, peer| {
-        converse(stream, peer, Arc::clone(&driver), options.clone())
+        serve_one(stream, peer, Arc::clone(&driver), options.clone())
     })
     .await;
 }
 
+/// Serves one connection, until the MTA quits or closes.
+///
+/// # Errors
+/// When the peer breaks the protocol, is silent for too long, or is lost.
+pub async fn converse(
+    stream: impl Conversation,
+    driver: Arc<Driver>,
+    options: &ListenerOptions,
+) -> Result<(), ConnectionError> {
+    Connection::new(stream, driver, options).run().await
+}
+
 /// What a conversation is held over.
-trait Conversation: AsyncRead + AsyncWrite + Readable + Unpin {
+pub trait Conversation: AsyncRead + AsyncWrite + Readable + Unpin {
     /// What carries it.
     fn transport(&self) -> Transport;
 
@@ -97,7 +111,7 @@ impl Conversation for Stream {
     }
 }
 
-async fn converse(stream: Stream, peer: String, driver: Arc<Driver>, options: ListenerOptions) {
+async fn serve_one(stream: Stream, peer: String, driver: Arc<Driver>, options: ListenerOptions) {
     let (listener, peer) = (&*options.name, peer.as_str());
     let _open = metrics::connection(Protocol::Milter);
     let mut connection = Connection::new(stream, driver, &options);
@@ -113,12 +127,16 @@ async fn converse(stream: Stream, peer: String, driver: Arc<Driver>, options: Li
     }
 }
 
+/// Why a connection ended early.
 #[derive(Debug, thiserror::Error)]
-enum ConnectionError {
+pub enum ConnectionError {
+    /// The MTA and we do not understand each other.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// The connection is lost.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The MTA says nothing any more.
     #[error("nothing heard for {} s", IDLE_TIMEOUT.as_secs())]
     Idle,
 }
@@ -193,8 +211,8 @@ impl<S: Conversation> Connection<S> {
         if self.transaction_number != self.session.transaction_number() {
             self.transaction_number = self.session.transaction_number();
             let session = &self.session;
-            self.transaction =
-                self.driver.begin_next(&self.transaction, |policy| session.serves(&Interest::of(policy)));
+            let serves = |policy: &Policy| session.serves(&Interest::of(policy));
+            self.driver.begin_next(&mut self.transaction, serves);
         }
         // Pinned where it is: moved on, the future would lie in the connection's task more than once.
         let verdict = std::pin::pin!(self.driver.judge(stage, self.session.facts(), &mut self.transaction));
@@ -243,7 +261,7 @@ async fn with_progress<S: Conversation, T>(stream: &mut S, work: impl Future<Out
 }
 
 async fn write<S: Conversation>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
-    timeout(WRITE_TIMEOUT, stream.write_all(bytes)).await?
+    within(WRITE_TIMEOUT, stream.write_all(bytes)).await.ok_or(io::ErrorKind::TimedOut)?
 }
 
 #[cfg(test)]

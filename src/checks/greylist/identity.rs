@@ -5,6 +5,7 @@
 //! else the network. SPF is a key here and never a pass: a spammer's domain has an SPF record, too, and is greylisted under it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -33,7 +34,7 @@ pub(super) fn ladder(
             }
             IdentityKind::Host => {
                 let name = || facts.connection.client_name.as_deref().and_then(|name| owner(name, address));
-                let verified = known.greylist_host.get_or_init(|| name().map(str::to_owned)).as_deref();
+                let verified = known.greylist_host.get_or_init(|| name().map(Arc::from)).as_deref();
                 let helo = if is_bounce(facts) { helo_owner(address, facts, known) } else { None };
                 if let Some(verified) = verified {
                     add(verified.to_owned());

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::{Form, is_localhost};
+use super::{HeloForm, is_localhost};
 use crate::policy::lists::{BadEntry, Entry, HostPattern, HostSet, List, Set};
 
 /// Names that clients claim and `*.suffix` patterns of them, looked up with [`HostSet::contains`].
@@ -41,11 +41,11 @@ impl Entry for HeloPattern {
             // What holds for one name below the suffix holds for all.
             HostPattern::Below(suffix) => format!("a.{suffix}"),
         };
-        let cause = match Form::of(&name) {
-            Form::Name(name) if is_localhost(&name) => "localhost",
-            Form::Name(_) => return None,
-            Form::BareAddress(_) | Form::Literal(_) => "bare_address",
-            Form::Missing | Form::Invalid => "invalid_syntax",
+        let cause = match HeloForm::of(&name) {
+            HeloForm::Name(name) if is_localhost(&name) => "localhost",
+            HeloForm::Name(_) => return None,
+            HeloForm::BareAddress(_) | HeloForm::Literal(_) => "bare_address",
+            HeloForm::Missing | HeloForm::Invalid => "invalid_syntax",
         };
         let help = format!("what happens to such a name is the setting `{cause}`");
         Some(BadEntry::new(format!("its cause is `{cause}`, before any list is looked at")).with_help(help))

@@ -1,0 +1,38 @@
+//! Waiting, but not for ever.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+/// What comes of `work` if it takes no longer than `budget`. What is done at once, as nearly everything is, takes no timer.
+pub(crate) async fn within<T>(budget: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let at_once = poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Poll::Ready(None),
+    });
+    match at_once.await {
+        Some(done) => Some(done),
+        None => timeout(budget, work).await.ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+    use tokio::time::{Instant, sleep};
+
+    #[tokio::test(start_paused = true)]
+    async fn work_is_waited_for_as_long_as_it_may_take() {
+        let second = Duration::from_secs(1);
+        assert_eq!(within(Duration::ZERO, ready(1)).await, Some(1));
+        let began = Instant::now();
+        assert_eq!(within(3 * second, async { sleep(2 * second).await }).await, Some(()));
+        assert_eq!(within(3 * second, pending::<()>()).await, None);
+        assert_eq!(began.elapsed().as_secs(), 5);
+    }
+}
