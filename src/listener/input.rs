@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::Stream;
 
@@ -36,6 +37,9 @@ impl Readable for Stream {
 pub struct Input {
     /// Takes from here whoever reads.
     pub buffer: BytesMut,
+    /// Rings once a connection may be quiet. One for its whole life: to set a timer for each wait would take a lock that all
+    /// connections share, twice. A busy one's rings once a second at most, and is set anew.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Input {
@@ -52,8 +56,21 @@ impl Input {
         when_quiet: impl FnOnce(),
     ) -> io::Result<Option<usize>> {
         self.make_room(room);
-        if let Ok(read) = timeout(QUIET_AFTER.min(patience), stream.read_buf(&mut self.buffer)).await {
-            return read.map(Some);
+        let began = Instant::now();
+        let quiet_from = began + QUIET_AFTER.min(patience);
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(quiet_from)));
+        loop {
+            tokio::select! {
+                biased;
+                read = stream.read_buf(&mut self.buffer) => return read.map(Some),
+                () = alarm.as_mut() => {
+                    if Instant::now() >= quiet_from {
+                        break;
+                    }
+                    // It was set for an earlier wait.
+                    alarm.as_mut().reset(quiet_from);
+                }
+            }
         }
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
@@ -64,7 +81,7 @@ impl Input {
             self.make_room(room);
             stream.read_buf(&mut self.buffer).await
         };
-        timeout(patience.saturating_sub(QUIET_AFTER), read).await.ok().transpose()
+        timeout_at(began + patience, read).await.ok().transpose()
     }
 
     /// A buffer whose contents others still hold grows into a new one; a little room left in it is not worth a read.
@@ -88,6 +105,7 @@ impl Input {
 mod tests {
     use super::*;
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{sleep, timeout};
 
     impl Readable for DuplexStream {
         async fn readable(&self) -> io::Result<()> {
@@ -139,14 +157,37 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_part_of_a_packet_is_kept_however_long_the_rest_takes() {
         let (mut ours, _theirs) = duplex(64);
-        let mut input = Input { buffer: BytesMut::from(&b"half"[..]) };
+        let mut input = Input { buffer: BytesMut::from(&b"half"[..]), alarm: None };
         let read = input.fill(&mut ours, 4096, Duration::from_secs(60), || ()).await;
         assert_eq!((read.unwrap(), &input.buffer[..]), (None, &b"half"[..]));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_is_never_quiet() {
+        let (mut ours, mut theirs) = duplex(64);
+        let mut input = Input::default();
+        let sending = tokio::spawn(async move {
+            for _ in 0..20 {
+                sleep(QUIET_AFTER * 9 / 10).await;
+                theirs.write_all(b"x").await.unwrap();
+            }
+            sleep(QUIET_AFTER * 2).await;
+            theirs
+        });
+        let (patience, mut quiet) = (Duration::from_secs(1_000), 0);
+        for _ in 0..20 {
+            assert_eq!(input.fill(&mut ours, 4096, patience, || quiet += 1).await.unwrap(), Some(1));
+        }
+        assert_eq!(quiet, 0);
+        let began = Instant::now();
+        assert_eq!(input.fill(&mut ours, 4096, Duration::from_secs(5), || quiet += 1).await.unwrap(), None);
+        assert_eq!((quiet, began.elapsed().as_secs()), (1, 5));
+        drop(sending.await.unwrap());
+    }
+
     #[test]
     fn room_is_made_only_where_too_little_is_left() {
-        let mut input = Input { buffer: BytesMut::with_capacity(4096) };
+        let mut input = Input { buffer: BytesMut::with_capacity(4096), alarm: None };
         let start = input.buffer.as_ptr();
         input.make_room(4096);
         assert_eq!(input.buffer.as_ptr(), start);
