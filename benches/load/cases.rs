@@ -15,7 +15,7 @@ use crate::peers::{self, Protocol};
 use crate::policy::Smtpd;
 use crate::ports::Ports;
 use crate::report::{Row, Target};
-use crate::{Args, dns, measure};
+use crate::{Args, dns, measure, redis};
 
 /// Runs the cases that were asked for.
 pub(crate) fn run(args: &Args) -> io::Result<Vec<Row>> {
@@ -55,6 +55,10 @@ pub(crate) fn run(args: &Args) -> io::Result<Vec<Row>> {
     case("start to serving, 1 M records", &|| million(dns).map(|(start, _)| start))?;
     case("memory, 1 M records", &|| million(dns).map(|(_, memory)| memory))?;
     case("memory, each idle connection of 10,000", &|| idle(dns))?;
+    case("policy with Redis, new triplets", &|| redis::alone(args, dns))?;
+    case("two Greylags, Cluster of 1 shard, new triplets", &|| redis::cluster(args, dns, 1))?;
+    case("two Greylags, Cluster of 2 shards, new triplets", &|| redis::cluster(args, dns, 2))?;
+    case("two Greylags, Cluster of 3 shards, new triplets", &|| redis::cluster(args, dns, 3))?;
     Ok(rows)
 }
 

@@ -16,7 +16,11 @@ mod peers;
 mod plot;
 mod policy;
 mod ports;
+mod redis;
 mod report;
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
 
 use clap::Parser;
 

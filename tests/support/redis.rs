@@ -179,7 +179,7 @@ fn sentinel(master: u16) -> Redis {
     Redis::start_at(port, "redis-sentinel", &lines)
 }
 
-/// A Cluster of three masters without replicas.
+/// A Cluster of masters without replicas.
 #[derive(Debug)]
 pub struct Cluster {
     /// Its nodes.
@@ -187,13 +187,22 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one whose nodes count as failed after a second.
+    /// Starts one of three nodes, which count as failed after a second.
     pub fn start() -> Self {
-        Self::start_announcing(|port| port)
+        Self::of(3)
     }
 
-    /// Starts one whose nodes tell clients to come to other ports: those `announce` has for their own.
+    /// Starts one of so many nodes.
+    pub fn of(shards: usize) -> Self {
+        Self::announcing(shards, |port| port)
+    }
+
+    /// Starts one of three nodes that tell clients to come to other ports: those `announce` has for their own.
     pub fn start_announcing(announce: impl Fn(u16) -> u16) -> Self {
+        Self::announcing(3, announce)
+    }
+
+    fn announcing(shards: usize, announce: impl Fn(u16) -> u16) -> Self {
         let node = |_| {
             let (port, bus) = (process::free_port(), process::free_port());
             let announced = announce(port);
@@ -204,13 +213,14 @@ impl Cluster {
             );
             Redis::start_at(port, "redis-server", &lines)
         };
-        let cluster = Self { nodes: (0..3).map(node).collect() };
+        let cluster = Self { nodes: (0..shards).map(node).collect() };
         cluster.join();
         cluster
     }
 
     fn join(&self) {
-        let share = SLOTS / 3 + 1;
+        let shards = u16::try_from(self.nodes.len()).unwrap();
+        let share = SLOTS.div_ceil(shards);
         for (index, node) in (0_u16..).zip(&self.nodes) {
             let (first, last) = (index * share, ((index + 1) * share).min(SLOTS) - 1);
             let answer = node.ask(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
@@ -227,10 +237,11 @@ impl Cluster {
 
     /// Waits until every node says that all is well.
     pub fn wait_until_it_agrees(&self) {
+        let known = format!("cluster_known_nodes:{}", self.nodes.len());
         for node in &self.nodes {
             eventually("the nodes of the Cluster agree", || {
                 let state = node.ask(&["CLUSTER", "INFO"]);
-                state.contains("cluster_state:ok") && state.contains("cluster_known_nodes:3")
+                state.contains("cluster_state:ok") && state.contains(&known)
             });
         }
     }

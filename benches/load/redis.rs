@@ -1,0 +1,165 @@
+//! Greylists in Redis: beside `redis-benchmark` running the same script, and several Greylags on one Cluster.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::daemon::{Daemon, Home};
+use crate::mail::{DOMAINS, KNOWN, Triplet};
+use crate::policy::Smtpd;
+use crate::report::{Row, Target};
+use crate::support::process;
+use crate::support::redis::{Cluster, Redis};
+use crate::{Args, measure};
+
+/// Connections of `redis-benchmark`, as the target names them.
+const CLIENTS: &str = "16";
+/// What `redis-benchmark` replaces by a number of as many digits, another one each time.
+const RANDOM: &[u8] = b"__rand_int__";
+/// Greylags that share a Cluster: one for each core here.
+const GREYLAGS: usize = 2;
+
+/// New triplets by the policy protocol, beside what the script alone can do.
+pub(crate) fn alone(args: &Args, dns: SocketAddr) -> io::Result<Row> {
+    let redis = Redis::start("");
+    let home = Home::new();
+    let greylag = Daemon::start(&home, dns, Some(&redis.url()));
+    let next = Rc::new(Cell::new(KNOWN));
+    let time = Duration::from_secs_f64(args.seconds);
+    let asking = |ports: &[u16]| new_triplets(args.connections, time, ports, &next);
+    let script = one_decision(redis.port(), greylag.ports.policy, &next)?;
+    let mut rounds = Vec::new();
+    for _ in 0..args.rounds {
+        let decisions = asking(&[greylag.ports.policy])?;
+        rounds.push((decisions, benchmark(redis.port(), &script, decisions * args.seconds * 2.0)?));
+    }
+    rounds.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+    let (decisions, scripts) = rounds[rounds.len() / 2];
+    Ok(Row {
+        case: "",
+        greylag: decisions,
+        nothing: Some(scripts),
+        unit: "requests/s",
+        target: Target::AtLeast(0.5),
+    })
+}
+
+/// New triplets of several Greylags that share a Cluster of so many shards.
+pub(crate) fn cluster(args: &Args, dns: SocketAddr, shards: usize) -> io::Result<Row> {
+    let cluster = Cluster::of(shards);
+    let homes: Vec<Home> = (0..GREYLAGS).map(|_| Home::new()).collect();
+    let greylags: Vec<Daemon> =
+        homes.iter().map(|home| Daemon::start(home, dns, Some(&cluster.url()))).collect();
+    let ports: Vec<u16> = greylags.iter().map(|greylag| greylag.ports.policy).collect();
+    let next = Rc::new(Cell::new(KNOWN));
+    let time = Duration::from_secs_f64(args.seconds);
+    let mut rates = Vec::new();
+    for _ in 0..args.rounds {
+        rates.push(new_triplets(args.connections, time, &ports, &next)?);
+    }
+    rates.sort_by(f64::total_cmp);
+    let greylag = rates[rates.len() / 2];
+    Ok(Row { case: "", greylag, nothing: None, unit: "requests/s", target: Target::None })
+}
+
+/// Requests a second about triplets never seen before, over connections spread over `ports`. Each has to be greylisted.
+fn new_triplets(connections: usize, time: Duration, ports: &[u16], next: &Rc<Cell<u64>>) -> io::Result<f64> {
+    measure::closed(connections, time, |connection| {
+        let (next, mut smtpd) = (Rc::clone(next), None);
+        let port = ports[connection % ports.len()];
+        async move || {
+            let smtpd = match &mut smtpd {
+                Some(smtpd) => smtpd,
+                empty => empty.insert(Smtpd::connect(port).await?),
+            };
+            let triplet = Triplet::new(next.replace(next.get() + 1), DOMAINS);
+            let action = smtpd.ask(&triplet).await?;
+            assert!(action.starts_with("DEFER"), "{triplet:?}: {action}");
+            Ok(1)
+        }
+    })
+}
+
+/// The command by which Greylag asks Redis about a new triplet, as the server itself shows it.
+fn one_decision(redis: u16, policy: u16, next: &Cell<u64>) -> io::Result<Vec<Vec<u8>>> {
+    let mut monitor = TcpStream::connect(process::loopback(redis))?;
+    monitor.set_read_timeout(Some(Duration::from_secs(10)))?;
+    monitor.write_all(b"MONITOR\r\n")?;
+    let mut lines = BufReader::new(monitor);
+    lines.read_line(&mut String::new())?;
+    measure::run(async {
+        let mut smtpd = Smtpd::connect(policy).await?;
+        // The first ones find no script and no look-up answered.
+        for _ in 0..5 {
+            smtpd.ask(&Triplet::new(next.replace(next.get() + 1), DOMAINS)).await?;
+        }
+        io::Result::Ok(())
+    })??;
+    let mut decision = Vec::new();
+    for _ in 0..5 {
+        decision = loop {
+            let mut line = String::new();
+            lines.read_line(&mut line)?;
+            let words = words(&line);
+            if words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"EVALSHA")) {
+                break words;
+            }
+        };
+    }
+    Ok(decision)
+}
+
+/// The words of a line of MONITOR: quoted, with `\xHH` for what is not printable.
+fn words(line: &str) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    let mut rest = line.bytes();
+    while rest.by_ref().any(|byte| byte == b'"') {
+        let mut word = Vec::new();
+        loop {
+            match rest.next() {
+                None | Some(b'"') => break,
+                Some(b'\\') => match rest.next() {
+                    Some(b'x') => {
+                        let digits: String = rest.by_ref().take(2).map(char::from).collect();
+                        word.push(u8::from_str_radix(&digits, 16).unwrap_or_default());
+                    }
+                    Some(other) => word.push(other),
+                    None => break,
+                },
+                Some(byte) => word.push(byte),
+            }
+        }
+        words.push(word);
+    }
+    words
+}
+
+/// Scripts a second by `redis-benchmark`, which runs the decision with another end of each key every time.
+fn benchmark(port: u16, decision: &[Vec<u8>], requests: f64) -> io::Result<f64> {
+    let keys: usize =
+        decision.get(2).and_then(|count| std::str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0);
+    let words = decision.iter().enumerate().map(|(at, word)| {
+        let mut word = word.clone();
+        if (3..3 + keys).contains(&at) {
+            let kept = word.len().saturating_sub(RANDOM.len()).max(b"greylag:{0123}p".len());
+            word.truncate(kept);
+            word.extend_from_slice(RANDOM);
+        }
+        // A command line holds no NUL; hashes of any bytes are as good.
+        let printable = |byte: u8| if (b'!'..=b'~').contains(&byte) { char::from(byte) } else { 'x' };
+        word.into_iter().map(printable).collect::<String>()
+    });
+    let output = Command::new(process::program("redis-benchmark"))
+        .args(["-p", &port.to_string(), "-c", CLIENTS, "-P", "1", "--csv", "-r", "999999999999"])
+        .args(["-n", &format!("{requests:.0}")])
+        .args(words)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // "the command","requests a second", and six latencies; the command may hold whatever it likes.
+    let rate = text.lines().last().and_then(|line| line.rsplit("\",\"").nth(6));
+    let rate = rate.and_then(|rate| rate.trim_matches('"').parse().ok());
+    rate.ok_or_else(|| io::Error::other(format!("redis-benchmark said {text:?}")))
+}
