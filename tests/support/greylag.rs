@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -116,8 +117,21 @@ impl Greylag {
         self.ports
     }
 
-    /// Lines it has logged that contain every one of `parts`.
+    /// Lines it has logged that contain every one of `parts`. The log has a decision a moment after the answer: those that are
+    /// counted are waited for.
     pub fn log_lines(&self, parts: &[&str]) -> Vec<String> {
+        let counted = process::http_get(self.admin, "/metrics").map_or(0.0, |(_, body)| {
+            let metrics = Metrics::parse(&body);
+            metrics.sum("greylag_decisions_total", &[]) + metrics.sum("greylag_would_total", &[])
+        });
+        let is_decision = |line: &&str| {
+            line.contains(" INFO decision protocol=") || line.contains("\"target\":\"greylag::decision\"")
+        };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let is_behind = || (self.process.log().lines().filter(is_decision).count() as f64) < counted;
+        while is_behind() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let log = self.process.log();
         let lines = log.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
         lines.map(str::to_owned).collect()
