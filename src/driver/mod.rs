@@ -207,7 +207,9 @@ impl Driver {
             self.hosts.remember(facts, &transaction.known);
         }
         self.adopted.remember(stage, facts, transaction.protocol, &verdict);
-        transaction.keep_tags(&verdict);
+        if stage != Stage::EndOfMessage {
+            transaction.keep_tags(&verdict);
+        }
         transaction.known.note(&verdict);
         if self.is_live {
             let when = (self.clock.now(), began.elapsed());

@@ -223,6 +223,16 @@ async fn the_daemon_judges_a_message_too() {
     }
     assert_eq!(greylag.log_lines(&["decision"]), [""; 0]);
 
+    // What is found in the message is told once.
+    fs::write(&file, "Subject: x\n\nsee http//bank.test/\n").unwrap();
+    let found = through(&greylag, "me@example.org", &[file.to_str().unwrap()]);
+    assert_eq!(
+        (found.code, found.out.matches("content.malformed_link: ").count()),
+        (Some(0), 1),
+        "{}",
+        found.out
+    );
+
     fs::write(&file, "x".repeat(2 << 20)).unwrap();
     let found = through(&greylag, "me@example.org", &[file.to_str().unwrap()]);
     assert_eq!((found.code, found.out.as_str()), (Some(69), ""));
