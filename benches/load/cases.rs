@@ -54,7 +54,8 @@ pub(crate) fn run(args: &Args) -> io::Result<Vec<Row>> {
     case("policy, p99 at half of the maximum", &|| bench.latency())?;
     case("start to serving, 1 M records", &|| million(dns).map(|(start, _)| start))?;
     case("memory, 1 M records", &|| million(dns).map(|(_, memory)| memory))?;
-    case("memory, each idle connection of 10,000", &|| idle(dns))?;
+    case("memory, each of 10,000 idle milter connections", &|| idle(dns, Protocol::Milter))?;
+    case("memory, each of 10,000 idle policy connections", &|| idle(dns, Protocol::Policy))?;
     case("policy with Redis, new triplets", &|| redis::alone(args, dns))?;
     case("two Greylags, Cluster of 1 shard, new triplets", &|| redis::cluster(args, dns, 1))?;
     case("two Greylags, Cluster of 2 shards, new triplets", &|| redis::cluster(args, dns, 2))?;
@@ -187,24 +188,32 @@ fn million(dns: SocketAddr) -> io::Result<(Row, Row)> {
     Ok((row(again.start.as_secs_f64(), "s", 1.0), row(resident, "MB", 160.0)))
 }
 
-/// What ten thousand connections cost that say nothing.
-fn idle(dns: SocketAddr) -> io::Result<Row> {
+/// What each of ten thousand connections costs that have said something and are quiet now.
+fn idle(dns: SocketAddr, protocol: Protocol) -> io::Result<Row> {
     const CONNECTIONS: usize = 10_000;
+    /// Buffers are kept for a second.
+    const QUIET: Duration = Duration::from_secs(3);
     let home = Home::new();
     let greylag = Daemon::start(&home, dns, None);
     let before = greylag.resident_kib();
-    let ports = greylag.ports;
+    let (ports, triplet) = (greylag.ports, Triplet::new(1, DOMAINS));
     let after = measure::run(async {
-        let mut open = Vec::new();
-        for _ in 0..CONNECTIONS / 2 {
-            open.push(Session::open(ports.milter).await?);
+        let (mut sessions, mut requests) = (Vec::new(), Vec::new());
+        for _ in 0..CONNECTIONS {
+            match protocol {
+                Protocol::Milter => {
+                    let mut session = Session::open(ports.milter).await?;
+                    session.greet(&triplet).await?;
+                    sessions.push(session);
+                }
+                Protocol::Policy => {
+                    let mut smtpd = Smtpd::connect(ports.policy).await?;
+                    smtpd.ask(&triplet).await?;
+                    requests.push(smtpd);
+                }
+            }
         }
-        let mut idle = Vec::new();
-        for _ in 0..CONNECTIONS / 2 - 100 {
-            let mut smtpd = Smtpd::connect(ports.policy).await?;
-            smtpd.ask(&Triplet::new(1, DOMAINS)).await?;
-            idle.push(smtpd);
-        }
+        tokio::time::sleep(QUIET).await;
         io::Result::Ok(greylag.resident_kib())
     })??;
     let each = after.saturating_sub(before) as f64 / CONNECTIONS as f64;

@@ -97,7 +97,7 @@ fn connections(run: &Run) -> io::Result<Curve> {
     let (_home, daemon) = run.daemon("greylist.toml", "")?;
     let agreed = measure::run(async { Session::open(daemon.ports.milter).await })??.agreed;
     let nothing = Nothing::start(&agreed);
-    let of = [1, 4, 16, 64, 256, 1_024, 4_096, 9_900];
+    let of = [1, 4, 16, 64, 256, 1_024, 4_096, 10_000];
     let line = |name, port| {
         let rate = |connections| run.load.over(connections as usize).policy(port, Which::Known);
         io::Result::Ok(Line { name, points: points(&of, rate)? })
