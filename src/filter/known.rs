@@ -90,6 +90,9 @@ impl Needs {
 
     /// Adds the questions of `other`; both never ask different things of one slot, as slots belong to one check each.
     pub fn merge(&mut self, other: Self) {
+        if other.is_empty() {
+            return;
+        }
         self.helo = self.helo.take().or(other.helo);
         self.spf = self.spf.take().or(other.spf);
         self.message_auth = self.message_auth.take().or(other.message_auth);

@@ -135,6 +135,9 @@ impl Scopes {
 
     /// The scopes that hold for `recipient` of the mail `facts` are about, by their place in the file.
     pub(super) fn matching(&self, facts: &Facts, recipient: Option<&Recipient>) -> Vec<usize> {
+        if self.scopes.is_empty() {
+            return Vec::new();
+        }
         let mut found = self.others.clone();
         if let Some(recipient) = recipient {
             self.by_recipient.for_each_match(Some(recipient.address()), |scopes| found.extend(scopes));
