@@ -30,6 +30,10 @@ pub(super) fn write_list<'a>(
         if index > 0 {
             out.write_char(',')?;
         }
+        if !quoted {
+            out.write_str(item)?;
+            continue;
+        }
         for c in item.chars() {
             match c {
                 ',' => write_unicode_escape(out, c)?,
