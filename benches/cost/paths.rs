@@ -84,8 +84,9 @@ impl Path {
                 Self::MilterMail => greylag.mails(1, times).await,
                 Self::AttachmentScan => {}
             }
-            log::flush();
         });
+        // By a thread beside the one that answers, whether or not the log's own was quick enough.
+        std::thread::spawn(log::flush).join().expect("a log that is written");
     }
 }
 
