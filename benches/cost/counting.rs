@@ -43,6 +43,8 @@ fn run(path: Path, times: u64) -> Counted {
     let program = std::env::current_exe().expect("the path of this program");
     let status = Command::new("valgrind")
         .args(["--tool=callgrind", "--separate-threads=yes", "--quiet"])
+        // The clock of the metrics is calibrated by waiting, at start: some million instructions, never as many as before.
+        .args(["--toggle-collect=*quanta*Calibration*calibrate*", "--collect-atstart=yes"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
         .args(["--run", path.name(), &times.to_string()])
