@@ -2,8 +2,8 @@
 //!
 //! Words and fixed texts of all rules are one automaton, which passes once over each text. It looks as well for texts that a regular
 //! expression cannot match without, and an expression is tried only where one of them stands, so that a thousand of them cost hardly
-//! more than one. (One automaton of all expressions would need a pass as well, but its states multiply: a thousand ordinary ones took
-//! seconds and gigabytes.)
+//! more than one. Those without such texts are looked for together, some dozens in a pass. (One automaton of all expressions would
+//! need a pass as well, but its states multiply: a thousand ordinary ones took seconds and gigabytes.)
 
 mod pass;
 mod pattern;
@@ -20,6 +20,7 @@ pub(crate) use pattern::{Fault, Pattern};
 use super::Cancel;
 use super::text::Texts;
 use pass::Pass;
+use pattern::{GROUP, Group};
 
 /// A kind of text in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,8 +92,16 @@ pub(crate) struct RuleSet {
     leads: Vec<Vec<usize>>,
     /// The expressions of all rules.
     expressions: Vec<Expression>,
-    /// Those that no text leads to: they are run on every text their rule looks at.
-    always: Vec<usize>,
+    /// Those that no text leads to: they are looked for in every text.
+    always: Vec<Together>,
+}
+
+/// Expressions that are looked for in one pass, which tells those to be tried.
+#[derive(Debug)]
+struct Together {
+    expressions: Vec<usize>,
+    /// Nothing where they cannot be: each is tried.
+    group: Option<Group>,
 }
 
 /// What a text of the automaton means.
@@ -151,6 +160,14 @@ impl RuleSet {
             let built = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&texts.written);
             Some(built.map_err(|error| error.to_string())?)
         };
+        let together = |numbers: &[usize]| Together {
+            expressions: numbers.to_vec(),
+            // One alone is not found sooner by looking for it twice.
+            group: (numbers.len() > 1)
+                .then(|| Group::new(numbers.iter().map(|number| &expressions[*number].pattern)))
+                .flatten(),
+        };
+        let always = always.chunks(GROUP).map(together).collect();
         Ok(Self { rules, automaton, texts: texts.texts, leads: texts.leads, expressions, always })
     }
 

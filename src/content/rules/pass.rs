@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Expression, Location, Match, RuleSet, Text, Use};
+use super::{Expression, Location, Match, RuleSet, Text, Together, Use};
 use crate::content::Cancel;
 use crate::content::text::Folded;
 
@@ -76,7 +76,7 @@ impl<'r> Pass<'r> {
             }
         }
         let folded = folded.map(|(_, folded)| folded);
-        for number in self.take_wanted() {
+        for number in self.take_wanted(text, reading) {
             let Some(expression) = set.expressions.get(number) else { continue };
             if self.cancel.is_cancelled() {
                 break;
@@ -115,9 +115,11 @@ impl<'r> Pass<'r> {
     }
 
     /// The expressions to be tried on the text, in their order.
-    fn take_wanted(&mut self) -> Vec<usize> {
+    fn take_wanted(&mut self, text: &str, reading: Reading<'_>) -> Vec<usize> {
         let mut wanted = std::mem::take(&mut self.wanted);
-        wanted.extend(&self.set.always);
+        for together in &self.set.always {
+            self.look_for(together, text, reading, &mut wanted);
+        }
         for met in &self.met {
             for number in self.set.leads.get(*met).into_iter().flatten() {
                 if !std::mem::replace(&mut self.is_wanted[*number], true) {
@@ -130,6 +132,21 @@ impl<'r> Pass<'r> {
         }
         wanted.sort_unstable();
         wanted
+    }
+
+    /// Adds those of the expressions that the text may match.
+    fn look_for(&self, together: &Together, text: &str, reading: Reading<'_>, wanted: &mut Vec<usize>) {
+        let Together { expressions, group } = together;
+        let is_open = |number: &usize| {
+            self.set.expressions.get(*number).is_some_and(|expression| self.is_open(expression.rule, reading))
+        };
+        match group {
+            Some(group) if expressions.iter().filter(|number| is_open(number)).nth(1).is_some() => {
+                let found = group.candidates(text);
+                wanted.extend(found.iter().filter_map(|place| expressions.get(place.as_usize())));
+            }
+            _ => wanted.extend(expressions),
+        }
     }
 
     fn attempt<'t>(

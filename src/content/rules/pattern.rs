@@ -5,7 +5,7 @@ use std::sync::Arc;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, WhichCaptures, pikevm, pikevm::PikeVM};
 use regex_automata::util::pool::Pool;
-use regex_automata::{Anchored, Input, MatchError};
+use regex_automata::{Anchored, Input, MatchError, MatchKind, PatternID, PatternSet};
 use regex_syntax::hir::Hir;
 
 use super::required::{Required, required};
@@ -15,6 +15,12 @@ use super::simplify::{simplified, without_word_ends};
 const MAX_SIZE: usize = 1 << 20;
 /// Memory one expression may use for states it meets, in bytes.
 const MAX_CACHE: usize = 1 << 20;
+/// Most expressions that are looked for together, and memory they may use for states they meet, in bytes. States of many multiply.
+pub(super) const GROUP: usize = 32;
+const MAX_GROUP_CACHE: usize = 4 << 20;
+/// The memory is filled so often, and then for so few bytes a state, before they are given up together.
+const MOST_FILLINGS: usize = 4;
+const FEWEST_BYTES_A_STATE: usize = 16;
 /// Bytes of a match that are looked at for the log.
 const EXCERPT: usize = 1 << 10;
 /// What an attempt at one place costs beside the bytes it reads, in bytes.
@@ -95,6 +101,50 @@ impl Pattern {
     /// Whether it matches every text, even an empty one.
     pub(crate) fn matches_everything(&self) -> bool {
         self.find("").is_some() && self.find("x").is_some()
+    }
+}
+
+/// Expressions that are looked for in one pass, by what each is without ends of words.
+pub(super) struct Group {
+    dfa: DFA,
+    caches: Pool<Cache, CacheFn>,
+}
+
+impl Group {
+    /// Of at most [`GROUP`] expressions; `None` where they cannot be looked for together.
+    pub(super) fn new<'p>(patterns: impl Iterator<Item = &'p Pattern>) -> Option<Self> {
+        let wider: Vec<Hir> = patterns.map(|pattern| without_word_ends(&pattern.hir)).collect();
+        let limits = thompson::Config::new()
+            .nfa_size_limit(Some(GROUP * MAX_SIZE))
+            .which_captures(WhichCaptures::None);
+        let nfa = thompson::Compiler::new().configure(limits).build_many_from_hir(&wider).ok()?;
+        let config = DFA::config()
+            .match_kind(MatchKind::All)
+            .cache_capacity(MAX_GROUP_CACHE)
+            .skip_cache_capacity_check(true)
+            .minimum_cache_clear_count(Some(MOST_FILLINGS))
+            .minimum_bytes_per_state(Some(FEWEST_BYTES_A_STATE));
+        let dfa = DFA::builder().configure(config).build_from_nfa(nfa).ok()?;
+        let template = dfa.clone();
+        let create: CacheFn = Box::new(move || template.create_cache());
+        Some(Self { dfa, caches: Pool::new(create) })
+    }
+
+    /// Which of them `text` may match, by their places; all where that is not found out.
+    pub(super) fn candidates(&self, text: &str) -> PatternSet {
+        let mut found = PatternSet::new(self.dfa.pattern_len());
+        let looked =
+            self.dfa.try_which_overlapping_matches(&mut self.caches.get(), &Input::new(text), &mut found);
+        if looked.is_err() {
+            (0..self.dfa.pattern_len()).map(PatternID::must).for_each(|pattern| _ = found.insert(pattern));
+        }
+        found
+    }
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a group of {} expressions", self.dfa.pattern_len())
     }
 }
 

@@ -27,6 +27,11 @@ fn matching(set: &RuleSet, texts: &Texts) -> Vec<usize> {
     set.matches(texts, |_| true, &Cancel::default()).into_iter().map(|found| found.rule).collect()
 }
 
+/// The expressions that no text leads to.
+fn always(set: &RuleSet) -> Vec<usize> {
+    set.always.iter().flat_map(|together| together.expressions.clone()).collect()
+}
+
 #[test]
 fn words_are_whole_and_texts_are_not() {
     let set = RuleSet::new(vec![
@@ -61,7 +66,7 @@ fn expressions_ignore_case_unless_they_say_otherwise() {
         },
     ])
     .unwrap();
-    assert_eq!(set.always, [1]);
+    assert_eq!(always(&set), [1]);
     for (text, rules) in [
         ("YOU HAVE\nWON 100", &[0][..]),
         ("you have won nothing", &[]),
@@ -141,7 +146,7 @@ fn expressions_are_tried_wherever_what_they_need_stands() {
         ..Rule::default()
     };
     let set = RuleSet::new(patterns.iter().map(|text| rule(text)).collect()).unwrap();
-    assert_eq!(set.always, [7]);
+    assert_eq!(always(&set), [7]);
     let long = format!("dear {}friend, a PRIZE draw", "dear win $1 lotteryx act now ".repeat(2_000));
     for (text, rules, excerpt) in [
         ("win $7 and Win\n$77", &[0][..], "Win $77"),
@@ -194,6 +199,46 @@ fn a_text_that_tries_an_expression_everywhere_costs_no_more_than_reading_it() {
         // Tried from each place to the end of the text, the second would take a hundred times as long as the first.
         let (little, much) = (reads(200, word), reads(2_000, word));
         assert!(much < little * 40, "{word}: {little} µs, {much} µs");
+    }
+}
+
+#[test]
+fn expressions_without_fixed_texts_are_found_together_as_each_alone() {
+    // More than two groups of them.
+    let written: Vec<String> = (0..80)
+        .map(|number| match number % 5 {
+            0 => format!(r"\d{{{}}}", number / 5 + 3),
+            1 => format!(r"\b[a-f]{{{}}}\b", number / 5 + 2),
+            2 => format!(r"^\W*\w{{{}}}\W", number / 5 + 1),
+            3 => format!(r"[0-9]\s[a-z]{{{}}}$", number / 5 + 1),
+            _ => format!(r"(?-i)[A-Z]{{{}}}", number / 5 + 2),
+        })
+        .collect();
+    let rule = |text: &String| Rule {
+        places: body(),
+        patterns: vec![Pattern::parse(text).unwrap()],
+        ..Rule::default()
+    };
+    let set = RuleSet::new(written.iter().map(rule).collect()).unwrap();
+    assert_eq!(set.always.iter().map(|it| it.expressions.len()).collect::<Vec<_>>(), [32, 32, 16]);
+    assert!(set.always.iter().all(|it| it.group.is_some()));
+    for text in [
+        "call 0123456789",
+        "deface the cafe, faded",
+        "\u{e9}abc",
+        "ABCDEFG",
+        "in 7 days",
+        "call 12345 7 x",
+        "...",
+        "",
+    ] {
+        let alone: Vec<usize> = (0..written.len())
+            .filter(|number| {
+                let set = RuleSet::new(vec![rule(&written[*number])]).unwrap();
+                matching(&set, &read(&[text])) == [0]
+            })
+            .collect();
+        assert_eq!(matching(&set, &read(&[text])), alone, "{text}");
     }
 }
 
