@@ -188,7 +188,7 @@ fn scopes(run: &Run) -> io::Result<Curve> {
 
 fn rules(run: &Run) -> io::Result<Curve> {
     let content = Rc::new(Content::text(100_000));
-    let points = points(&[1, 10, 100, 1_000, 10_000], |rules| {
+    let points = points(&[1, 10, 100, 1_000, 5_000], |rules| {
         let rule = |number| {
             let patterns = match number % 5 {
                 0 => format!("regex = ['number{number}\\s+\\d{{1,3}}']"),

@@ -109,7 +109,7 @@ fn postfwd(home: &Path, port: u16, _: SocketAddr) -> Vec<Command> {
         .arg(home.join("cache"))
         .arg("--pidfile")
         .arg(home.join("pid"))
-        .args(["--nodns", "--norulelog", "--quiet"]);
+        .args(["--nodns", "--norulelog"]);
     vec![command]
 }
 
