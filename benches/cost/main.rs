@@ -16,6 +16,9 @@ mod dns;
 #[path = "../load/mail.rs"]
 mod mail;
 mod paths;
+#[allow(dead_code, reason = "the load benchmark uses more of it")]
+#[path = "../load/postfix.rs"]
+mod postfix;
 mod recorded;
 mod script;
 mod talk;

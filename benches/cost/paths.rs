@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dns;
 use crate::mail::{Content, Triplet};
+use crate::postfix;
 use crate::script::Script;
 use crate::talk;
 
@@ -122,7 +123,11 @@ impl Greylag {
     async fn ask(&self, triplets: std::ops::Range<u64>, times: u64, answer: &str) {
         let requests: Vec<Vec<u8>> = triplets
             .enumerate()
-            .map(|(mail, number)| talk::policy_request(&Triplet::new(number, DOMAINS), mail))
+            .map(|(mail, number)| {
+                let mut request = String::new();
+                postfix::policy_request(&Triplet::new(number, DOMAINS), mail as u64, &mut request);
+                request.into_bytes()
+            })
             .collect();
         let says = requests.iter().map(Vec::as_slice).cycle().take(times as usize);
         let mut script = Script::new(says);
@@ -158,7 +163,7 @@ impl Greylag {
 
     /// The protocol flags of the answer to OPTNEG.
     async fn negotiate(&self, options: &ListenerOptions) -> u32 {
-        let mut script = Script::new([talk::OFFER].into_iter());
+        let mut script = Script::new([postfix::OFFER].into_iter());
         server::converse(&mut script, Arc::clone(&self.driver), options).await.expect("the protocol");
         let flags = script.answered.get(13..17).and_then(|flags| flags.try_into().ok());
         u32::from_be_bytes(flags.expect("an answer to OPTNEG"))

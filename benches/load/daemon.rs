@@ -1,11 +1,13 @@
 //! The real `greylag serve`, with its decision log in a file.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::ports::{self, Ports};
@@ -51,15 +53,31 @@ impl Home {
     }
 }
 
+/// The program that is measured: GREYLAG, so that two of them can be compared by one load, or the one built with this bench.
+fn program() -> OsString {
+    std::env::var_os("GREYLAG").unwrap_or_else(|| env!("CARGO_BIN_EXE_greylag").into())
+}
+
 impl Daemon {
     /// Starts it with the embedded store of `home`, or with `store`.
     pub(crate) fn start(home: &Home, dns: SocketAddr, store: Option<&str>) -> Self {
+        Self::start_with(home, dns, store, None)
+    }
+
+    /// Starts it with a configuration file as well.
+    pub(crate) fn start_with(
+        home: &Home,
+        dns: SocketAddr,
+        store: Option<&str>,
+        config: Option<&Path>,
+    ) -> Self {
         let (ports, admin) = (Ports::free(), ports::free());
         let log = File::create(home.path().join("greylag.log")).expect("a log file");
         let embedded = format!("redb:{}", home.store().display());
         let began = std::time::Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_greylag"))
+        let child = Command::new(program())
             .arg("serve")
+            .args(config.into_iter().flat_map(|config| [OsStr::new("--config"), config.as_os_str()]))
             .arg("--policies")
             .arg(home.path().join("policies"))
             .args(["--policy", &format!("127.0.0.1:{}", ports.policy)])
@@ -78,6 +96,17 @@ impl Daemon {
         Self { child, ports, start: began.elapsed() }
     }
 
+    /// Makes it read its policies anew.
+    pub(crate) fn reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(id) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(id, signal);
+        }
+    }
+
     /// Resident memory in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
@@ -89,9 +118,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         // SIGTERM, so that the store is closed; SIGKILL is for benches of crashes.
-        if let Some(id) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-        }
+        self.signal(Signal::TERM);
         let _ = self.child.wait();
     }
 }

@@ -16,8 +16,10 @@ mod peers;
 mod plot;
 mod policy;
 mod ports;
+mod postfix;
 mod redis;
 mod report;
+mod soak;
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -47,6 +49,12 @@ pub(crate) struct Args {
     /// Measure how costs grow, and draw them into `benches/curves.svg`; the figures go to `benches/curves.json`.
     #[arg(long)]
     curves: bool,
+    /// Run for so many minutes at a low rate and print the resident memory every ten seconds, and what it grew by.
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<f64>,
+    /// Operations a second of `--soak`.
+    #[arg(long, default_value_t = 500.0)]
+    rate: f64,
     /// Serve nothing: ports of policy service and milter, and the milter's answer to OPTNEG in hexadecimal.
     #[arg(long, num_args = 3, hide = true)]
     nothing: Option<Vec<String>>,
@@ -66,6 +74,9 @@ fn main() -> std::io::Result<()> {
     let args = Args::parse();
     if let Some([policy, milter, agreed]) = args.nothing.as_deref() {
         return nothing::serve(policy.parse().unwrap(), milter.parse().unwrap(), agreed);
+    }
+    if let Some(minutes) = args.soak {
+        return soak::run(&args, minutes);
     }
     if args.curves {
         return plot::write(&curves::run(&args)?);

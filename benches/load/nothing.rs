@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::ports::{self, Ports};
+use crate::postfix::{BODY, CONNECT, DATA, END_OF_HEADER, END_OF_MESSAGE, HEADER, HELO, MAIL, RCPT};
 
 /// The process of both servers; ends when this value does.
 pub(crate) struct Nothing {
@@ -90,17 +91,9 @@ async fn milter_service(mut stream: TcpStream, agreed: &[u8]) -> io::Result<()> 
     quick?;
     let protocol =
         agreed.get(13..17).map_or(0, |mask| u32::from_be_bytes(mask.try_into().unwrap_or_default()));
-    let silent = |command: u8| match command {
-        b'C' => protocol & 0x1000 != 0,
-        b'H' => protocol & 0x2000 != 0,
-        b'M' => protocol & 0x4000 != 0,
-        b'R' => protocol & 0x8000 != 0,
-        b'L' => protocol & 0x80 != 0,
-        b'N' => protocol & 0x4_0000 != 0,
-        b'B' => protocol & 0x8_0000 != 0,
-        b'D' | b'A' | b'K' => true,
-        _ => false,
-    };
+    let answered = [CONNECT, HELO, MAIL, RCPT, DATA, HEADER, END_OF_HEADER, BODY, END_OF_MESSAGE];
+    let silent =
+        |code: u8| !answered.iter().any(|command| command.code == code && command.is_answered(protocol));
     let mut input = BytesMut::with_capacity(4096);
     loop {
         while let Some(length) =

@@ -1,0 +1,155 @@
+//! Memory over a long time: everything that mail does, at a low rate, and the resident memory every ten seconds.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::task::LocalSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::daemon::{Daemon, Home};
+use crate::drive::{Expect, Load};
+use crate::mail::{Content, DOMAINS, KNOWN, Triplet};
+use crate::milter::Session;
+use crate::policy::Smtpd;
+use crate::ports::Ports;
+use crate::{Args, dns, measure};
+
+/// Time between two samples.
+const SAMPLE: Duration = Duration::from_secs(10);
+/// Time between two reloads.
+const RELOAD: Duration = Duration::from_secs(30);
+/// Clocks the store has room for, three for each triplet: so few that it is full within minutes, and what grows afterwards is not the
+/// greylist.
+const MAX_ENTRIES: u32 = 50_000;
+/// Of a hundred operations so many are policy requests of known triplets over connections that stay;
+const KNOWN_SHARE: f64 = 60.0;
+/// of triplets never seen before;
+const NEW_SHARE: f64 = 15.0;
+/// over connections that come and go;
+const COMING_AND_GOING: f64 = 15.0;
+/// small mails through the milter, each in a session of its own;
+const SMALL_MAILS: f64 = 9.0;
+/// and mails of 100 kB with a zip.
+const LARGE_MAILS: f64 = 1.0;
+
+/// What was resident after so many seconds, in KiB.
+type Sample = (u64, u64);
+
+/// Runs for so many minutes, and prints the samples and what they grew by.
+pub(crate) fn run(args: &Args, minutes: f64) -> io::Result<()> {
+    let home = Home::new();
+    let config = home.path().join("greylag.toml");
+    std::fs::write(&config, format!("store_max_entries = {MAX_ENTRIES}\n"))?;
+    let greylag = Daemon::start_with(&home, dns::start(), None, Some(&config));
+    let load = Load::new(1, SAMPLE, Expect::Accepted);
+    load.make_known(greylag.ports.policy)?;
+    let done = Rc::new(Cell::new(0));
+    let samples = measure::run(async {
+        let set = LocalSet::new();
+        let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
+        drive(&set, greylag.ports, args.rate / 100.0, &done);
+        let reloads = async {
+            loop {
+                sleep(RELOAD).await;
+                greylag.reload();
+            }
+        };
+        let sampling = sample(&greylag, until, &done);
+        set.run_until(async {
+            tokio::select! {
+                samples = sampling => samples,
+                () = reloads => Vec::new(),
+            }
+        })
+        .await
+    })?;
+    report(&samples, done.get());
+    Ok(())
+}
+
+/// Starts the loops, of which each does `each` operations a second for each hundredth it has. They end with the runtime.
+fn drive(set: &LocalSet, ports: Ports, each: f64, done: &Rc<Cell<u64>>) {
+    let next = Rc::new(Cell::new(KNOWN));
+    let known = Rc::new(Cell::new(0));
+    let turn = |counter: &Rc<Cell<u64>>| {
+        let counter = Rc::clone(counter);
+        move || counter.replace(counter.get() + 1)
+    };
+    for (share, number) in [(KNOWN_SHARE, turn(&known)), (NEW_SHARE, turn(&next))] {
+        let is_known = share == KNOWN_SHARE;
+        let mut smtpd = None;
+        at_rate(set, each * share, done, async move || {
+            let number = if is_known { number() % KNOWN } else { number() };
+            let smtpd = match &mut smtpd {
+                Some(smtpd) => smtpd,
+                empty => empty.insert(Smtpd::connect(ports.policy).await?),
+            };
+            smtpd.ask(&Triplet::new(number, DOMAINS)).await.map(drop)
+        });
+    }
+    let number = turn(&known);
+    at_rate(set, each * COMING_AND_GOING, done, async move || {
+        let mut smtpd = Smtpd::connect(ports.policy).await?;
+        smtpd.ask(&Triplet::new(number() % KNOWN, DOMAINS)).await.map(drop)
+    });
+    for (share, content) in [(SMALL_MAILS, Content::small()), (LARGE_MAILS, Content::with_zip(100_000))] {
+        let number = turn(&known);
+        at_rate(set, each * share, done, async move || {
+            let triplet = Triplet::new(number() % KNOWN, DOMAINS);
+            let mut session = Session::open(ports.milter).await?;
+            session.greet(&triplet).await?;
+            session.mail(&triplet, &content).await?;
+            session.quit().await
+        });
+    }
+}
+
+fn at_rate<O>(set: &LocalSet, rate: f64, done: &Rc<Cell<u64>>, mut operation: O)
+where
+    O: AsyncFnMut() -> io::Result<()> + 'static,
+{
+    let done = Rc::clone(done);
+    set.spawn_local(async move {
+        let mut due = interval(Duration::from_secs_f64(1.0 / rate));
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            due.tick().await;
+            operation().await.expect("the daemon answers");
+            done.set(done.get() + 1);
+        }
+    });
+}
+
+async fn sample(greylag: &Daemon, until: Instant, done: &Rc<Cell<u64>>) -> Vec<Sample> {
+    let began = Instant::now();
+    let mut samples = Vec::new();
+    while Instant::now() < until {
+        sleep(SAMPLE.min(until.saturating_duration_since(Instant::now()))).await;
+        let (seconds, resident) = (began.elapsed().as_secs(), greylag.resident_kib());
+        println!("{seconds:>6} s {resident:>8} KiB {:>9} operations", done.get());
+        samples.push((seconds, resident));
+    }
+    samples
+}
+
+/// Growth by least squares over the last two thirds: before that caches fill, and the allocator finds what it needs.
+fn report(samples: &[Sample], done: u64) {
+    let settled = samples.get(samples.len() / 3..).unwrap_or_default();
+    let (Some((_, first)), Some((_, last))) = (settled.first(), settled.last()) else { return };
+    println!(
+        "{done} operations; {first} KiB after a third of the time, {last} KiB at the end, {:.1} KiB a minute",
+        slope(settled) * 60.0
+    );
+}
+
+fn slope(samples: &[Sample]) -> f64 {
+    let points = || samples.iter().map(|(seconds, resident)| (*seconds as f64, *resident as f64));
+    let count = samples.len() as f64;
+    let (mean_x, mean_y) =
+        (points().map(|(x, _)| x).sum::<f64>() / count, points().map(|(_, y)| y).sum::<f64>() / count);
+    let both: f64 = points().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    let square: f64 = points().map(|(x, _)| (x - mean_x).powi(2)).sum();
+    if square == 0.0 { 0.0 } else { both / square }
+}
