@@ -18,6 +18,8 @@ pub enum Target {
     Mime,
     /// The parameters of a part's header fields.
     Names,
+    /// A page whose script puts files together.
+    Script,
     /// A file named and read as a container of this kind.
     Zip,
     Rar,
@@ -27,13 +29,23 @@ pub enum Target {
     Sevenz,
     Cab,
     Lzh,
-    Gzip,
+    Arj,
+    Cms,
+    Rtf,
+    Pdf,
+    /// AppleSingle, AppleDouble and MacBinary.
+    Apple,
+    /// cpio and ar.
+    Unix,
+    /// One compressed file, by any of the methods.
+    Compressed,
 }
 
 impl Target {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 18] = [
         Self::Mime,
         Self::Names,
+        Self::Script,
         Self::Zip,
         Self::Rar,
         Self::Tnef,
@@ -42,7 +54,13 @@ impl Target {
         Self::Sevenz,
         Self::Cab,
         Self::Lzh,
-        Self::Gzip,
+        Self::Arj,
+        Self::Cms,
+        Self::Rtf,
+        Self::Pdf,
+        Self::Apple,
+        Self::Unix,
+        Self::Compressed,
     ];
 
     /// Its name, and its corpus' folder.
@@ -50,6 +68,7 @@ impl Target {
         match self {
             Self::Mime => "mime",
             Self::Names => "names",
+            Self::Script => "script",
             Self::Zip => "zip",
             Self::Rar => "rar",
             Self::Tnef => "tnef",
@@ -58,7 +77,13 @@ impl Target {
             Self::Sevenz => "sevenz",
             Self::Cab => "cab",
             Self::Lzh => "lzh",
-            Self::Gzip => "gzip",
+            Self::Arj => "arj",
+            Self::Cms => "cms",
+            Self::Rtf => "rtf",
+            Self::Pdf => "pdf",
+            Self::Apple => "apple",
+            Self::Unix => "unix",
+            Self::Compressed => "compressed",
         }
     }
 
@@ -74,6 +99,10 @@ impl Target {
                 let mail = [field, data, b"\r\nContent-Type: text/plain; name", data, b"\r\n\r\nHello\r\n"];
                 content::scan(&Message::from_bytes(&mail.concat()), settings, &cancel)
             }
+            Self::Script => {
+                let page = [b"Content-Type: text/html\r\n\r\n<script>".as_slice(), data];
+                content::scan(&Message::from_bytes(&page.concat()), settings, &cancel)
+            }
             Self::Zip => file("a.zip"),
             Self::Rar => file("a.rar"),
             Self::Tnef => file("winmail.dat"),
@@ -82,7 +111,13 @@ impl Target {
             Self::Sevenz => file("a.7z"),
             Self::Cab => file("a.cab"),
             Self::Lzh => file("a.lzh"),
-            Self::Gzip => file("a.gz"),
+            Self::Arj => file("a.arj"),
+            Self::Cms => file("smime.p7m"),
+            Self::Rtf => file("a.rtf"),
+            Self::Pdf => file("a.pdf"),
+            Self::Apple => file("a.bin"),
+            Self::Unix => file("a.cpio"),
+            Self::Compressed => file("a.gz"),
         }
     }
 }
