@@ -3,7 +3,9 @@
 //! The budget counts work, not time, so that a mail meets the same limits on every machine. Wall time is the
 //! driver's: it sets the [`Cancel`] flag, which every charge looks at.
 
+use std::cell::Cell;
 use std::io::{self, Read};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,6 +22,13 @@ pub(crate) const DEPTH_CAP: u32 = 64;
 /// The largest dictionary, window or model a decoder may ask for, in bytes: what xz -9 and 7-Zip's "ultra" use.
 /// Decoders touch it only as far as they write output, which is paid for.
 pub(super) const MAX_DICTIONARY: u64 = 64 << 20;
+/// What the decoders may have together that are at work at the same time, one for what is inside another's file.
+const MAX_DICTIONARIES: u64 = 2 * MAX_DICTIONARY;
+/// Bytes that room is made for before any comes: all that most entries are read for.
+const FIRST: u64 = 1024;
+/// Bytes of a page in an archive that are looked through for files, and of all pages of a message.
+const PAGE: u64 = 512 << 10;
+const PAGES: u64 = 8 << 20;
 /// Work of decoding a byte that nobody looks at, on the way to the next file of a solid archive.
 const SKIPPED: u64 = 8;
 
@@ -68,6 +77,9 @@ pub(super) struct Budget<'c> {
     parts: u32,
     entries: u32,
     inflated: u64,
+    pages: u64,
+    /// Bytes of dictionaries that may still be asked for.
+    dictionaries: Rc<Cell<u64>>,
     work_limit: u64,
     work: u64,
 }
@@ -84,6 +96,8 @@ impl<'c> Budget<'c> {
             parts,
             entries,
             inflated: settings.max_inflated.0,
+            pages: PAGES.min(settings.max_inflated.0 / 8),
+            dictionaries: Rc::new(Cell::new(MAX_DICTIONARIES)),
             work_limit: bytes.saturating_mul(WORK_PER_BYTE).saturating_add(nodes.saturating_mul(NODE)),
             work: 0,
         }
@@ -116,6 +130,17 @@ impl<'c> Budget<'c> {
         self.work(NODE)
     }
 
+    /// Bytes that may still be inflated of a page in an archive.
+    pub(super) fn page_left(&self) -> u64 {
+        self.pages.min(PAGE)
+    }
+
+    /// A page in an archive, of which so many bytes were inflated and are looked through.
+    pub(super) fn page(&mut self, bytes: u64) -> Result<(), Exceeded> {
+        self.pages = self.pages.saturating_sub(bytes);
+        self.work(2 * bytes)
+    }
+
     /// Work that costs about as much as looking at `bytes` bytes.
     pub(super) fn work(&mut self, bytes: u64) -> Result<(), Exceeded> {
         // What is refused is not done, so that it counts only as far as to refuse all that follows.
@@ -124,6 +149,13 @@ impl<'c> Budget<'c> {
             return Err(Exceeded::Cancelled);
         }
         if self.work > self.work_limit { Err(Exceeded::Bytes) } else { Ok(()) }
+    }
+
+    /// The dictionary of a decoder, until it is dropped.
+    pub(super) fn dictionary(&mut self, bytes: u64) -> Result<Dictionary, Exceeded> {
+        let left = self.dictionaries.get().checked_sub(bytes).ok_or(Exceeded::Bytes)?;
+        self.dictionaries.set(left);
+        Ok(Dictionary { bytes, left: Rc::clone(&self.dictionaries) })
     }
 
     /// The reader that every decompressor is read through.
@@ -147,6 +179,39 @@ impl<'c> Budget<'c> {
     fn inflate(&mut self, bytes: u64) -> Result<(), Exceeded> {
         self.inflated = self.inflated.checked_sub(bytes).ok_or(Exceeded::Bytes)?;
         self.work(bytes)
+    }
+}
+
+/// Memory that a decoder has, given back to the budget when this is dropped.
+pub(super) struct Dictionary {
+    bytes: u64,
+    left: Rc<Cell<u64>>,
+}
+
+impl Dictionary {
+    /// The decoder that has it. Both are let go at its end: a container that came out of it may need as much again.
+    pub(super) const fn of<R: Read>(self, decoder: R) -> Holding<R> {
+        Holding(Some((decoder, self)))
+    }
+}
+
+impl Drop for Dictionary {
+    fn drop(&mut self) {
+        self.left.set(self.left.get() + self.bytes);
+    }
+}
+
+/// A decoder with its dictionary.
+pub(super) struct Holding<R>(Option<(R, Dictionary)>);
+
+impl<R: Read> Read for Holding<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let Some((decoder, _)) = &mut self.0 else { return Ok(0) };
+        let read = decoder.read(out)?;
+        if read == 0 && !out.is_empty() {
+            self.0 = None;
+        }
+        Ok(read)
     }
 }
 
@@ -175,7 +240,7 @@ pub(super) struct Inflated {
 impl<R: Read> Budgeted<'_, '_, R> {
     /// Everything up to `limit` bytes; data that cannot be decoded ends it early.
     pub(super) fn up_to(self, limit: u64) -> Result<Inflated, Exceeded> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(usize::try_from(limit.min(FIRST)).unwrap_or_default());
         let intact = match self.take(limit).read_to_end(&mut bytes) {
             Ok(_) => true,
             // A decoder that would need a larger dictionary than it may have.
@@ -288,6 +353,22 @@ mod tests {
     }
 
     #[test]
+    fn decoders_share_the_memory_of_their_dictionaries() {
+        let cancel = Cancel::default();
+        let mut budget = Budget::new(0, &settings(), &cancel);
+        let outer = budget.dictionary(MAX_DICTIONARY).unwrap();
+        let mut decoder = budget.dictionary(MAX_DICTIONARY).unwrap().of(io::repeat(b'x').take(10));
+        assert_eq!(budget.dictionary(1).err(), Some(Exceeded::Bytes));
+        assert_eq!(decoder.read(&mut [0; 20]).unwrap(), 10);
+        assert_eq!(budget.dictionary(1).err(), Some(Exceeded::Bytes));
+        assert_eq!(decoder.read(&mut [0; 20]).unwrap(), 0, "its end");
+        assert!(budget.dictionary(MAX_DICTIONARY).is_ok());
+        drop(outer);
+        assert!(budget.dictionary(MAX_DICTIONARIES).is_ok());
+        assert_eq!(budget.dictionary(u64::MAX).err(), Some(Exceeded::Bytes));
+    }
+
+    #[test]
     fn skipped_bytes_are_work() {
         let cancel = Cancel::default();
         let mut budget = Budget::new(0, &settings(), &cancel);
@@ -303,6 +384,6 @@ mod tests {
         assert_eq!(budget.work(1), Ok(()));
         cancel.clone().cancel();
         assert_eq!(budget.work(1), Err(Exceeded::Cancelled));
-        assert_eq!(budget.inflating(io::repeat(0)).up_to(u64::MAX).err(), Some(Exceeded::Cancelled));
+        assert_eq!(budget.inflating(io::repeat(0)).up_to(50).err(), Some(Exceeded::Cancelled));
     }
 }

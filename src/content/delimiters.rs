@@ -4,6 +4,7 @@
 //! know. But whichever it is, it stands in the text.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use memchr::memmem;
 
@@ -23,11 +24,15 @@ pub(super) struct Unused {
     pub(super) at: usize,
 }
 
-/// The delimiters in `text` that are not among `used`, in order.
-pub(super) fn unused(text: &[u8], used: &HashSet<Vec<u8>>) -> Vec<Unused> {
+/// The delimiters in `text` that are not among `used`, in order. None is in what lies between the `pieces` of the text.
+pub(super) fn unused(text: &[u8], pieces: &[Range<usize>], used: &HashSet<Vec<u8>>) -> Vec<Unused> {
     let mut found: Vec<Unused> = Vec::new();
     let mut met: HashSet<&[u8]> = HashSet::new();
-    for at in memmem::find_iter(text, b"--") {
+    let in_piece = |piece: Range<usize>| {
+        let start = piece.start;
+        memmem::find_iter(&text[piece], b"--").map(move |at| start + at)
+    };
+    for at in pieces.iter().cloned().flat_map(in_piece) {
         if found.len() == MAX_READINGS {
             break;
         }
@@ -88,7 +93,8 @@ mod tests {
 
     fn boundaries(text: &str, used: &[&str]) -> Vec<String> {
         let used = used.iter().map(|boundary| boundary.as_bytes().to_vec()).collect();
-        let found = unused(text.as_bytes(), &used);
+        let all = 0..text.len();
+        let found = unused(text.as_bytes(), std::slice::from_ref(&all), &used);
         found.iter().map(|found| String::from_utf8_lossy(&found.boundary).into_owned()).collect()
     }
 

@@ -161,7 +161,7 @@ pub(super) fn end_of_name(name: &[u8]) -> &[u8] {
 
 /// Whether any reading of the name can have an extension; most parameters of a header have none.
 pub(super) fn may_have_extension(name: &str) -> bool {
-    name.bytes().any(|byte| matches!(byte, b'.' | b'%' | b'?' | 0x80..))
+    name.bytes().any(|byte| matches!(byte, b'.' | b'%' | b'?' | b'&' | b'\\' | b'=' | 0x80..))
 }
 
 /// The extensions of a reading: the last one, and where that is an encoder's, those before it.
@@ -179,7 +179,7 @@ fn endings(reading: &str) -> Vec<String> {
     endings
 }
 
-/// Windows drops final dots and spaces; quotes, brackets and bytes of another charset are left over where a header is
+/// Windows drops final dots and spaces; quotes, brackets, `=` and bytes of another charset are left over where a header is
 /// damaged; and no name can end in what separates paths or stands for other names.
 fn is_ignored_at_end(c: char) -> bool {
     c == '.'
@@ -187,7 +187,7 @@ fn is_ignored_at_end(c: char) -> bool {
         || matches!(
             c,
             '"' | '\'' | '`' | '\u{2018}'
-                ..='\u{201f}' | '<' | '>' | ']' | '|' | '*' | '?' | '/' | '\\' | '\u{fffd}'
+                ..='\u{201f}' | '<' | '>' | ']' | '|' | '*' | '?' | '=' | '/' | '\\' | '\u{fffd}'
         )
 }
 
@@ -290,6 +290,13 @@ mod tests {
             "evil.e\n xe",
             "evil.e(comment)xe",
             "evil(c).exe",
+            "?utf-8?Q?evil.exe?=",
+            "&#101;vil&#46;exe",
+            "evil.&#x65;xe",
+            "evil&period;exe",
+            "evil\\u002eexe",
+            "evil.\\u0065x\\x65",
+            "evil=2Eexe",
             "evil.exe.gz",
             "evil.exe.gz.xz",
             "evil.exe .bz2",
@@ -324,6 +331,9 @@ mod tests {
             "exe.txt",
             "100%.pdf",
             "50% off; see more.pdf",
+            "Smith & Sons; R&D&exe.pdf",
+            "C:\\Users\\x\\upload\\report.pdf",
+            "a=b.pdf",
             "R\u{e9}sum\u{e9} (final).docx",
             "\u{5831}\u{544a}\u{66f8}\u{3002}pdf",
             "a.tar.gz",

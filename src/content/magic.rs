@@ -103,8 +103,7 @@ fn is_sure_program(data: &[u8]) -> bool {
     if !data.starts_with(b"MZ") {
         return false;
     }
-    let new_header = data.get(0x3c..0x40).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-    let new_header = new_header.and_then(|at| data.get(usize::try_from(at).ok()?..));
+    let new_header = new_header_at(data).and_then(|at| data.get(at..));
     if new_header.is_some_and(|header| {
         [b"PE\0\0".as_slice(), b"NE", b"LE", b"LX"].iter().any(|magic| header.starts_with(magic))
     }) {
@@ -116,6 +115,12 @@ fn is_sure_program(data: &[u8]) -> bool {
         && word(6).is_none_or(|relocations| relocations < 4096)
         && word(8).is_none_or(|paragraphs| paragraphs < 256)
         && data.get(28..60).is_none_or(|reserved| reserved.iter().filter(|byte| **byte == 0).count() >= 16)
+}
+
+/// Where a program says that the header stands which DOS does not know.
+fn new_header_at(data: &[u8]) -> Option<usize> {
+    let bytes = data.get(0x3c..0x40)?.try_into().ok()?;
+    usize::try_from(u32::from_le_bytes(bytes)).ok()
 }
 
 /// Whether a disk begins so: four entries of partitions behind the program that starts it, one of them in use.
@@ -221,6 +226,11 @@ pub(super) fn is_sure(begins: &[u8]) -> bool {
         || (begins.first().is_some_and(|byte| byte.is_ascii_whitespace() || matches!(byte, b'<' | b'#' | 0xef))
             && script(begins).is_some())
         || super::archive::looks_like_message(begins)
+}
+
+/// Whether more of a file, of which this is too little to be sure, could show that it is a program.
+pub(super) fn is_told_by_more(begins: &[u8]) -> bool {
+    begins.starts_with(b"MZ") && new_header_at(begins).is_some_and(|at| (begins.len()..SURE).contains(&at))
 }
 
 #[cfg(test)]

@@ -70,13 +70,16 @@ fn other_readings(
     place: &Place,
     tree: &Tree<'_>,
 ) -> Result<bool, Exceeded> {
-    let unused = delimiters::unused(text, &tree.boundaries);
+    // What is base64 without doubt has neither in it.
+    let pieces = without(text, &tree.base64);
+    let unused = delimiters::unused(text, &pieces, &tree.boundaries);
     for delimiter in &unused {
         again(scanner, &delimiter.as_message(text), place)?;
     }
-    let by_bare_cr = match with_bare_cr_as_line_end(text) {
-        Some(text) => again(scanner, &text, place)?,
-        None => 0,
+    let by_bare_cr = if pieces.iter().any(|piece| has_bare_cr(text, piece)) {
+        again(scanner, &with_bare_cr_as_line_end(text), place)?
+    } else {
+        0
     };
     Ok((tree.is_lost && !unused.is_empty()) || by_bare_cr > tree.parts)
 }
@@ -98,15 +101,40 @@ fn again(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<usize,
     Ok(tree.parts)
 }
 
-/// The text with every CR that ends no line turned into LF, where it has any.
-fn with_bare_cr_as_line_end(text: &[u8]) -> Option<Vec<u8>> {
-    let is_bare = |at: &usize| text.get(at + 1) != Some(&b'\n');
-    let first = memchr::memchr_iter(b'\r', text).find(is_bare)?;
+/// Whether a CR in this piece of `text` ends no line.
+fn has_bare_cr(text: &[u8], piece: &Range<usize>) -> bool {
+    let next = text[piece.start..].iter().skip(1).chain([&0]);
+    // Without a way out of the loop, it takes many bytes at a time.
+    text[piece.clone()]
+        .iter()
+        .zip(next)
+        .fold(false, |is, (&byte, &next)| is | (byte == b'\r' && next != b'\n'))
+}
+
+/// The text with every CR that ends no line turned into LF.
+fn with_bare_cr_as_line_end(text: &[u8]) -> Vec<u8> {
     let mut other = text.to_vec();
-    for at in memchr::memchr_iter(b'\r', &text[first..]).map(|at| first + at).filter(is_bare) {
+    for at in memchr::memchr_iter(b'\r', text).filter(|at| text.get(at + 1) != Some(&b'\n')) {
         other[at] = b'\n';
     }
-    Some(other)
+    other
+}
+
+/// The pieces of `text` that are left without `ranges`, which are told by addresses.
+fn without(text: &[u8], ranges: &[Range<usize>]) -> Vec<Range<usize>> {
+    let start = text.as_ptr().addr();
+    let within = ranges.iter().filter(|range| range.start >= start && range.end <= start + text.len());
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    for range in within {
+        let (begin, end) = (range.start - start, range.end - start);
+        if begin >= from {
+            pieces.push(from..begin);
+            from = end;
+        }
+    }
+    pieces.push(from..text.len());
+    pieces
 }
 
 /// The salvage and raw views of `text`, without what the tree `decoded` without doubt.
@@ -116,19 +144,8 @@ fn lines(
     place: &Place,
     decoded: &[Range<usize>],
 ) -> Result<(), Exceeded> {
-    let start = text.as_ptr().addr();
-    let mut from = 0;
-    let within = decoded.iter().filter(|range| range.start >= start && range.end <= start + text.len());
-    let mut pieces: Vec<&[u8]> = Vec::new();
-    for range in within {
-        let (begin, end) = (range.start - start, range.end - start);
-        if begin >= from {
-            pieces.push(&text[from..begin]);
-            from = end;
-        }
-    }
-    pieces.push(&text[from..]);
-    for piece in pieces {
+    for piece in without(text, decoded) {
+        let piece = &text[piece];
         scanner.budget.work(2 * piece.len() as u64)?;
         salvage::scan(scanner, piece, place)?;
         raw::seen(piece, |seen| {
@@ -151,6 +168,8 @@ struct Tree<'m> {
     boundaries: HashSet<Vec<u8>>,
     /// Bodies that were decoded without doubt, by their addresses.
     decoded: Vec<Range<usize>>,
+    /// Those of them that are base64 and nothing else.
+    base64: Vec<Range<usize>>,
     /// Attached messages that were transfer-encoded.
     messages: Vec<(&'m [u8], Place)>,
     /// Texts that were transfer-encoded.
@@ -176,6 +195,9 @@ impl<'m> Tree<'m> {
             self.parts += 1;
             let place = places.get(part.message().id() as usize).cloned().unwrap_or_default();
             let names = names(&part);
+            if let Some(location) = script_of_page(&part) {
+                scanner.know(location);
+            }
             let name = names.first().map_or("", String::as_str);
             let is_cut = part.flags().contains(PartFlags::LIMIT_REACHED) && !cut_short;
             if is_cut && place.depth <= scanner.budget.max_depth() {
@@ -270,20 +292,32 @@ impl<'m> Tree<'m> {
         let inside = if is_lenient { &lenient } else { place };
         scanner.part_in_each_decoding(&Part { names: &names, data: &data, is_message }, &others, inside)?;
         let is_file = magic::is_sure(super::archive::prefix(&data));
-        if is_file || (is_intact && part.encoding() == Encoding::Base64) {
+        let is_base64 = is_intact && part.encoding() == Encoding::Base64;
+        if is_base64 {
+            self.base64.push(addresses(part));
+        }
+        if is_file || (is_base64 && !begins_within_group(part)) {
             self.decoded_body(part);
         }
-        let is_text = matches!(main_type, "text" | "message" | "") || memchr::memchr(0, &data).is_none();
+        let wide = salvage::from_utf16(&data);
+        let is_text = matches!(main_type, "text" | "message" | "")
+            || wide.is_some()
+            || memchr::memchr(0, &data).is_none();
         if is_text && !is_file && !is_message && part.encoding() != Encoding::None {
-            self.texts.push((data, place.clone()));
+            self.texts.push((wide.map_or(data, Cow::Owned), place.clone()));
         }
         Ok(())
     }
 
     fn decoded_body(&mut self, part: &MessagePart<'_>) {
-        let body = part.raw_body().as_ptr_range();
-        self.decoded.push(body.start.addr()..body.end.addr());
+        self.decoded.push(addresses(part));
     }
+}
+
+/// Where the body of a part is.
+fn addresses(part: &MessagePart<'_>) -> Range<usize> {
+    let body = part.raw_body().as_ptr_range();
+    body.start.addr()..body.end.addr()
 }
 
 /// Whether a part is a message because it is in a digest and says nothing else (RFC 2046 §5.1.5).
@@ -296,6 +330,13 @@ fn is_padded_inside(part: &MessagePart<'_>) -> bool {
     let body = part.raw_body();
     let padding = memchr::memchr(b'=', body).filter(|_| part.encoding() == Encoding::Base64);
     padding.is_some_and(|at| body[at..].iter().any(|byte| decode::digit(*byte).is_some()))
+}
+
+/// Whether the first line of base64 ends within a group: who decodes line by line reads the others in another way.
+fn begins_within_group(part: &MessagePart<'_>) -> bool {
+    let mut lines = raw::Lines::new(part.raw_body()).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    first.iter().filter(|byte| decode::digit(**byte).is_some()).count() % 4 != 0 && lines.next().is_some()
 }
 
 /// Whether a part is the last of a message that was returned as undeliverable and cut on the way: what is in it is not
@@ -389,7 +430,22 @@ fn names(part: &MessagePart<'_>) -> Vec<String> {
             names.extend(named.map(|(_, value)| value.to_owned()));
         }
         names.extend(parameters::names(header.raw_value()));
-        names.extend(raw::name_of_field(header.raw_name().as_bytes(), header.raw_value()));
+        let name = raw::name_of_field(header.raw_name().as_bytes(), header.raw_value());
+        names.extend(name.filter(|name| script_of_page(part).as_ref() != Some(name)));
     }
     names
+}
+
+/// Where a script of a saved page was (RFC 2557): a location that browsers look for, and no name under which a mail program
+/// would offer it.
+fn script_of_page(part: &MessagePart<'_>) -> Option<String> {
+    let kind = part.content_type().filter(|kind| matches!(kind.ctype(), "text" | "application"))?;
+    let is_script = matches!(kind.subtype()?, "javascript" | "x-javascript" | "ecmascript");
+    let is_of_page = part.parent().is_some_and(|parent| {
+        parent.is_content_type("multipart", "related")
+            && parent.children().next().is_some_and(|page| page.is_content_type("text", "html"))
+    });
+    let location = part.headers().get("Content-Location").filter(|_| is_script && is_of_page)?;
+    let name = raw::name_of_field(b"content-location", location.raw_value())?;
+    name.to_ascii_lowercase().ends_with(".js").then_some(name)
 }

@@ -4,11 +4,17 @@
 //! MIME parsers disagree on where parts begin. This view knows nothing of parts, so no boundary, nesting or
 //! damaged header can hide a name from it.
 
+use std::borrow::Cow;
+
+use super::filename::MAX_NAME;
 use super::parameters;
-use super::salvage::decode;
+use super::salvage::decode::{self, Padding};
 
 /// Longest field name that is looked at, in bytes.
 const MAX_FIELD_NAME: usize = 80;
+
+/// The property of a calendar that holds a file, with parameters.
+const ATTACH: &[u8] = b"ATTACH;";
 
 /// What a line can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +45,7 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
             if let Some(name) = encoded_file(line)
                 && (line.starts_with(b"=") || begins_data(next, &lines))
             {
-                found(Seen::Name(&String::from_utf8_lossy(name)))?;
+                found(Seen::Name(&String::from_utf8_lossy(&name)))?;
             }
             continue;
         };
@@ -48,6 +54,9 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
             field.push(b'\n');
             field.extend_from_slice(folded);
             next = lines.next();
+        }
+        if name.eq_ignore_ascii_case(ATTACH) {
+            field.truncate(end_of_parameters(&field));
         }
         if let Some(kind) = kind_of_message(&field) {
             found(kind)?;
@@ -74,7 +83,7 @@ pub(super) fn name_of_field(name: &[u8], value: &[u8]) -> Option<String> {
     let value = String::from_utf8_lossy(value);
     let value = value.trim();
     let value = match value.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("file://") => &value[7..],
+        Some(scheme) if scheme.eq_ignore_ascii_case("file://") => value[7..].trim_start_matches('/'),
         _ => value,
     };
     let value = value.trim_start_matches('<').trim_end_matches('>');
@@ -114,14 +123,29 @@ pub(super) fn is_content_field(name: &[u8]) -> bool {
     bare.map(u8::to_ascii_lowercase).take(8).eq(*b"content-")
 }
 
-/// Name and value of the field that begins in a line.
+/// Name and value of the field that begins in a line. A calendar may have files in it, too (RFC 5545 §3.8.1.1).
 fn content_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    if let Some((name, rest)) = line.split_at_checked(ATTACH.len())
+        && name.eq_ignore_ascii_case(ATTACH)
+    {
+        return Some((name, rest));
+    }
     let begins = line.iter().find(|byte| byte.is_ascii_graphic());
     if !begins.is_some_and(|byte| matches!(byte, b'c' | b'C' | b'(')) {
         return None;
     }
     let colon = line.iter().take(MAX_FIELD_NAME).position(|byte| *byte == b':')?;
     is_content_field(&line[..colon]).then(|| (&line[..colon], &line[colon + 1..]))
+}
+
+/// Where the parameters of a property end, and its value follows: at a colon outside of quotes.
+fn end_of_parameters(property: &[u8]) -> usize {
+    let mut is_quoted = false;
+    let end = property.iter().position(|byte| {
+        is_quoted ^= *byte == b'"';
+        *byte == b':' && !is_quoted
+    });
+    end.unwrap_or(property.len())
 }
 
 /// Whether a line begins as any field does.
@@ -141,25 +165,30 @@ fn begins_data(next: Option<&[u8]>, lines: &Lines<'_>) -> bool {
     let after = Lines::new(lines.rest).take(2);
     let data = next.into_iter().chain(after).find(|line| !line.trim_ascii().is_empty());
     data.is_some_and(|line| {
-        let is_base64 =
-            line.len() >= 8 && line.trim_ascii().iter().all(|byte| decode::digit(*byte).is_some());
+        let may_stand = |byte: &u8| decode::digit(*byte).is_some() || *byte == b'=';
+        let is_base64 = line.len() >= 8 && line.trim_ascii().iter().all(may_stand);
         is_base64 || !decode::uuencoded(line).0.is_empty() || !decode::xxencoded(line).is_empty()
     })
 }
 
-/// Whether a line goes on with the field before it though it is not folded: a parameter behind a semicolon.
+/// Whether a line goes on with the field before it though it is not folded: a semicolon and a parameter on either line.
 fn is_rest(field: &[u8], line: &[u8]) -> bool {
+    if line.starts_with(b";") {
+        return true;
+    }
     let key =
         line.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'*' | b'-')).count();
     field.trim_ascii_end().ends_with(b";") && key > 0 && line[key..].trim_ascii_start().starts_with(b"=")
 }
 
-/// The name in the first line of a uuencoded (`begin 644 name`) or yEnc (`=ybegin ... name=`) file.
-pub(super) fn encoded_file(line: &[u8]) -> Option<&[u8]> {
+/// The name in the first line of a uuencoded (`begin 644 name`) or yEnc (`=ybegin ... name=`) file. In uuencode it may be in
+/// base64 itself (`begin-encoded 644 bmFtZQ==`).
+pub(super) fn encoded_file(line: &[u8]) -> Option<Cow<'_, [u8]>> {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let open = line.trim_ascii_start();
     let begin = |word: &[u8]| open.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
-    let word = [b"begin-base64".as_slice(), b"begin"].into_iter().find(|word| begin(word));
+    let words: [&[u8]; 4] = [b"begin-base64-encoded", b"begin-encoded", b"begin-base64", b"begin"];
+    let word = words.into_iter().find(|word| begin(word));
     if let Some(rest) =
         word.and_then(|word| open.get(word.len()..)).filter(|rest| rest.first().is_some_and(is_space))
     {
@@ -167,11 +196,15 @@ pub(super) fn encoded_file(line: &[u8]) -> Option<&[u8]> {
         let mode = rest.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
         let name = rest.get(mode..)?;
         let is_named = name.first().is_some_and(is_space) && !name.trim_ascii().is_empty();
-        return ((1..=6).contains(&mode) && is_named).then(|| name.trim_ascii());
+        let is_encoded = word.is_some_and(|word| word.ends_with(b"-encoded"));
+        return ((1..=6).contains(&mode) && is_named).then(|| match is_encoded {
+            true => decode::base64(name, Padding::EndsAll, MAX_NAME).into(),
+            false => name.trim_ascii().into(),
+        });
     }
     let rest = line.strip_prefix(b"=ybegin ")?;
     let name = rest.windows(6).position(|window| window == b" name=")?;
-    Some(rest[name + 6..].trim_ascii())
+    Some(rest[name + 6..].trim_ascii().into())
 }
 
 /// Lines ended by CRLF, LF or a bare CR, which some mail programs take for one.
@@ -242,6 +275,10 @@ mod tests {
             "Content-Filename: a.exe",
             "Content-ID: <a.exe>",
             "Content-Disposition: attachment;\r\nfilename=a.exe",
+            "Content-Disposition: attachment\r\n; filename=a.exe",
+            "begin-base64 644 a.exe\r\naGVsbG8=\r\n====",
+            "begin-encoded 644 YS5leGU=\r\nM2&5L;&\\",
+            "BEGIN:VEVENT\r\nATTACH;VALUE=BINARY;\r\n X-FILENAME=a.exe:aGVsbG8=;name=b.exe",
             " BEGIN\t100644\ta.exe\r\n\r\nM2&5L;&\\\r\n",
         ] {
             assert_eq!(all(text), ["a.exe"], "{text:?}");

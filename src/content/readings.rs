@@ -5,6 +5,7 @@ use mail_parser::decoders::charsets;
 use unicode_normalization::UnicodeNormalization;
 
 use super::filename::MAX_NAME;
+use super::text::Page;
 
 /// Readings of one name that are looked at; more come from hostile names only.
 pub(super) const MAX_READINGS: usize = 64;
@@ -57,6 +58,16 @@ fn derived(reading: &str) -> Vec<String> {
     }
     if reading.contains('%') {
         out.push(String::from_utf8_lossy(&percent_decoded(reading)).into_owned());
+    }
+    // Escapes of pages, scripts and mail bodies have no meaning in a name, but some programs undo them.
+    if reading.contains('&') {
+        out.push(Page::read(reading).text.trim().to_owned());
+    }
+    if reading.contains('\\') {
+        out.push(unescaped(reading));
+    }
+    if reading.contains('=') {
+        out.push(String::from_utf8_lossy(&Encoding::QuotedPrintable.decode(reading.as_bytes())).into_owned());
     }
     if reading.contains(['\n', '\t']) {
         out.push(reading.split_whitespace().collect());
@@ -175,6 +186,33 @@ pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
         }
     }
     out
+}
+
+/// `\u0065` and `\x65` as the characters they stand for in scripts.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        let length = match escape.as_bytes().get(1) {
+            Some(b'u' | b'U') => 6,
+            Some(b'x' | b'X') => 4,
+            _ => 0,
+        };
+        let number = escape.get(2..length).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        match number.and_then(char::from_u32) {
+            Some(character) => {
+                out.push(character);
+                rest = &escape[length..];
+            }
+            None => {
+                out.push('\\');
+                rest = &escape[1..];
+            }
+        }
+    }
+    out + rest
 }
 
 /// RFC 5322 comments left out; an unclosed one goes to the end.

@@ -8,6 +8,7 @@
 pub(super) mod decode;
 pub(super) mod script;
 
+use encoding_rs::Encoding;
 use memchr::memmem;
 
 use self::decode::Padding;
@@ -41,6 +42,13 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Res
     Ok(())
 }
 
+/// A text in UTF-16 that says so by its first character, in UTF-8.
+pub(super) fn from_utf16(data: &[u8]) -> Option<Vec<u8>> {
+    let (encoding, mark) = Encoding::for_bom(data).filter(|(encoding, _)| *encoding != encoding_rs::UTF_8)?;
+    let (text, _) = encoding.decode_without_bom_handling(&data[mark..]);
+    Some(text.into_owned().into_bytes())
+}
+
 struct Salvage<'v, 's, 't> {
     scanner: &'v mut Scanner<'s>,
     text: &'t [u8],
@@ -70,22 +78,19 @@ impl Salvage<'_, '_, '_> {
 
     /// A run of lines of base64. Returns its end.
     fn base64(&mut self, start: usize) -> Result<usize, Exceeded> {
+        let end = self.end_of_base64(start);
         let mut starts: Vec<(usize, usize)> = Vec::new();
-        let (mut digits, mut end) = (0, start);
-        let mut lines = Lines::new(&self.text[start..]);
+        let mut digits = 0;
+        let mut lines = Lines::new(&self.text[start..end]);
         loop {
             let at = start + lines.offset();
             let Some(line) = lines.next() else { break };
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            if !is_base64(line) || (at > start && self.quoted_printable(line, at)) {
-                break;
-            }
-            end = start + lines.offset();
             // A message needs more of its beginning to be told, so that is looked at only where a run begins.
             let glance = if at == start { magic::SURE } else { GLANCE };
-            let from = &self.text[at..];
+            let from = &self.text[at..end];
             let begins = decode::base64(&from[..from.len().min(glance * 2)], Padding::EndsGroup, glance);
             let grouping = digits % 4;
             let same = starts.iter().filter(|(_, other)| *other == grouping).count();
@@ -98,7 +103,24 @@ impl Salvage<'_, '_, '_> {
             let data = decode::base64(&self.text[at..end], Padding::EndsGroup, usize::MAX);
             self.file(&[], &data)?;
         }
-        Ok(end.max(start + 1))
+        Ok(end)
+    }
+
+    /// Where the run of lines of base64 ends that begins at `start`; empty lines may stand among them.
+    fn end_of_base64(&self, start: usize) -> usize {
+        let mut lines = Lines::new(&self.text[start..]);
+        let mut end = start;
+        loop {
+            let at = start + lines.offset();
+            let Some(line) = lines.next() else { return end };
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            if at > start && (!is_base64(line) || self.quoted_printable(line, at)) {
+                return end;
+            }
+            end = start + lines.offset();
+        }
     }
 
     /// Files in `data:` URLs (RFC 2397), as pages that save a file by script carry them.
@@ -145,17 +167,24 @@ impl Salvage<'_, '_, '_> {
 
     /// Whether a file in quoted-printable begins in the `line` at `at`.
     fn quoted_printable(&self, line: &[u8], at: usize) -> bool {
-        if memchr::memchr(b'=', &line[..line.len().min(24)]).is_none() {
+        let may_begin = line.first().is_some_and(|byte| {
+            *byte == b'=' || may_begin_file(*byte) || matches!(byte, b'#' | b' ' | b'\t' | b'<')
+        });
+        if !may_begin || memchr::memchr(b'=', &line[..line.len().min(24)]).is_none() {
             return false;
         }
         let from = &self.text[at..];
+        // A page may have an application behind its first tags, which would have to say so soon.
+        if line.starts_with(b"<") && !may_be_application(&from[..from.len().min(3 * GLANCE)]) {
+            return false;
+        }
         let begins = decode::quoted_printable(&from[..from.len().min(3 * GLANCE)], GLANCE);
         magic::is_sure(&begins) && !looks_like_message(&begins)
     }
 
     fn uuencoded(&mut self, line: &[u8], start: usize) -> Result<usize, Exceeded> {
         let Some(name) = encoded_file(line) else { return Ok(start) };
-        let names = [String::from_utf8_lossy(name).into_owned()];
+        let names = [String::from_utf8_lossy(&name).into_owned()];
         let (data, length) = decode::uuencoded(&self.text[start..]);
         if !data.is_empty() {
             self.file(&names, &data)?;
@@ -184,11 +213,11 @@ impl Salvage<'_, '_, '_> {
         let mut data = decode::yenc(&rest[..length]);
         let mut end = begin + length;
         // Further parts of the same file follow, perhaps in the same text.
-        while is_numbered && let Some((part, after)) = next_part(&self.text[end..], name) {
+        while is_numbered && let Some((part, after)) = next_part(&self.text[end..], &name) {
             data.extend(decode::yenc(part));
             end += after;
         }
-        self.file(&[String::from_utf8_lossy(name).into_owned()], &data)?;
+        self.file(&[String::from_utf8_lossy(&name).into_owned()], &data)?;
         Ok(end)
     }
 
@@ -215,7 +244,7 @@ impl Salvage<'_, '_, '_> {
 fn next_part<'t>(rest: &'t [u8], name: &[u8]) -> Option<(&'t [u8], usize)> {
     let begin = memmem::find(&rest[..rest.len().min(MAX_GAP)], b"\n=ybegin ")? + 1;
     let mut lines = Lines::new(&rest[begin..]);
-    let is_same = encoded_file(lines.next()?) == Some(name);
+    let is_same = encoded_file(lines.next()?).as_deref() == Some(name);
     let is_numbered = lines.next()?.starts_with(b"=ypart ");
     let start = begin + lines.offset();
     let length = memmem::find(&rest[start..], b"\n=yend").unwrap_or(rest.len() - start);
@@ -238,6 +267,12 @@ fn is_uuencoded(line: &[u8]) -> bool {
 fn is_base64(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     !line.is_empty() && line.iter().all(|byte| decode::digit(*byte).is_some() || *byte == b'=')
+}
+
+/// Whether a page that begins so, in quoted-printable, may be an application: a tag begins as its tag does.
+fn may_be_application(begins: &[u8]) -> bool {
+    let mut tags = memchr::memchr_iter(b'<', begins).map(|at| &begins[at + 1..]);
+    tags.any(|tag| matches!(tag, [b'h' | b'H', b't' | b'T' | b'=', ..] | [b'=', ..]))
 }
 
 /// First bytes of what [`magic::is_sure`] knows; a quick look, as most lines are text.

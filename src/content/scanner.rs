@@ -299,6 +299,11 @@ impl<'s> Scanner<'s> {
         found.is_some()
     }
 
+    /// A name that the raw view need not judge.
+    pub(super) fn know(&mut self, name: String) {
+        self.judged.insert(name);
+    }
+
     /// Judges a name of the raw view, unless it was judged before with the content it belongs to.
     pub(super) fn raw_name(&mut self, name: &str, place: &Place) -> Result<(), Exceeded> {
         if self.judged.contains(name) {

@@ -5,8 +5,8 @@ use std::io::Write;
 
 use greylag::reason::Reason;
 
-use crate::build::{attachment, mail, ole, zip};
-use crate::generator::archives::{bz2, gz, lzma, rar4, sevenz_file, sevenz_streams, tar, xz};
+use crate::build::{attachment, base64, mail, ole, zip};
+use crate::generator::archives::{bz2, gz, lzma, rar4, sevenz_by, sevenz_file, sevenz_streams, tar, xz};
 use crate::generator::carriers::{nested_tnef, tnef_of};
 use crate::generator::quine::quine;
 use crate::generator::zips::{Entry, archive, overlapping, with_sizes};
@@ -24,7 +24,7 @@ type Maker = (&'static str, fn() -> Vec<u8>, Option<Reason>);
 
 /// All bombs. They are made one by one, as some are large.
 pub(crate) fn all() -> impl Iterator<Item = Bomb> {
-    let makers: [Maker; 40] = [
+    let makers: [Maker; 51] = [
         ("zeros in a zip in a zip", zeros_in_zip, Some(Reason::AttachmentLimitBytes)),
         ("zeros in a zip", || of("a.zip", &zip(&[("zeros.txt", &zeros(100))])), None),
         ("quine", || of("a.zip", &quine()), Some(Reason::AttachmentLimitDepth)),
@@ -75,6 +75,9 @@ pub(crate) fn all() -> impl Iterator<Item = Bomb> {
             Some(Reason::AttachmentLimitBytes),
         ),
         ("20,000 xz in one", || of("a.tar.xz", &xz(b"").repeat(20_000)), None),
+        ("zeros in lz4", || of("a.tar.lz4", &lz4_of_zeros(100)), Some(Reason::AttachmentLimitBytes)),
+        ("xz in xz, each with 64 MiB", || of("a.xz", &deep_xz(7)), None),
+        ("7z in 7z, each with 64 MiB", || of("a.7z", &deep_sevenz(8)), Some(Reason::AttachmentLimitBytes)),
         (
             "compound file that leads back",
             || of("a.doc", &looped()),
@@ -97,6 +100,13 @@ pub(crate) fn all() -> impl Iterator<Item = Bomb> {
         ),
         ("7z of very many files", || of("a.7z", &boastful_sevenz()), Some(Reason::AttachmentLimitEntries)),
         ("tar of 60,000 files", || of("a.tar", &many_in_tar(60_000)), Some(Reason::AttachmentLimitEntries)),
+        (
+            "cpio of 65,535 files",
+            || of("a.cpio", &many_in_cpio(65_535)),
+            Some(Reason::AttachmentLimitEntries),
+        ),
+        ("RTF of 100,000 files", || of("a.rtf", &many_in_rtf(100_000)), Some(Reason::AttachmentLimitEntries)),
+        ("PDF of 100,000 files", || of("a.pdf", &many_in_pdf(100_000)), Some(Reason::AttachmentLimitEntries)),
         ("RAR of 60,000 files", || of("a.rar", &many_in_rar(60_000)), Some(Reason::AttachmentLimitEntries)),
         ("TNEF, 1,000 deep", || of("winmail.dat", &nested_tnef(1_000)), Some(Reason::AttachmentLimitDepth)),
         ("TNEF of very many attributes", || of("winmail.dat", &tnef_of("a.txt", b"x").repeat(50_000)), None),
@@ -116,6 +126,19 @@ pub(crate) fn all() -> impl Iterator<Item = Bomb> {
             || header("Subject: x\r\n", "Content-Type: text/plain; name=a.txt\r\n", 1_000_000),
             None,
         ),
+        ("1 MB of tags", || header("Content-Type: text/html\r\n\r\n", "<", 1_000_000), None),
+        ("1 MB of names of fields", || header("Subject: x\r\n\r\n", "Content-\r\n", 1_000_000), None),
+        (
+            "beginnings of programs in a script",
+            || header("Content-Type: text/html\r\n\r\n[", "77,90,", 1_000_000),
+            None,
+        ),
+        (
+            "programs in a script",
+            || header("Content-Type: text/html\r\n\r\n[", &program_in_numbers(), 1_000_000),
+            Some(Reason::AttachmentForbiddenType),
+        ),
+        ("pages in pages", || of("a.zip", &deep_pages(20)), Some(Reason::AttachmentLimitDepth)),
         (
             "uuencoded files without end",
             || header("Subject: x\r\n\r\n", "begin 644 a.txt\r\n", 2_000_000),
@@ -205,6 +228,76 @@ fn zst_of_zeros(blocks: u32) -> Vec<u8> {
         out.push(0);
     }
     out
+}
+
+fn lz4_of_zeros(mebibytes: usize) -> Vec<u8> {
+    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    let block = zeros(1);
+    for _ in 0..mebibytes {
+        encoder.write_all(&block).unwrap();
+    }
+    encoder.finish().unwrap()
+}
+
+/// Each of which asks for the largest dictionary, though it is short.
+fn deep_xz(levels: usize) -> Vec<u8> {
+    (0..levels).fold(b"hello".to_vec(), |inner, _| {
+        let mut options = lzma_rust2::XzOptions::with_preset(0);
+        options.lzma_options.dict_size = 64 << 20;
+        let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        encoder.write_all(&inner).unwrap();
+        encoder.finish().unwrap()
+    })
+}
+
+fn deep_sevenz(levels: usize) -> Vec<u8> {
+    (0..levels).fold(b"hello".to_vec(), |inner, _| {
+        // LZMA2, whose property 0x1c is a dictionary of 64 MiB; its chunks of bytes as they are hold up to 64 KiB.
+        let mut packed = Vec::new();
+        for chunk in inner.chunks(1 << 16) {
+            packed.push(1);
+            packed.extend(u16::try_from(chunk.len() - 1).unwrap().to_be_bytes());
+            packed.extend(chunk);
+        }
+        packed.push(0);
+        sevenz_by("a.7z", &inner, &packed, &[0x21, 0x21, 1, 0x1c])
+    })
+}
+
+fn many_in_cpio(count: usize) -> Vec<u8> {
+    let file = |name: &str| {
+        let zeros = "0".repeat(96);
+        let mut out = format!("070701{}{:08x}{:08x}{name}\0", &zeros[..88], name.len() + 1, 0).into_bytes();
+        out.resize(out.len().next_multiple_of(4), 0);
+        out
+    };
+    [file("a.txt").repeat(count), file("TRAILER!!!")].concat()
+}
+
+fn many_in_rtf(count: usize) -> Vec<u8> {
+    let package = "01050000020000000800000050616368616765000000000000000000300000000200612e7478740000";
+    let package = package.replace("50616368616765", "5061636b616765");
+    format!("{{\\rtf1{}}}", format!("{{\\objdata {package}}}").repeat(count)).into_bytes()
+}
+
+fn many_in_pdf(count: usize) -> Vec<u8> {
+    format!("%PDF-1.7\n{}<</Type/EmbeddedFile>>", "<</F(a.txt)>>".repeat(count)).into_bytes()
+}
+
+/// The shortest that passes for a program, and a quote behind it.
+fn program_in_numbers() -> String {
+    let mut program = b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0\xb8\0\0\0".to_vec();
+    program.resize(64, 0);
+    let numbers: Vec<String> = program.iter().map(u8::to_string).collect();
+    format!("{}]\"[", numbers.join(","))
+}
+
+/// A zip of a page that holds a zip of a page, and so on.
+fn deep_pages(levels: usize) -> Vec<u8> {
+    (0..levels).fold(zip(&[("a.txt", b"hello")]), |inner, _| {
+        let page = format!("<script>atob('{}')", base64(&inner).replace("\r\n", ""));
+        zip(&[("a.html", page.as_bytes())])
+    })
 }
 
 fn greedy_sevenz() -> Vec<u8> {

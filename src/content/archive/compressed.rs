@@ -36,6 +36,16 @@ fn start_of_decoder(kind: Kind, data: &[u8]) -> u64 {
     }
 }
 
+/// Memory that a decoder may ask for, in bytes. Each stream of xz and each frame of Zstandard says so anew.
+fn dictionary(kind: Kind, data: &[u8]) -> u64 {
+    match kind {
+        Kind::Xz | Kind::Zstd => MAX_DICTIONARY,
+        Kind::Lzma => sevenz::lzma_dictionary(data).min(MAX_DICTIONARY),
+        Kind::Lzip => lzip_dictionary(data).min(MAX_DICTIONARY),
+        _ => 8 << 20,
+    }
+}
+
 /// Suffixes of compressed files, and of those that stand for a compressed tar, by kind.
 const SUFFIXES: [(Kind, &[&str], &[&str]); 8] = [
     (Kind::Gzip, &["gz", "emz", "svgz"], &["tgz", "taz", "tpz"]),
@@ -90,9 +100,10 @@ pub(super) fn scan(
     {
         inner.extend(names::readings(&own));
     }
-    let mut decoder = contained(|| decoder(kind, data)).unwrap_or_else(|| Box::new(Undecodable(None)));
+    let dictionary = scanner.budget.dictionary(dictionary(kind, data))?;
+    let decoder = contained(|| decoder(kind, data)).unwrap_or_else(|| Box::new(Undecodable(None)));
     let entry = Entry { names: &inner, size: 0, is_encrypted: false, view: View::Entry };
-    if !entry::scan(scanner, place, &entry, Some(&mut *decoder))?.is_readable {
+    if !entry::scan(scanner, place, &entry, Some(&mut dictionary.of(decoder)))?.is_readable {
         scanner.unreadable_in(place);
     }
     Ok(())

@@ -6,7 +6,7 @@ use super::PREFIX;
 use crate::content::budget::Exceeded;
 use crate::content::filename::{self, Content};
 use crate::content::scanner::{Place, Scanner};
-use crate::content::{Kind, View};
+use crate::content::{Kind, View, salvage};
 use crate::reason::Reason;
 
 /// What the headers of an archive say of an entry.
@@ -33,6 +33,34 @@ const DISC: u64 = 0x9400;
 /// Whether a file that begins so may be the image of a disc: a block of zeros, or one that a computer starts from.
 fn may_be_disc(begins: &[u8]) -> bool {
     begins.len() == PREFIX && (begins.ends_with(b"\x55\xaa") || begins.iter().all(|byte| *byte == 0))
+}
+
+/// Whether a browser opens a file of this name that begins so: a page or a picture with a script.
+fn is_page(names: &[String], begins: &[u8]) -> bool {
+    const EXTENSIONS: [&str; 6] = ["htm", "html", "shtml", "xht", "xhtml", "svg"];
+    const BEGINNINGS: [&[u8]; 4] = [b"<html", b"<!doctype html", b"<script", b"<svg"];
+    let is_named = |name: &String| EXTENSIONS.contains(&filename::extension(name).as_str());
+    let text = begins.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begins).trim_ascii_start();
+    let begins_as = |tag: &&[u8]| text.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag));
+    names.iter().any(is_named) || BEGINNINGS.iter().any(begins_as)
+}
+
+/// Looks for files in a page, as far as what is set aside for pages allows: whole sites are sent, too.
+fn page(
+    scanner: &mut Scanner<'_>,
+    mut bytes: Vec<u8>,
+    content: &mut dyn Read,
+    inside: &Place,
+) -> Result<(), Exceeded> {
+    if inside.depth > scanner.budget.max_depth() {
+        return Ok(());
+    }
+    let limit = scanner.budget.page_left();
+    let rest = scanner.budget.inflating(content).up_to(limit)?.bytes;
+    scanner.budget.page(rest.len() as u64)?;
+    bytes.extend(rest);
+    let bytes = salvage::from_utf16(&bytes).unwrap_or(bytes);
+    salvage::scan(scanner, &bytes, inside)
 }
 
 /// Judges `entry` of the archive `place`. Its `content` is read to the first [`PREFIX`] bytes, and to the end only where
@@ -63,7 +91,7 @@ pub(super) fn scan(
     let is_readable = begins.as_ref().is_some_and(|begins| begins.intact);
     let shown = filename::shown(name);
     let path = place.path_of(&shown);
-    scanner.node(place, shown, kind, entry.size);
+    scanner.node(place, shown.clone(), kind, entry.size);
     scanner.names(entry.names, known, place, entry.view)?;
     if entry.is_encrypted {
         let is_archive = entry.names.iter().any(|name| super::is_archive(&filename::extension(name)));
@@ -85,6 +113,11 @@ pub(super) fn scan(
             scanner.file_type(name, &bytes, place, entry.view);
             scanner.open(kind, name, &bytes, place)?;
         }
+    } else if let (Some(begins), Some(content)) = (begins, content)
+        && begins.intact
+        && is_page(entry.names, &begins.bytes)
+    {
+        page(scanner, begins.bytes, content, &place.child(&shown))?;
     }
     Ok(Opened { kind, is_readable })
 }

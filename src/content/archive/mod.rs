@@ -39,7 +39,7 @@ const ARCHIVES: [&str; 35] = [
 ];
 
 /// How archives begin that no reader here lists: nobody can tell what is in them.
-const UNLISTED: [(usize, &[u8]); 8] = [
+const UNLISTED: [(usize, &[u8]); 11] = [
     (0, b"ALZ\x01"),
     (0, b"EGGA\0\x01"),
     (0, b"xar!\0\x1c\0\x01"),
@@ -48,6 +48,10 @@ const UNLISTED: [(usize, &[u8]); 8] = [
     (20, b"\xdc\xa7\xc4\xfd"),
     (0, b"7kSt"),
     (0, b"UHA\x06"),
+    (0, b"ArC\x01"),
+    // What Microsoft's `compress` makes; `expand` is part of Windows still.
+    (0, b"SZDD\x88\xf0\x27\x33"),
+    (0, b"KWAJ\x88\xf0\x27\xd1"),
 ];
 
 /// Fields that a message begins with, in lower case. Those of MIME alone tell a message from a quoted letterhead.
@@ -100,6 +104,14 @@ fn kind_of_content(begins: &[u8]) -> Option<Kind> {
 
 fn is_unlisted(begins: &[u8]) -> bool {
     UNLISTED.iter().any(|(at, mark)| begins.get(*at..).is_some_and(|rest| rest.starts_with(mark)))
+        || is_arc(begins)
+}
+
+/// Whether a file begins as ARC does: a mark, a method, then a DOS name that ends in NUL.
+fn is_arc(begins: &[u8]) -> bool {
+    let [0x1a, 1..=11, name @ ..] = begins else { return false };
+    let length = name.iter().take(13).take_while(|byte| byte.is_ascii_graphic()).count();
+    length > 0 && name.get(length) == Some(&0) && name[..length].contains(&b'.')
 }
 
 fn kind_of_name(name: &str) -> Option<Kind> {
@@ -205,7 +217,7 @@ pub(super) fn prefix(data: &[u8]) -> &[u8] {
 }
 
 /// The names of files that are attached to a document in PDF.
-pub(super) fn names_in_pdf(data: &[u8]) -> Vec<String> {
+pub(super) fn names_in_pdf(data: &[u8]) -> impl Iterator<Item = String> {
     pdf::names(data)
 }
 

@@ -9,22 +9,18 @@ use crate::content::filename::MAX_NAME;
 const EMBEDDED: &[u8] = b"/EmbeddedFile";
 /// Where the mark of a PDF stands at the latest: viewers look no further.
 const MAX_MARK: usize = 1024;
-/// Names of one document that are looked at.
-const MAX_NAMES: usize = 1000;
 
 /// The names of attached files in the document `data`; none where it is another file.
-pub(super) fn names(data: &[u8]) -> Vec<String> {
+pub(super) fn names(data: &[u8]) -> impl Iterator<Item = String> {
     let is_pdf = memmem::find(&data[..data.len().min(MAX_MARK)], b"%PDF-").is_some();
-    if !is_pdf || memmem::find(data, EMBEDDED).is_none() {
-        return Vec::new();
-    }
-    let keys = memmem::find_iter(data, b"F").filter(|at| {
+    let has_files = is_pdf && memmem::find(data, EMBEDDED).is_some();
+    let keys = memchr::memchr_iter(b'F', if has_files { data } else { &[] }).filter(|at| {
         let before = &data[..*at];
         before.ends_with(b"/") || before.ends_with(b"/U")
     });
-    let named = keys.filter_map(|at| string(data[at + 1..].trim_ascii_start())).take(MAX_NAMES);
+    let named = keys.filter_map(|at| string(data[at + 1..].trim_ascii_start()));
     // The same key holds addresses on the web.
-    named.filter(|name| !name.contains("://")).collect()
+    named.filter(|name| !name.contains("://"))
 }
 
 /// The string that `text` begins with, literal or hexadecimal.
@@ -35,7 +31,7 @@ fn string(text: &[u8]) -> Option<String> {
             rest[..end].iter().copied().filter(|byte| *byte != b'\\').collect()
         }
         (b'<', rest) if !rest.starts_with(b"<") => {
-            super::super::salvage::script::hexadecimal(&rest[..rest.len().min(2 * MAX_NAME)]).0
+            super::super::salvage::script::hexadecimal(&rest[..rest.len().min(2 * MAX_NAME)], MAX_NAME).0
         }
         _ => return None,
     };

@@ -12,8 +12,8 @@ use aho_corasick::packed::Searcher;
 use super::decode::{self, Padding};
 use crate::content::magic;
 
-/// Files of one text that are decoded.
-const MAX_FILES: usize = 16;
+/// Bytes of a file that are decoded to see what it is; enough for all but some programs.
+const GLANCE: usize = 64;
 
 /// How bytes are written.
 #[derive(Clone, Copy)]
@@ -92,31 +92,30 @@ static SEARCH: LazyLock<(Option<Searcher>, Option<AhoCorasick>)> = LazyLock::new
 
 /// The files in `text` that surely are containers or programs. What only begins like one is decoded no further than it takes
 /// to see that.
-pub(super) fn files(text: &[u8]) -> Vec<Vec<u8>> {
-    let mut found = Vec::new();
-    let mut end = 0;
+pub(super) fn files(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let (fast, other) = &*SEARCH;
-    let fast = fast.iter().flat_map(|search| search.find_iter(text));
-    let other = other.iter().flat_map(|search| search.find_iter(text));
-    for word in fast.chain(other) {
-        if word.start() < end || found.len() == MAX_FILES {
-            continue;
-        }
-        let Some(form) = form(word.pattern().as_usize()) else { continue };
+    let fast = fast.iter().flat_map(move |search| search.find_iter(text));
+    let other = other.iter().flat_map(move |search| search.find_iter(text));
+    let mut end = 0;
+    fast.chain(other).filter_map(move |word| {
+        let form = form(word.pattern().as_usize()).filter(|_| word.start() >= end)?;
         let before = word.start().checked_sub(1).and_then(|at| text.get(at)).copied();
-        if before.is_some_and(|byte| form.continues(byte)) {
-            continue;
-        }
         let rest = &text[word.start()..];
-        // No form takes more than eight characters a byte.
-        let (begins, _) = form.decoded(&rest[..rest.len().min(8 * magic::SURE)]);
-        if magic::is_sure(super::super::archive::prefix(&begins)) {
-            let (data, length) = form.decoded(rest);
-            end = word.start() + length;
-            found.push(data);
+        if before.is_some_and(|byte| form.continues(byte)) || !is_file(form, rest) {
+            return None;
         }
-    }
-    found
+        let (data, length) = form.decoded(rest, usize::MAX);
+        end = word.start() + length;
+        Some(data)
+    })
+}
+
+/// Whether `text` is surely a file in this form. Little of it is decoded where little is enough to tell, as text may begin like
+/// one over and over.
+fn is_file(form: Form, text: &[u8]) -> bool {
+    let (glance, _) = form.decoded(text, GLANCE);
+    magic::is_sure(&glance)
+        || (magic::is_told_by_more(&glance) && magic::is_sure(&form.decoded(text, magic::SURE).0))
 }
 
 fn form(pattern: usize) -> Option<Form> {
@@ -138,13 +137,13 @@ impl Form {
         }
     }
 
-    /// What `text` begins with, and how much of it that takes.
-    fn decoded(self, text: &[u8]) -> (Vec<u8>, usize) {
+    /// What `text` begins with, some `limit` bytes at most, and how much of it that takes.
+    fn decoded(self, text: &[u8], limit: usize) -> (Vec<u8>, usize) {
         match self {
-            Self::Base64 => base64(text),
-            Self::Hex => hexadecimal(text),
-            Self::Escapes => escapes(text),
-            Self::Numbers => numbers(text),
+            Self::Base64 => base64(text, limit),
+            Self::Hex => hexadecimal(text, limit),
+            Self::Escapes => escapes(text, limit),
+            Self::Numbers => numbers(text, limit),
         }
     }
 }
@@ -162,10 +161,13 @@ fn next_piece(text: &[u8]) -> Option<usize> {
 }
 
 /// Digits, also escaped (`%2B`), in one string or several.
-fn base64(text: &[u8]) -> (Vec<u8>, usize) {
+fn base64(text: &[u8], limit: usize) -> (Vec<u8>, usize) {
+    let most = limit.saturating_mul(4) / 3 + 1;
     let mut digits = Vec::new();
     let mut at = 0;
-    while let Some(&byte) = text.get(at) {
+    while let Some(&byte) = text.get(at)
+        && digits.len() <= most
+    {
         if decode::digit(byte).is_some() || byte == b'=' {
             digits.push(byte);
             at += 1;
@@ -182,14 +184,16 @@ fn base64(text: &[u8]) -> (Vec<u8>, usize) {
             break;
         }
     }
-    (decode::base64(&digits, Padding::EndsAll, usize::MAX), at)
+    (decode::base64(&digits, Padding::EndsAll, limit), at)
 }
 
 /// Pairs of digits, also with space between, as RTF has them.
-pub(in crate::content) fn hexadecimal(text: &[u8]) -> (Vec<u8>, usize) {
+pub(in crate::content) fn hexadecimal(text: &[u8], limit: usize) -> (Vec<u8>, usize) {
     let mut out = Vec::new();
     let mut at = 0;
-    while let Some(&byte) = text.get(at) {
+    while let Some(&byte) = text.get(at)
+        && out.len() < limit
+    {
         if let Some(pair) = escape(text, at) {
             out.push(pair);
             at += 2;
@@ -205,10 +209,12 @@ pub(in crate::content) fn hexadecimal(text: &[u8]) -> (Vec<u8>, usize) {
 }
 
 /// `\x50` or `%50`, and between them characters that stand for themselves, up to the quote.
-fn escapes(text: &[u8]) -> (Vec<u8>, usize) {
+fn escapes(text: &[u8], limit: usize) -> (Vec<u8>, usize) {
     let mut out = Vec::new();
     let mut at = 0;
-    while let Some(&byte) = text.get(at) {
+    while let Some(&byte) = text.get(at)
+        && out.len() < limit
+    {
         let digits = match (byte, text.get(at + 1)) {
             (b'\\', Some(b'x')) => Some(at + 2),
             (b'%', _) => Some(at + 1),
@@ -230,10 +236,10 @@ fn escapes(text: &[u8]) -> (Vec<u8>, usize) {
 }
 
 /// Numbers below 256 with commas and space between.
-fn numbers(text: &[u8]) -> (Vec<u8>, usize) {
+fn numbers(text: &[u8], limit: usize) -> (Vec<u8>, usize) {
     let mut out = Vec::new();
     let mut at = 0;
-    loop {
+    while out.len() < limit {
         let rest = &text[at..];
         let (number, length) = match rest {
             [b'0', b'x' | b'X', digits @ ..] => {
@@ -292,9 +298,9 @@ mod tests {
             format!("({})", list(&u8::to_string, ", ")),
             format!("[{}]", list(&|byte| format!("0x{byte:02X}"), ", ")),
         ] {
-            assert_eq!(files(text.as_bytes()), [ZIP], "{text}");
+            assert_eq!(files(text.as_bytes()).collect::<Vec<_>>(), [ZIP], "{text}");
         }
-        assert_eq!(files(b"'PK\\x03\\x04\\x14\\x00abc'"), [b"PK\x03\x04\x14\0abc"]);
+        assert_eq!(files(b"'PK\\x03\\x04\\x14\\x00abc'").collect::<Vec<_>>(), [b"PK\x03\x04\x14\0abc"]);
     }
 
     #[test]
@@ -307,7 +313,7 @@ mod tests {
             "see 77, 90, and 80, 75, 3",
             "MZ\\x90 is a mark",
         ] {
-            assert_eq!(files(text.as_bytes()), Vec::<Vec<u8>>::new(), "{text}");
+            assert_eq!(files(text.as_bytes()).next(), None, "{text}");
         }
     }
 

@@ -140,9 +140,9 @@ pub(crate) fn sevenz_streams(
     out.bytes(&[0, 0])
 }
 
-fn sevenz_header(name: &str, data: &[u8]) -> Vec<u8> {
+fn sevenz_header(name: &str, data: &[u8], packed: usize, coder: &[u8]) -> Vec<u8> {
     let utf16: Vec<u8> = name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
-    let mut streams = sevenz_streams(0, data.len(), &[1, 0], data.len(), None);
+    let mut streams = sevenz_streams(0, packed, coder, data.len(), None);
     streams.pop();
     streams.extend(vec![8, 0x0a, 1].u32(crc32fast::hash(data)).bytes(&[0, 0]));
     let files = vec![5, 1, 0x11].bytes(&number(utf16.len() + 1)).bytes(&[0]).bytes(&utf16).bytes(&[0]);
@@ -150,12 +150,20 @@ fn sevenz_header(name: &str, data: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn sevenz(name: &str, data: &[u8]) -> Vec<u8> {
-    sevenz_file(data, &sevenz_header(name, data))
+    sevenz_by(name, data, data, &COPY)
+}
+
+/// The coder that packs nothing.
+const COPY: [u8; 2] = [1, 0];
+
+/// A file that `coder` packed.
+pub(crate) fn sevenz_by(name: &str, data: &[u8], packed: &[u8], coder: &[u8]) -> Vec<u8> {
+    sevenz_file(packed, &sevenz_header(name, data, packed.len(), coder))
 }
 
 /// As 7-Zip writes it: the header is packed, too.
 fn sevenz_packed(name: &str, data: &[u8]) -> Vec<u8> {
-    let header = sevenz_header(name, data);
+    let header = sevenz_header(name, data, data.len(), &COPY);
     let options = lzma_rust2::LzmaOptions::with_preset(1);
     let mut writer = lzma_rust2::LzmaWriter::new_no_header(Vec::new(), &options, false).unwrap();
     writer.write_all(&header).unwrap();

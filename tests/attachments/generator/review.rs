@@ -59,6 +59,18 @@ fn names(payload: &Payload) -> Vec<(&'static str, String)> {
             let inner = format!("=?utf-8?B?{digits}?=");
             disposition(&format!("filename=\"=?utf-8?B?{}?=\"", base64(inner.as_bytes()).replace("\r\n", "")))
         }),
+        ("escaped as in a page", disposition(&format!("filename=\"{stem}&#46;{}\"", &extension[1..]))),
+        (
+            "escaped as in a page, by a name",
+            disposition(&format!("filename=\"{stem}&period;{}\"", &extension[1..])),
+        ),
+        ("escaped as in a script", disposition(&format!("filename=\"{stem}\\u002e{}\"", &extension[1..]))),
+        (
+            "escaped as in quoted-printable",
+            disposition(&format!("filename=\"{stem}=2E{}\"", &extension[1..])),
+        ),
+        ("encoded word that half begins", disposition(&format!("filename=?utf-8?Q?{name}?="))),
+        ("semicolon on the next line", format!("Content-Disposition: attachment\r\n; filename={name}")),
         ("field of its own", format!("Content-Type: application/octet-stream\r\nContent-Filename: {name}")),
         ("identifier", format!("Content-Type: application/octet-stream\r\nContent-ID: <{name}>")),
         (
@@ -111,6 +123,20 @@ fn uuencoded(payload: &Payload) -> Vec<(&'static str, Vec<u8>)> {
         ("uuencode with empty lines", text(&encoded.replace("\r\n", "\r\n\r\n"))),
         ("uuencode without a beginning", of("x-uuencode", lines)),
         ("uuencode without anything", of("7bit", lines)),
+        (
+            "base64 as uuencode has it",
+            text(&format!("begin-base64 644 {}\r\naGVsbG8=\r\n====\r\n", payload.name)),
+        ),
+        (
+            "encoded name as uuencode has it",
+            text(&format!(
+                "begin-encoded 644 {}\r\n%:&5L;&\\\r\n`\r\nend\r\n",
+                base64(payload.name.as_bytes())
+            )),
+        ),
+        ("base64 behind a digit", of("base64", &format!("A\r\n{}", base64(&zip)))),
+        ("file in a calendar", calendar(payload.name, "SGVsbG8=")),
+        ("zip in a calendar", calendar("a.zip", &base64(&zip).replace("\r\n", "\r\n "))),
         ("xxencode", text(&xxencode(&zip))),
     ]
     .into_iter()
@@ -122,6 +148,14 @@ fn uuencoded(payload: &Payload) -> Vec<(&'static str, Vec<u8>)> {
         [header, piece(1, one, 1), b"\r\n".to_vec(), piece(2, two, one.len() + 1)].concat(),
     ));
     all
+}
+
+fn calendar(name: &str, digits: &str) -> String {
+    format!(
+        "Content-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\n\
+         ATTACH;FMTTYPE=application/octet-stream;ENCODING=BASE64;VALUE=BINARY;\r\n X-FILENAME={name}:{digits}\r\n\
+         END:VEVENT\r\nEND:VCALENDAR"
+    )
 }
 
 fn xxencode(data: &[u8]) -> String {
@@ -235,6 +269,28 @@ fn files(payload: &Payload) -> Vec<File> {
             "a.doc",
             carriers::ole_native_as("OLE10NATIVE", name, data),
         ),
+        file("page in a zip", "a.zip", zip(&[("invoice.html", saving(payload).as_bytes())])),
+        file("page in a zip, by its content", "a.zip", zip(&[("invoice", saving(payload).as_bytes())])),
+        file(
+            "picture in a zip",
+            "a.zip",
+            zip(&[("invoice.svg", saving(payload).replace("html", "svg").as_bytes())]),
+        ),
+        file("page in a gz", "a.html.gz", archives::gz(None, saving(payload).as_bytes())),
+        file("page in UTF-16", "invoice.html", wide(&saving(payload))),
+        file("page in UTF-16 in a zip", "a.zip", zip(&[("invoice.html", &wide(&saving(payload)))])),
+        (
+            "file compressed for Windows",
+            format!("{}_", &name[..name.len() - 1]),
+            b"SZDD\x88\xf0\x27\x33Ae\x05\0\0\0\xffHello".to_vec(),
+            IsRefused,
+        ),
+        (
+            "ARC",
+            "a.dat".to_owned(),
+            [b"\x1a\x02", name.as_bytes(), b"\0\0\0\0\0\x05\0\0\0", &[0; 10], b"hello\x1a\0"].concat(),
+            IsRefused,
+        ),
         (
             "archive that nobody lists",
             "a.alz".to_owned(),
@@ -242,6 +298,15 @@ fn files(payload: &Payload) -> Vec<File> {
             IsRefused,
         ),
     ]
+}
+
+/// A page whose script saves an archive.
+fn saving(payload: &Payload) -> String {
+    format!("<html><script>save(atob('{}'))</script></html>", base64(&archive(payload)).replace("\r\n", ""))
+}
+
+fn wide(text: &str) -> Vec<u8> {
+    format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
 /// Disc images whose beginning says nothing, and programs, under harmless names.

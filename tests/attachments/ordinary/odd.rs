@@ -12,7 +12,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<u8>)> {
 const PDF: &[u8] = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj<</Type/Catalog>>endobj\n%%EOF\n";
 
 fn names() -> Vec<(&'static str, Vec<u8>)> {
-    const NAMES: [&str; 34] = [
+    const NAMES: [&str; 42] = [
         "scan.2026.11.26.pdf",
         "invoice no. 12.com.pdf",
         "www.foo.com.html.pdf",
@@ -46,6 +46,14 @@ fn names() -> Vec<(&'static str, Vec<u8>)> {
         "%E2%82%AC.pdf",
         "'quoted'.pdf",
         "(comment).pdf",
+        "R&amp;D &#8211; plan.pdf",
+        "Smith&Sons;com.pdf",
+        "a=2Fb=.pdf",
+        "\\\\server\\users\\x86\\u00e9t\u{e9}.pdf",
+        "E=mc2.pdf",
+        "report.pdf=",
+        "profit&loss.xlsx",
+        "a\\b.c\\d.pdf",
         "image001.png@01DA2E5B.6F1A2C30.pdf",
     ];
     NAMES.into_iter().map(|name| (name, mail(&[attachment(name, PDF)]))).collect()
@@ -76,11 +84,48 @@ fn fields() -> Vec<(&'static str, Vec<u8>)> {
                 &zip(&[("example.com!example.org!1700000000!1700086399.xml", b"<feedback/>")]),
             )]),
         ),
+        ("page saved with its scripts", saved_page()),
+        ("page saved with its scripts, attached", mail(&[attachment("page.mht", &saved_page())])),
+        ("page saved with its scripts, forwarded", mail(&[forwarded("page.eml", &saved_page())])),
+        (
+            "meeting with an agenda",
+            message(
+                "Content-Type: text/calendar; method=REQUEST",
+                &format!(
+                    "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nATTACH;ENCODING=BASE64;VALUE=BINARY;X-FILENAME=agenda.v1.pdf:{}\r\nATTACH;X-FILENAME=site.com.url.pdf:http://www.example.com\r\nATTACH:http://www.example.com/setup.exe\r\nEND:VEVENT\r\nEND:VCALENDAR",
+                    base64(PDF).replace("\r\n", "\r\n ")
+                ),
+            ),
+        ),
         (
             "type that is spoken of",
             message("Content-Type: text/plain", "Content-Type: message/partial is for fragments\r\n"),
         ),
     ]
+}
+
+/// As browsers and Word save them (RFC 2557).
+fn saved_page() -> Vec<u8> {
+    let resource = |kind: &str, location: &str, body: &str| {
+        format!(
+            "Content-Type: {kind}\r\nContent-Transfer-Encoding: quoted-printable\r\nContent-Location: {location}\r\n\r\n{body}"
+        )
+    };
+    multipart(
+        "related; type=\"text/html\"",
+        &[
+            &resource(
+                "text/html",
+                "file:///C:/4F3A21B0/page.htm",
+                "<html><script src=3D\"page_files/site.js\"></script></html>",
+            ),
+            &resource("application/x-javascript", "file:///C:/4F3A21B0/page_files/site.js", "var a =3D 1;"),
+            &resource("text/javascript", "page_files/jquery.min.js", "var b =3D 2;"),
+            &resource("text/javascript", "https://www.example.com/lib/app.js", "var c =3D 3;"),
+            &resource("text/css", "file:///C:/4F3A21B0/page_files/style.css", "p {}"),
+            &resource("text/xml", "file:///C:/4F3A21B0/page_files/filelist.xml", "<xml/>"),
+        ],
+    )
 }
 
 /// Each as plain text, in base64, and quoted in a page.
@@ -165,12 +210,27 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("folders named after sites", "site.zip", zip(&[("www.example.com/index.html", b"<x>"), ("example.com/a.txt", b"x")])),
         ("picture with more behind", "photo.jpg", [&b"\xff\xd8\xff\xe0\0\x10JFIF\0"[..], &[0x55; 900], b"\xff\xd9", &[0; 700]].concat()),
         ("zeros", "data.bin", vec![0; 70_000]),
+        ("table in UTF-16", "export.csv", "\u{feff}name;value\r\nbegin 644;1\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        ("site in a zip", "site.zip", site()),
+        ("page with pictures in it, zipped", "page.zip", zip(&[("page.html", format!("<img src=\"data:image/png;base64,{}\"><script>{}</script>", base64(b"\x89PNG\r\n\x1a\n"), "f([80,75,1,2]);").as_bytes())])),
+        ("text that begins with an end of file", "notes.txt", b"\x1a\x02 is how ARC begins\0".to_vec()),
         ("signed message in PEM", "smime.p7m", format!("-----BEGIN PKCS7-----\r\n{}\r\n-----END PKCS7-----\r\n", base64(&carriers::signed(b"Content-Type: text/plain\r\n\r\nhi", false))).into_bytes()),
     ];
     let mut all: Vec<_> =
         files.into_iter().map(|(what, name, data)| (what, mail(&[attachment(name, &data)]))).collect();
     all.push(("uuencoded document", message("Subject: scan", &uuencode("scan.2026.pdf", PDF))));
     all
+}
+
+/// More pages than are looked through.
+fn site() -> Vec<u8> {
+    let page = format!(
+        "<html>{}</html>",
+        "<p>Hello, see <a href=\"https://www.example.com/\">us</a>.</p>\r\n".repeat(8_000)
+    );
+    let names: Vec<String> = (0..40).map(|number| format!("site/{number}.html")).collect();
+    let entries: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), page.as_bytes())).collect();
+    zip(&entries)
 }
 
 /// What comes damaged from honest software, or is cut on the way.

@@ -27,6 +27,12 @@ pub(super) fn lzma_tables(properties: &[u8]) -> u64 {
     (0x600 << bits).max(64 << 10)
 }
 
+/// The dictionary that a coder of LZMA asks for, in bytes, by its properties.
+pub(super) fn lzma_dictionary(properties: &[u8]) -> u64 {
+    let size = properties.get(1..5).and_then(|bytes| bytes.first_chunk());
+    size.map_or(0, |size| u32::from_le_bytes(*size).into())
+}
+
 /// Whether a file begins as 7z archives do.
 pub(super) fn begins(data: &[u8]) -> bool {
     data.starts_with(MARK)
@@ -92,6 +98,7 @@ fn files(
     for (index, block) in archive.blocks.iter().enumerate() {
         if !is_encrypted(block) {
             scanner.budget.work(start(block))?;
+            let _dictionary = scanner.budget.dictionary(dictionary(block))?;
             unpack(scanner, place, archive, index, &mut source, &mut is_done)?;
         }
     }
@@ -178,12 +185,28 @@ fn named(
 
 /// Work of starting the decoders of a block, in bytes.
 fn start(block: &Block) -> u64 {
-    let of_coder = |id: &[u8], properties: &[u8]| match id {
+    sum(block, |id, properties| match id {
         EncoderMethod::ID_BZIP2 => 4 << 20,
         EncoderMethod::ID_PPMD => 32 << 20,
         EncoderMethod::ID_LZMA => lzma_tables(properties),
         _ => 64 << 10,
-    };
+    })
+}
+
+/// Memory that the decoders of a block ask for, in bytes.
+fn dictionary(block: &Block) -> u64 {
+    sum(block, |id, properties| match id {
+        EncoderMethod::ID_LZMA | EncoderMethod::ID_PPMD => lzma_dictionary(properties),
+        EncoderMethod::ID_LZMA2 => {
+            let bits = properties.first().map_or(0, |byte| u32::from(byte & 63));
+            u64::from(2 | bits & 1) << (bits / 2 + 11)
+        }
+        _ => 4 << 20,
+    })
+}
+
+/// The sum of what is told of each coder of a block, by its method and properties.
+fn sum(block: &Block, of_coder: impl Fn(&[u8], &[u8]) -> u64) -> u64 {
     block.ordered_coder_iter().map(|(_, coder)| of_coder(coder.encoder_method_id(), coder.properties())).sum()
 }
 

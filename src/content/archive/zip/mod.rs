@@ -22,7 +22,7 @@ use zip::{CompressionMethod, ZipReadOptions};
 use self::consistency::Consistency;
 use self::raw::{Header, Origin};
 use super::{entry, names, sevenz};
-use crate::content::budget::Exceeded;
+use crate::content::budget::{Exceeded, MAX_DICTIONARY};
 use crate::content::filename::{self, Content};
 use crate::content::scanner::{Place, Scanner};
 use crate::content::{Kind, View};
@@ -37,6 +37,14 @@ const fn start_of_decoder(method: CompressionMethod) -> u64 {
         CompressionMethod::Bzip2 => 4 << 20,
         CompressionMethod::Ppmd => 32 << 20,
         _ => 64 << 10,
+    }
+}
+
+/// Memory that a decoder may ask for, in bytes.
+const fn dictionary(method: CompressionMethod) -> u64 {
+    match method {
+        CompressionMethod::Lzma | CompressionMethod::Xz | CompressionMethod::Ppmd => MAX_DICTIONARY,
+        _ => 8 << 20,
     }
 }
 
@@ -104,24 +112,26 @@ struct Archive<'z> {
     /// Whether headers are there without what they should say, as it is encrypted (APPNOTE.TXT 7.2).
     is_masked: bool,
     has_macros: bool,
+    /// Kept from entry to entry, as a new one takes longer than what is read of most of them.
+    inflater: Option<DeflateDecoder<&'z [u8]>>,
 }
 
 /// An entry under one reading of the archive.
-struct Entry<'z> {
-    name: &'z [u8],
+struct Entry<'z, 'e> {
+    name: &'e [u8],
     size: u64,
     is_encrypted: bool,
-    packed: Packed<'z>,
+    packed: Packed<'z, 'e>,
     view: View,
 }
 
 /// Where the content of an entry comes from.
-enum Packed<'z> {
+enum Packed<'z, 'e> {
     /// As it is, from this place in the archive on.
     Stored(usize, &'z [u8]),
     Deflated(&'z [u8]),
     /// By a method that the zip crate decodes, if any.
-    Other(&'z OwnedZipFileEntry),
+    Other(&'e OwnedZipFileEntry),
     /// Nowhere: the entry is encrypted or has no local header.
     Unreachable,
 }
@@ -137,6 +147,7 @@ impl<'z> Archive<'z> {
             consistency: Consistency::default(),
             is_masked: false,
             has_macros: false,
+            inflater: None,
         }
     }
 
@@ -211,7 +222,7 @@ impl<'z> Archive<'z> {
         Ok(has_directory)
     }
 
-    fn header(&mut self, scanner: &mut Scanner<'_>, header: &Header<'_>) -> Result<(), Exceeded> {
+    fn header(&mut self, scanner: &mut Scanner<'_>, header: &Header<'z>) -> Result<(), Exceeded> {
         scanner.budget.work(header.name.len() as u64)?;
         let is_new = self.names.insert(header.name.to_vec());
         if let Some(name) = header.unicode_name
@@ -240,7 +251,7 @@ impl<'z> Archive<'z> {
         }
     }
 
-    fn unlisted_entry(&mut self, scanner: &mut Scanner<'_>, header: &Header<'_>) -> Result<(), Exceeded> {
+    fn unlisted_entry(&mut self, scanner: &mut Scanner<'_>, header: &Header<'z>) -> Result<(), Exceeded> {
         scanner.budget.entry()?;
         let archive = self.data;
         let data = header.data(archive);
@@ -257,7 +268,7 @@ impl<'z> Archive<'z> {
     }
 
     /// Judges one entry, and looks into it where it is a container.
-    fn entry(&mut self, scanner: &mut Scanner<'_>, entry: &Entry<'_>) -> Result<(), Exceeded> {
+    fn entry(&mut self, scanner: &mut Scanner<'_>, entry: &Entry<'z, '_>) -> Result<(), Exceeded> {
         let names = names(entry.name);
         self.has_macros |= names.iter().any(|name| is_macro(self.data, name));
         let shared = entry::Entry {
@@ -266,17 +277,27 @@ impl<'z> Archive<'z> {
             is_encrypted: entry.is_encrypted,
             view: entry.view,
         };
+        let dictionary = scanner.budget.dictionary(match &entry.packed {
+            Packed::Other(listed) => dictionary(listed.compression()),
+            _ => 0,
+        })?;
         let mut scan = |content: Option<&mut dyn Read>| entry::scan(scanner, self.place, &shared, content);
         let opened = match &entry.packed {
             Packed::Stored(_, data) => scan(Some(&mut &**data))?,
-            Packed::Deflated(data) => scan(Some(&mut DeflateDecoder::new(*data)))?,
+            Packed::Deflated(data) => {
+                let mut inflater = self.inflater.take().unwrap_or_else(|| DeflateDecoder::new(&[]));
+                inflater.reset(*data);
+                let opened = scan(Some(&mut inflater))?;
+                self.inflater = Some(inflater);
+                opened
+            }
             Packed::Other(_) if entry.is_encrypted => scan(None)?,
             Packed::Other(listed) => {
                 let mut archive = Cursor::new(self.data);
                 // `as_ref` matters: an entry that owns its metadata reads all its data when it is dropped.
                 let options = ZipReadOptions::new().ignore_crc32(true);
                 match listed.as_ref().with_reader(&mut archive, options) {
-                    Ok(mut decoder) => scan(Some(&mut decoder))?,
+                    Ok(decoder) => scan(Some(&mut dictionary.of(decoder)))?,
                     Err(_) => scan(None)?,
                 }
             }

@@ -4,6 +4,8 @@
 //! Unpackers disagree on damaged and ambiguous archives: some read the local headers, some the last central
 //! directory, some the first. A name that any of them could show is in one of these headers.
 
+use memchr::memmem;
+
 use crate::content::filename::end_of_name;
 
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
@@ -116,7 +118,7 @@ impl<'z> Header<'z> {
 
 /// The first header with a name at or behind `from`.
 pub(super) fn next_header(archive: &[u8], from: usize) -> Option<Header<'_>> {
-    let mut starts = memchr::memchr_iter(b'P', archive.get(from..)?).map(|at| from + at);
+    let mut starts = memmem::find_iter(archive.get(from..)?, b"PK").map(|at| from + at);
     starts.find_map(|offset| {
         let header = match archive.get(offset..offset + 4)? {
             magic if magic == LOCAL => Header::local(archive, offset),
