@@ -1,23 +1,20 @@
 //! The one line the log has for a decision.
 
-use std::borrow::Cow;
-use std::fmt::{self, Write};
-
-use super::escape::{write_list, write_value};
+use super::form::{Form, Item, Key, key};
 use super::protocol_name;
-use super::record::{Found, HeloDns, List, Recorded};
+use super::record::{Found, HeloDns, Recorded};
 use crate::policy::Mode;
 use crate::reason::Check;
 use crate::verdict::Action;
 
-/// What is logged of a decision. `Display` writes logfmt, [`Self::json_members`] JSON; both have the same keys, always all of them, in one
-/// order: `protocol stage queue_id client client_name helo sender recipients action reason reply helo_dns spf identities login tls
-/// micros mode detail`. What is absent is `-`, in JSON `null`.
+/// What is logged of a decision. Every [`Form`] has the same keys, always all of them, in one order: `protocol stage queue_id client
+/// client_name helo sender recipients action reason reply helo_dns spf identities login tls micros mode detail`. What is absent is
+/// `-`, in JSON `null`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DecisionLine<'a> {
     decision: &'a Recorded<'a>,
     /// What it tells: the decisive finding, or one of a check in monitor mode.
-    finding: Option<&'a Found<'a>>,
+    finding: Option<Found<'a>>,
     /// Whether the finding counts ([`Mode::Enforce`]) or only would have ([`Mode::Monitor`]).
     mode: Mode,
 }
@@ -25,143 +22,88 @@ pub(super) struct DecisionLine<'a> {
 impl<'a> DecisionLine<'a> {
     /// The line that tells what was decided.
     pub(super) fn decided(decision: &'a Recorded<'a>) -> Self {
-        Self { decision, finding: told(&decision.findings), mode: Mode::Enforce }
+        Self { decision, finding: told(decision.findings.items()), mode: Mode::Enforce }
     }
 
     /// That line, then one for each finding of a check in monitor mode.
     pub(super) fn all(decision: &'a Recorded<'a>) -> impl Iterator<Item = Self> {
-        let would = decision.findings.iter().filter(|finding| finding.mode == Mode::Monitor);
+        let would = decision.findings.items().filter(|finding| finding.mode == Mode::Monitor);
         let would = would.map(move |finding| Self { decision, finding: Some(finding), mode: Mode::Monitor });
         std::iter::once(Self::decided(decision)).chain(would)
     }
 
-    /// The members of the JSON object, without its braces.
-    pub(super) const fn json_members(self) -> JsonMembers<'a> {
-        JsonMembers(self)
+    /// Writes its fields.
+    pub(super) fn write(&self, mut out: impl Form) {
+        let Self { decision, finding, mode } = self;
+        out.name(key!("protocol"), protocol_name(decision.protocol));
+        out.name(key!("stage"), decision.stage.name());
+        out.optional(key!("queue_id"), decision.queue_id);
+        out.client(key!("client"), decision.client);
+        out.optional(key!("client_name"), decision.client_name);
+        out.optional(key!("helo"), decision.helo);
+        out.optional(key!("sender"), decision.sender);
+        let recipients = &decision.recipients;
+        out.list(key!("recipients"), recipients.items().map(Item::Text), recipients.more());
+        out.name(key!("action"), finding.map_or(Action::Accept, |finding| finding.action).name());
+        match finding {
+            Some(finding) => out.name(key!("reason"), finding.reason.code()),
+            None => out.absent(key!("reason")),
+        }
+        match finding.and_then(|finding| finding.reply) {
+            Some(reply) => out.reply(key!("reply"), &reply),
+            None => out.absent(key!("reply")),
+        }
+        write_helo_dns(&mut out, key!("helo_dns"), &decision.helo_dns);
+        out.optional(key!("spf"), decision.spf);
+        let identities = &decision.identities;
+        let shown = identities.items().map(|(kind, key)| Item::Identity(kind, key));
+        out.list(key!("identities"), shown, identities.more());
+        out.optional(key!("login"), decision.login);
+        out.optional(key!("tls"), decision.tls);
+        out.number(key!("micros"), decision.micros);
+        out.name(key!("mode"), mode.name());
+        out.optional(key!("detail"), finding.map(|finding| finding.detail).filter(|it| !it.is_empty()));
     }
+}
 
-    fn fields(&self) -> [(&'static str, Value<'a>); 19] {
-        let Self { decision, finding, mode } = *self;
-        let action = finding.map_or(Action::Accept, |finding| finding.action);
-        let reply = finding.and_then(|finding| finding.reply.as_ref());
-        [
-            ("protocol", Value::text(protocol_name(decision.protocol))),
-            ("stage", Value::text(decision.stage.name())),
-            ("queue_id", Value::optional(decision.queue_id)),
-            ("client", Value::Text(decision.client.to_string().into())),
-            ("client_name", Value::optional(decision.client_name)),
-            ("helo", Value::optional(decision.helo)),
-            ("sender", Value::optional(decision.sender)),
-            ("recipients", list(&decision.recipients, |recipient| (*recipient).into())),
-            ("action", Value::text(action.name())),
-            ("reason", Value::optional(finding.map(|finding| finding.reason.code()))),
-            ("reply", reply.map_or(Value::Absent, |reply| Value::Text(reply.to_string().into()))),
-            ("helo_dns", resolution(&decision.helo_dns)),
-            ("spf", Value::optional(decision.spf)),
-            // The kind and the key, such as `network:192.0.2.0/24`.
-            ("identities", list(&decision.identities, |(kind, key)| [kind.name(), ":", key].concat().into())),
-            ("login", Value::optional(decision.login)),
-            ("tls", Value::optional(decision.tls)),
-            ("micros", Value::Number(decision.micros)),
-            ("mode", Value::text(mode.name())),
-            ("detail", Value::optional(finding.map(|finding| finding.detail).filter(|it| !it.is_empty()))),
-        ]
+fn write_helo_dns(out: &mut impl Form, key: Key, helo_dns: &HeloDns<'_>) {
+    match helo_dns {
+        HeloDns::NotAsked => out.absent(key),
+        HeloDns::Said(said) => out.text(key, said),
+        HeloDns::Addresses(addresses) => {
+            out.list(key, addresses.items().map(Item::Address), addresses.more());
+        }
     }
 }
 
 /// The finding the log tells of: the decisive one. Of a mail that passes it is what the greylist knew, rather than what other checks
 /// noticed and let pass.
-fn told<'a>(findings: &'a [Found<'a>]) -> Option<&'a Found<'a>> {
-    let mut counting = findings.iter().filter(|finding| finding.mode == Mode::Enforce);
-    let decisive = counting.clone().next()?;
+fn told<'a>(findings: impl Iterator<Item = Found<'a>>) -> Option<Found<'a>> {
+    let mut counting = findings.filter(|finding| finding.mode == Mode::Enforce);
+    let decisive = counting.next()?;
+    let is_greylist = |finding: &Found<'_>| finding.reason.check() == Check::Greylist;
     match decisive.action {
-        Action::Accept => counting.find(|it| it.reason.check() == Check::Greylist).or(Some(decisive)),
+        Action::Accept if !is_greylist(&decisive) => counting.find(is_greylist).or(Some(decisive)),
         _ => Some(decisive),
     }
-}
-
-impl fmt::Display for DecisionLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("decision")?;
-        self.fields().into_iter().try_for_each(|(key, value)| {
-            f.write_char(' ')?;
-            f.write_str(key)?;
-            f.write_char('=')?;
-            match value {
-                Value::Absent => f.write_char('-'),
-                Value::Text(text) => write_value(f, &text),
-                Value::List(items) => write_list(f, items.iter().map(Cow::as_ref)),
-                Value::Number(number) => write!(f, "{number}"),
-            }
-        })
-    }
-}
-
-/// Writes `"key":value,…`.
-pub(super) struct JsonMembers<'a>(DecisionLine<'a>);
-
-impl fmt::Display for JsonMembers<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (key, value)) in self.0.fields().into_iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            write!(f, "{comma}\"{key}\":")?;
-            match value {
-                Value::Absent => f.write_str("null")?,
-                Value::Text(text) => write!(f, "{}", serde_json::Value::from(text))?,
-                Value::List(items) => write!(f, "{}", serde_json::Value::from(items))?,
-                Value::Number(number) => write!(f, "{number}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-enum Value<'a> {
-    Absent,
-    Text(Cow<'a, str>),
-    List(Vec<Cow<'a, str>>),
-    Number(u64),
-}
-
-impl<'a> Value<'a> {
-    const fn text(text: &'a str) -> Self {
-        Self::Text(Cow::Borrowed(text))
-    }
-
-    const fn optional(text: Option<&'a str>) -> Self {
-        match text {
-            Some(text) => Self::text(text),
-            None => Self::Absent,
-        }
-    }
-}
-
-fn resolution<'a>(helo_dns: &'a HeloDns<'a>) -> Value<'a> {
-    match helo_dns {
-        HeloDns::NotAsked => Value::Absent,
-        HeloDns::Said(said) => Value::text(said),
-        HeloDns::Addresses(addresses) => list(addresses, |address| address.to_string().into()),
-    }
-}
-
-fn list<'a, T>(items: &'a List<T>, show: impl Fn(&'a T) -> Cow<'a, str>) -> Value<'a> {
-    let mut shown: Vec<_> = items.shown.iter().map(show).collect();
-    if items.more > 0 {
-        shown.push(format!("+{}", items.more).into());
-    }
-    if shown.is_empty() { Value::Absent } else { Value::List(shown) }
 }
 
 #[cfg(test)]
 impl super::Decision<'_> {
     /// Its lines in the log, each in logfmt and as a JSON object.
     pub(crate) fn lines(&self) -> Vec<[String; 2]> {
+        use super::form::{Json, Logfmt};
         let mut bytes = Vec::new();
         self.write(&mut bytes);
         let decision = Recorded::read(&bytes).unwrap();
-        DecisionLine::all(&decision)
-            .map(|line| [line.to_string(), format!("{{{}}}", line.json_members())])
-            .collect()
+        let lines = DecisionLine::all(&decision).map(|line| {
+            let (mut logfmt, mut json) = (b"decision".to_vec(), Vec::new());
+            line.write(Logfmt(&mut logfmt));
+            line.write(Json(&mut json));
+            let [logfmt, json] = [logfmt, json].map(|written| String::from_utf8(written).unwrap());
+            [logfmt, format!("{{{}}}", json.strip_prefix(',').unwrap())]
+        });
+        lines.collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::log::Format;
+use super::log::{Dates, Format};
 use super::metrics;
 use super::per_thread::PerThread;
 use super::record::Recorded;
@@ -34,7 +34,8 @@ struct Writing {
     format: Format,
     out: Box<dyn io::Write + Send>,
     batches: Vec<Vec<u8>>,
-    text: String,
+    text: Vec<u8>,
+    dates: Dates,
 }
 
 impl Lines {
@@ -45,7 +46,13 @@ impl Lines {
     pub(super) fn start(format: Format, out: impl io::Write + Send + 'static) -> io::Result<Arc<Self>> {
         let waiting = PerThread::<Vec<u8>>::default();
         let batches = waiting.each().map(|_| Vec::new()).collect();
-        let writing = Mutex::new(Writing { format, out: Box::new(out), batches, text: String::new() });
+        let writing = Mutex::new(Writing {
+            format,
+            out: Box::new(out),
+            batches,
+            text: Vec::new(),
+            dates: Dates::default(),
+        });
         let lines =
             Arc::new(Self { waiting, is_asleep: AtomicBool::new(false), thread: OnceLock::new(), writing });
         let ours = Arc::clone(&lines);
@@ -95,22 +102,23 @@ impl Lines {
     /// Writes what waits; whether anything did. Who comes meanwhile waits, and finds nothing left.
     fn write_waiting(&self) -> bool {
         let mut writing = self.lock_writing();
-        let Writing { format, out, batches, text } = &mut *writing;
+        let Writing { format, out, batches, text, dates } = &mut *writing;
         for (batch, mut waiting) in batches.iter_mut().zip(self.waiting.each()) {
             batch.clear();
             std::mem::swap(batch, &mut *waiting);
         }
-        let mut decisions: Vec<Recorded<'_>> =
-            batches.iter().flat_map(|batch| Recorded::read_all(batch)).collect();
+        let mut decisions: Vec<_> = batches.iter().flat_map(|batch| Recorded::split(batch)).collect();
         if decisions.is_empty() {
             return false;
         }
         // Those of one thread are in their order already.
-        decisions.sort_by_key(|decision| decision.at);
+        decisions.sort_by_key(|(at, _)| *at);
         text.clear();
-        decisions.iter().for_each(|decision| format.write(decision, text));
+        for decision in decisions.into_iter().filter_map(|(_, bytes)| Recorded::read(bytes)) {
+            format.write(&decision, dates, text);
+        }
         // There is nowhere to tell that the log cannot be written.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let _ = out.write_all(text).and_then(|()| out.flush());
         true
     }
 

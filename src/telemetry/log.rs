@@ -4,7 +4,7 @@
 //! INFO is one line for each decision and for what an operator did, WARN what the daemon recovered from, ERROR what an operator has
 //! to act on. Whatever comes from outside is escaped, in both formats.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
@@ -23,13 +23,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::decision::DecisionLine;
 use super::escape::{write_text, write_value};
+use super::form::{Json, Logfmt};
 use super::lines::Lines;
 use super::record::Recorded;
 use crate::config::{LogFormat, LogLevel};
 use crate::store::Timestamp;
 
-/// Target of decision lines.
-const DECISION: &str = "greylag::decision";
+/// Follows the time of a decision in JSON.
+const JSON_HEAD: &str = "\",\"level\":\"INFO\",\"target\":\"greylag::decision\",\"message\":\"decision\"";
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,34 +110,53 @@ pub(super) fn decision(decision: &[u8]) {
 
 impl Format {
     /// Appends the lines of a decision.
-    pub(super) fn write(self, decision: &Recorded<'_>, out: &mut String) {
+    pub(super) fn write(self, decision: &Recorded<'_>, dates: &mut Dates, out: &mut Vec<u8>) {
         for line in DecisionLine::all(decision) {
-            // Writing to a string does not fail.
-            let _ = match self {
-                Self::Text => writeln!(out, "{} INFO {line}", Moment(decision.at)),
-                Self::Json => writeln!(
-                    out,
-                    "{{\"time\":\"{}\",\"level\":\"INFO\",\"target\":\"{DECISION}\",\"message\":\"decision\",{}}}",
-                    Moment(decision.at),
-                    line.json_members()
-                ),
-            };
+            match self {
+                Self::Text => {
+                    dates.write(decision.at, out);
+                    out.extend_from_slice(b" INFO decision");
+                    line.write(Logfmt(out));
+                    out.push(b'\n');
+                }
+                Self::Json => {
+                    out.extend_from_slice(b"{\"time\":\"");
+                    dates.write(decision.at, out);
+                    out.extend_from_slice(JSON_HEAD.as_bytes());
+                    line.write(Json(out));
+                    out.extend_from_slice(b"}\n");
+                }
+            }
         }
     }
 }
 
-/// A moment as other lines of the log have it (RFC 3339).
-struct Moment(Timestamp);
+/// Writes moments as other lines of the log have them (RFC 3339). Many fall into one second, whose date is made once.
+#[derive(Debug, Default)]
+pub(super) struct Dates {
+    second: Option<u64>,
+    date: String,
+}
 
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        let seconds = i64::try_from(millis / 1_000).unwrap_or_default();
-        let mail_parser::DateTime { year, month, day, hour, minute, second, .. } =
-            mail_parser::DateTime::from_timestamp(seconds);
-        let micros = millis % 1_000 * 1_000;
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+impl Dates {
+    fn write(&mut self, at: Timestamp, out: &mut Vec<u8>) {
+        let (second, millis) = (at.as_millis() / 1_000, at.as_millis() % 1_000);
+        if self.second != Some(second) {
+            self.second = Some(second);
+            self.date = date(second);
+        }
+        out.extend_from_slice(self.date.as_bytes());
+        let digit = |of: u64| b'0' + (of % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(millis / 100), digit(millis / 10), digit(millis)]);
+        out.extend_from_slice(b"000Z");
     }
+}
+
+/// Date and time of a second since 1970.
+fn date(second: u64) -> String {
+    let mail_parser::DateTime { year, month, day, hour, minute, second, .. } =
+        mail_parser::DateTime::from_timestamp(i64::try_from(second).unwrap_or_default());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
 fn layer<S>(
@@ -173,11 +193,13 @@ where
             Format::Text => {
                 self.time.format_time(&mut out)?;
                 write!(out, " {} ", metadata.level())?;
-                let mut fields = TextFields { message: String::new(), rest: String::new(), result: Ok(()) };
+                let mut fields = TextFields::default();
                 event.record(&mut fields);
-                fields.result?;
-                write_text(&mut out, &fields.message)?;
-                out.write_str(&fields.rest)?;
+                let mut text = Vec::new();
+                write_text(&mut text, fields.message.as_bytes());
+                text.extend(fields.rest);
+                // All is printable ASCII now.
+                out.write_str(&String::from_utf8_lossy(&text))?;
             }
             Format::Json => {
                 let mut time = String::new();
@@ -195,10 +217,10 @@ where
 }
 
 /// Collects ` key=value` after the message, which comes last where it has arguments.
+#[derive(Default)]
 struct TextFields {
     message: String,
-    rest: String,
-    result: fmt::Result,
+    rest: Vec<u8>,
 }
 
 impl Visit for TextFields {
@@ -207,14 +229,16 @@ impl Visit for TextFields {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if self.result.is_err() {
-            return;
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => self.message = value,
+            name => {
+                self.rest.push(b' ');
+                self.rest.extend_from_slice(name.as_bytes());
+                self.rest.push(b'=');
+                write_value(&mut self.rest, value.as_bytes());
+            }
         }
-        self.result = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.rest, " {name}=")
-                .and_then(|()| write_value(&mut self.rest, &format!("{value:?}"))),
-        };
     }
 }
 
@@ -315,9 +339,9 @@ mod tests {
             identities: &[],
         }
         .write(&mut bytes);
-        let mut out = String::new();
-        format.write(&Recorded::read(&bytes).unwrap(), &mut out);
-        out
+        let mut out = Vec::new();
+        format.write(&Recorded::read(&bytes).unwrap(), &mut Dates::default(), &mut out);
+        String::from_utf8(out).unwrap()
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod decision;
 mod escape;
+mod form;
 mod lines;
 pub mod log;
 mod logged;

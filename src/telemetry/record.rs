@@ -3,9 +3,11 @@
 //! Numbers first, then texts, each behind its length; [`ABSENT`] for a length stands for none. The form is this process's own and
 //! never stored.
 
+use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use super::form::Said;
 use crate::auth::SpfOutcome;
 use crate::dns::HeloResolution;
 use crate::driver::Protocol;
@@ -14,7 +16,7 @@ use crate::filter::Slot;
 use crate::policy::Mode;
 use crate::reason::Reason;
 use crate::store::{Identity, IdentityKind, Timestamp};
-use crate::verdict::{Action, Code, Finding, Reply, Verdict};
+use crate::verdict::{Action, Code, Finding, Verdict};
 
 /// Longest name or address that is shown whole, in bytes. RFC 5321 §4.5.3.1 allows 64 + 1 + 255.
 pub(super) const MAX_ADDRESS: usize = 320;
@@ -26,6 +28,8 @@ pub(super) const MAX_ITEMS: usize = 100;
 const MAX_FINDINGS: usize = 200;
 
 const ABSENT: u16 = u16::MAX;
+/// Bytes of the length of a list.
+const LENGTH: usize = size_of::<u32>();
 /// Stands behind what was cut.
 const CUT: &[u8] = b"...";
 
@@ -66,7 +70,7 @@ impl Decision<'_> {
         out.number(transaction);
         out.number(at.as_millis());
         out.number(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        out.0.extend([protocol as u8, stage as u8]);
+        out.bytes(&[protocol as u8, stage as u8]);
         out.client(facts.connection.client);
         out.optional(facts.queue_id.as_deref());
         out.optional(facts.connection.client_name.as_deref());
@@ -76,8 +80,8 @@ impl Decision<'_> {
         out.helo_dns(helo_dns);
         out.spf(spf);
         out.list(identities, |out, identity| {
-            out.0.push(identity.kind as u8);
-            out.text(&[&identity.key], MAX_ADDRESS);
+            out.bytes(&[identity.kind as u8]);
+            out.text(&identity.key, MAX_ADDRESS);
         });
         out.optional(facts.login.as_deref());
         out.optional(facts.tls.as_deref());
@@ -88,44 +92,49 @@ impl Decision<'_> {
 struct Writer<'a>(&'a mut Vec<u8>);
 
 impl Writer<'_> {
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     fn number(&mut self, number: u64) {
-        self.0.extend(number.to_le_bytes());
+        self.bytes(&number.to_le_bytes());
     }
 
     fn length(&mut self, length: usize) {
-        self.0.extend((length as u16).to_le_bytes());
+        self.bytes(&(length as u16).to_le_bytes());
     }
 
     fn absent(&mut self) {
-        self.0.extend(ABSENT.to_le_bytes());
+        self.bytes(&ABSENT.to_le_bytes());
     }
 
-    /// The parts as one text, cut between characters where it is longer than `max` bytes.
-    fn text(&mut self, parts: &[&str], max: usize) {
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        if length <= max {
-            self.length(length);
-            parts.iter().for_each(|part| self.0.extend_from_slice(part.as_bytes()));
+    /// A text, cut between characters where it is longer than `max` bytes.
+    #[inline]
+    fn text(&mut self, text: &str, max: usize) {
+        if text.len() <= max {
+            self.length(text.len());
+            self.bytes(text.as_bytes());
         } else {
-            let whole = parts.concat();
-            let end = whole.floor_char_boundary(max);
+            let end = text.floor_char_boundary(max);
             self.length(end + CUT.len());
-            self.0.extend_from_slice(&whole.as_bytes()[..end]);
-            self.0.extend_from_slice(CUT);
+            self.bytes(&text.as_bytes()[..end]);
+            self.bytes(CUT);
         }
     }
 
+    #[inline]
     fn optional(&mut self, text: Option<&str>) {
         match text {
-            Some(text) => self.text(&[text], MAX_ADDRESS),
+            Some(text) => self.text(text, MAX_ADDRESS),
             None => self.absent(),
         }
     }
 
     fn client(&mut self, client: Client) {
         match client {
-            Client::Unknown => self.0.push(Address::UNKNOWN),
-            Client::Local => self.0.push(Address::LOCAL),
+            Client::Unknown => self.bytes(&[Address::UNKNOWN]),
+            Client::Local => self.bytes(&[Address::LOCAL]),
             Client::Ip(address) => self.address(address),
         }
     }
@@ -133,12 +142,12 @@ impl Writer<'_> {
     fn address(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(address) => {
-                self.0.push(Address::V4);
-                self.0.extend(address.octets());
+                self.bytes(&[Address::V4]);
+                self.bytes(&address.octets());
             }
             IpAddr::V6(address) => {
-                self.0.push(Address::V6);
-                self.0.extend(address.octets());
+                self.bytes(&[Address::V6]);
+                self.bytes(&address.octets());
             }
         }
     }
@@ -146,10 +155,16 @@ impl Writer<'_> {
     fn sender(&mut self, sender: Option<&ReversePath>) {
         match sender {
             None => self.absent(),
-            Some(ReversePath::Null) => self.text(&["<>"], MAX_ADDRESS),
-            Some(ReversePath::Address(address)) => match address.domain() {
-                Some(domain) => self.text(&[address.local(), "@", domain], MAX_ADDRESS),
-                None => self.text(&[address.local()], MAX_ADDRESS),
+            Some(ReversePath::Null) => self.text("<>", MAX_ADDRESS),
+            Some(ReversePath::Address(address)) => match (address.local(), address.domain()) {
+                (local, None) => self.text(local, MAX_ADDRESS),
+                (local, Some(domain)) if local.len() + 1 + domain.len() <= MAX_ADDRESS => {
+                    self.length(local.len() + 1 + domain.len());
+                    self.bytes(local.as_bytes());
+                    self.bytes(b"@");
+                    self.bytes(domain.as_bytes());
+                }
+                (local, Some(domain)) => self.text(&[local, "@", domain].concat(), MAX_ADDRESS),
             },
         }
     }
@@ -159,7 +174,7 @@ impl Writer<'_> {
             Some(recipient) => std::slice::from_ref(recipient),
             None => &facts.accepted,
         };
-        self.list(judged, |out, recipient| out.text(&[recipient.raw()], MAX_ADDRESS));
+        self.list(judged, |out, recipient| out.text(recipient.raw(), MAX_ADDRESS));
     }
 
     fn helo_dns(&mut self, slot: &Slot<HeloResolution>) {
@@ -169,54 +184,67 @@ impl Writer<'_> {
             Slot::Got(HeloResolution::NoAddress, _) => Some("no_address"),
             Slot::Got(HeloResolution::MailExchangerOnly, _) => Some("mail_exchanger_only"),
             Slot::Got(HeloResolution::Addresses(addresses), _) => {
-                self.0.push(1);
+                self.bytes(&[1]);
                 return self.list(addresses, |out, address| out.address(*address));
             }
             Slot::Unknown(fault, _) => {
-                self.0.push(0);
-                return self.text(&[&fault.to_string()], MAX_DETAIL);
+                self.bytes(&[0]);
+                return self.text(&fault.to_string(), MAX_DETAIL);
             }
         };
-        self.0.push(0);
+        self.bytes(&[0]);
         self.optional(said);
     }
 
     fn spf(&mut self, slot: &Slot<SpfOutcome>) {
         match slot {
             Slot::NotAsked => self.absent(),
-            Slot::Got(outcome, _) => self.text(&[outcome.result.name()], MAX_DETAIL),
-            Slot::Unknown(fault, _) => self.text(&[&fault.to_string()], MAX_DETAIL),
+            Slot::Got(outcome, _) => self.text(outcome.result.name(), MAX_DETAIL),
+            Slot::Unknown(fault, _) => self.text(&fault.to_string(), MAX_DETAIL),
         }
     }
 
-    /// How many items there are, then those that are shown.
+    /// The length of the items that are shown and how many more there are, then those that are shown.
     fn list<T>(&mut self, items: &[T], mut item: impl FnMut(&mut Self, &T)) {
-        self.number(items.len() as u64);
-        items.iter().take(MAX_ITEMS).for_each(|it| item(self, it));
+        let (shown, more) = items.split_at(items.len().min(MAX_ITEMS));
+        self.items(more.len(), |out| shown.iter().for_each(|it| item(out, it)));
     }
 
-    fn findings(&mut self, verdict: &Verdict) {
-        let found = verdict.findings.iter().map(|finding| (Mode::Enforce, finding));
-        let would = verdict.would.iter().map(|finding| (Mode::Monitor, finding));
-        let count = verdict.findings.len() + verdict.would.len();
-        self.0.push(count.min(MAX_FINDINGS) as u8);
-        found.chain(would).take(MAX_FINDINGS).for_each(|(mode, finding)| self.finding(mode, finding));
+    fn items(&mut self, more: usize, items: impl FnOnce(&mut Self)) {
+        let start = self.0.len();
+        self.bytes(&[0; LENGTH]);
+        self.bytes(&(more as u32).to_le_bytes());
+        let first = self.0.len();
+        items(self);
+        let length = (self.0.len() - first) as u32;
+        let place = self.0.get_mut(start..).and_then(|from| from.first_chunk_mut());
+        place.into_iter().for_each(|place| *place = length.to_le_bytes());
+    }
+
+    fn findings(&mut self, Verdict { findings, would, .. }: &Verdict) {
+        let more = (findings.len() + would.len()).saturating_sub(MAX_FINDINGS);
+        self.items(more, |out| {
+            let (findings, rest) =
+                (findings.iter().take(MAX_FINDINGS), MAX_FINDINGS.saturating_sub(findings.len()));
+            findings.for_each(|finding| out.finding(Mode::Enforce, finding));
+            would.iter().take(rest).for_each(|finding| out.finding(Mode::Monitor, finding));
+        });
     }
 
     fn finding(&mut self, mode: Mode, finding: &Finding) {
         let Finding { reason, outcome, detail } = finding;
-        self.0.extend([u8::from(mode == Mode::Enforce), *reason as u8, outcome.action() as u8]);
+        self.bytes(&[u8::from(mode == Mode::Enforce), *reason as u8, outcome.action() as u8]);
         if let Some(reply) = outcome.reply() {
             let (subject, detail) = reply.status();
-            self.0.extend([reply.code() as u8, subject, detail]);
-            self.text(&[reply.text()], MAX_DETAIL);
+            self.bytes(&[reply.code() as u8, subject, detail]);
+            self.text(reply.text(), MAX_DETAIL);
         }
-        self.text(&[detail], MAX_DETAIL);
+        self.text(detail, MAX_DETAIL);
     }
 }
 
-/// A decision, read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A decision, read back. Texts are UTF-8, which nobody has checked; lists are read when they are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Recorded<'a> {
     pub(super) transaction: u64,
     pub(super) at: Timestamp,
@@ -224,52 +252,78 @@ pub(super) struct Recorded<'a> {
     pub(super) protocol: Protocol,
     pub(super) stage: Stage,
     pub(super) client: Client,
-    pub(super) queue_id: Option<&'a str>,
-    pub(super) client_name: Option<&'a str>,
-    pub(super) helo: Option<&'a str>,
-    pub(super) sender: Option<&'a str>,
-    pub(super) recipients: List<&'a str>,
+    pub(super) queue_id: Option<&'a [u8]>,
+    pub(super) client_name: Option<&'a [u8]>,
+    pub(super) helo: Option<&'a [u8]>,
+    pub(super) sender: Option<&'a [u8]>,
+    pub(super) recipients: List<'a, &'a [u8]>,
     pub(super) helo_dns: HeloDns<'a>,
-    pub(super) spf: Option<&'a str>,
-    pub(super) identities: List<(IdentityKind, &'a str)>,
-    pub(super) login: Option<&'a str>,
-    pub(super) tls: Option<&'a str>,
+    pub(super) spf: Option<&'a [u8]>,
+    pub(super) identities: List<'a, (IdentityKind, &'a [u8])>,
+    pub(super) login: Option<&'a [u8]>,
+    pub(super) tls: Option<&'a [u8]>,
     /// Those that count first.
-    pub(super) findings: Vec<Found<'a>>,
+    pub(super) findings: List<'a, Found<'a>>,
 }
 
 /// Items that are shown, and how many more there were.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct List<T> {
-    pub(super) shown: Vec<T>,
-    pub(super) more: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct List<'a, T> {
+    shown: Reader<'a>,
+    more: usize,
+    of: PhantomData<T>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl<'a, T: Stored<'a>> List<'a, T> {
+    pub(super) fn items(&self) -> Items<'a, T> {
+        Items(self.shown, PhantomData)
+    }
+
+    pub(super) const fn more(&self) -> usize {
+        self.more
+    }
+}
+
+/// The items of a list that are shown.
+#[derive(Clone, Debug)]
+pub(super) struct Items<'a, T>(Reader<'a>, PhantomData<T>);
+
+impl<'a, T: Stored<'a>> Iterator for Items<'a, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        T::read(&mut self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeloDns<'a> {
     NotAsked,
-    Said(&'a str),
-    Addresses(List<IpAddr>),
+    Said(&'a [u8]),
+    Addresses(List<'a, IpAddr>),
 }
 
 /// One finding.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found<'a> {
     pub(super) mode: Mode,
     pub(super) reason: Reason,
     pub(super) action: Action,
-    pub(super) reply: Option<Reply>,
-    pub(super) detail: &'a str,
+    pub(super) reply: Option<Said<'a>>,
+    pub(super) detail: &'a [u8],
 }
 
 impl<'a> Recorded<'a> {
-    /// Reads decisions that stand one behind the other, each behind its length (`u32`, little-endian).
-    pub(super) fn read_all(mut bytes: &'a [u8]) -> impl Iterator<Item = Self> {
+    /// The decisions that stand one behind the other, each behind its length (`u32`, little-endian), with their times.
+    pub(super) fn split(mut bytes: &'a [u8]) -> impl Iterator<Item = (Timestamp, &'a [u8])> {
         std::iter::from_fn(move || {
             let (length, rest) = bytes.split_first_chunk()?;
             let (decision, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
             bytes = rest;
-            Self::read(decision)
+            let mut from = Reader(decision);
+            let (_transaction, at) = (from.number()?, from.number()?);
+            Some((Timestamp::from_millis(at), decision))
         })
     }
 
@@ -283,17 +337,17 @@ impl<'a> Recorded<'a> {
             protocol: from.one_of(&PROTOCOLS)?,
             stage: from.one_of(&Stage::ALL)?,
             client: from.client()?,
-            queue_id: from.text()?,
-            client_name: from.text()?,
-            helo: from.text()?,
-            sender: from.text()?,
-            recipients: from.list(|from| from.text()?)?,
+            queue_id: from.optional()?,
+            client_name: from.optional()?,
+            helo: from.optional()?,
+            sender: from.optional()?,
+            recipients: from.list()?,
             helo_dns: from.helo_dns()?,
-            spf: from.text()?,
-            identities: from.list(|from| Some((from.one_of(&IdentityKind::ALL)?, from.text()??)))?,
-            login: from.text()?,
-            tls: from.text()?,
-            findings: from.findings()?,
+            spf: from.optional()?,
+            identities: from.list()?,
+            login: from.optional()?,
+            tls: from.optional()?,
+            findings: from.list()?,
         })
     }
 }
@@ -307,15 +361,19 @@ impl Address {
     const V6: u8 = 6;
 }
 
-struct Reader<'a>(&'a [u8]);
+/// What is still to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
+    #[inline]
     fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(bytes)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -326,20 +384,26 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    fn length(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
     fn byte(&mut self) -> Option<u8> {
         self.array().map(|[byte]| byte)
     }
 
     /// The value with this number among `all`, which stand in the order of their numbers.
+    #[inline]
     fn one_of<T: Copy>(&mut self, all: &[T]) -> Option<T> {
         all.get(usize::from(self.byte()?)).copied()
     }
 
     /// A text, which may be absent.
-    fn text(&mut self) -> Option<Option<&'a str>> {
-        match self.array().map(u16::from_le_bytes)? {
+    #[inline]
+    fn optional(&mut self) -> Option<Option<&'a [u8]>> {
+        match self.length()? {
             ABSENT => Some(None),
-            length => std::str::from_utf8(self.bytes(length.into())?).ok().map(Some),
+            length => self.bytes(length.into()).map(Some),
         }
     }
 
@@ -347,48 +411,67 @@ impl<'a> Reader<'a> {
         match *self.0.first()? {
             Address::UNKNOWN => self.byte().map(|_| Client::Unknown),
             Address::LOCAL => self.byte().map(|_| Client::Local),
-            _ => self.address().map(Client::Ip),
+            _ => IpAddr::read(self).map(Client::Ip),
         }
     }
 
-    fn address(&mut self) -> Option<IpAddr> {
-        match self.byte()? {
-            Address::V4 => self.array().map(|octets: [u8; 4]| Ipv4Addr::from(octets).into()),
-            Address::V6 => self.array().map(|octets: [u8; 16]| Ipv6Addr::from(octets).into()),
-            _ => None,
-        }
-    }
-
-    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<List<T>> {
-        let count = usize::try_from(self.number()?).ok()?;
-        let shown = (0..count.min(MAX_ITEMS)).map(|_| item(self)).collect::<Option<_>>()?;
-        Some(List { shown, more: count.saturating_sub(MAX_ITEMS) })
+    /// A list; its items are read later.
+    fn list<T>(&mut self) -> Option<List<'a, T>> {
+        let [length, more] = [self.array()?, self.array()?].map(u32::from_le_bytes);
+        let shown = Self(self.bytes(length as usize)?);
+        Some(List { shown, more: more as usize, of: PhantomData })
     }
 
     fn helo_dns(&mut self) -> Option<HeloDns<'a>> {
         Some(match self.byte()? {
-            0 => self.text()?.map_or(HeloDns::NotAsked, HeloDns::Said),
-            _ => HeloDns::Addresses(self.list(Self::address)?),
+            0 => self.optional()?.map_or(HeloDns::NotAsked, HeloDns::Said),
+            _ => HeloDns::Addresses(self.list()?),
         })
     }
+}
 
-    fn findings(&mut self) -> Option<Vec<Found<'a>>> {
-        (0..self.byte()?).map(|_| self.finding()).collect()
+/// What lists are made of.
+pub(super) trait Stored<'a>: Sized {
+    fn read(from: &mut Reader<'a>) -> Option<Self>;
+}
+
+impl<'a> Stored<'a> for &'a [u8] {
+    #[inline]
+    fn read(from: &mut Reader<'a>) -> Option<Self> {
+        from.optional()?
     }
+}
 
-    fn finding(&mut self) -> Option<Found<'a>> {
-        let mode = self.one_of(&[Mode::Monitor, Mode::Enforce])?;
-        let reason = self.one_of(Reason::ALL)?;
-        let action = self.one_of(&Action::ALL)?;
+impl<'a> Stored<'a> for (IdentityKind, &'a [u8]) {
+    #[inline]
+    fn read(from: &mut Reader<'a>) -> Option<Self> {
+        Some((from.one_of(&IdentityKind::ALL)?, from.optional()??))
+    }
+}
+
+impl Stored<'_> for IpAddr {
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        match from.byte()? {
+            Address::V4 => from.array().map(|octets: [u8; 4]| Ipv4Addr::from(octets).into()),
+            Address::V6 => from.array().map(|octets: [u8; 16]| Ipv6Addr::from(octets).into()),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Stored<'a> for Found<'a> {
+    fn read(from: &mut Reader<'a>) -> Option<Self> {
+        let mode = from.one_of(&[Mode::Monitor, Mode::Enforce])?;
+        let reason = from.one_of(Reason::ALL)?;
+        let action = from.one_of(&Action::ALL)?;
         let reply = match action.refuses() {
             true => {
-                let code = self.one_of(&CODES)?;
-                let [subject, detail] = self.array()?;
-                Some(Reply::new(code, (subject, detail), self.text()??))
+                let code = from.one_of(&CODES)?;
+                Some(Said { code, status: from.array()?, text: from.optional()?? })
             }
             false => None,
         };
-        Some(Found { mode, reason, action, reply, detail: self.text()?? })
+        Some(Self { mode, reason, action, reply, detail: from.optional()?? })
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::decision::DecisionLine;
+use super::form::{Form, Json, Key, key};
 use super::log;
 use super::per_thread::PerThread;
 use super::record::{Decision, Recorded};
@@ -127,13 +127,12 @@ impl Trace {
     /// The latest mails that were asked for, the oldest first. Reads all that is kept: not for a thread that answers mail.
     pub fn find(&self, query: &TraceQuery) -> Vec<Traced> {
         let rings: Vec<Vec<u8>> = self.rings.each().map(|ring| ring.0.iter().copied().collect()).collect();
-        let mut decisions: Vec<Recorded<'_>> =
-            rings.iter().flat_map(|ring| Recorded::read_all(ring)).collect();
-        decisions.sort_by_key(|decision| decision.at);
+        let mut decisions: Vec<_> = rings.iter().flat_map(|ring| Recorded::split(ring)).collect();
+        decisions.sort_by_key(|(at, _)| *at);
         let mut mails: Vec<(bool, Traced)> = Vec::new();
         let mut places = HashMap::new();
-        for recorded in &decisions {
-            let Ok(decision) = serde_json::from_str::<Value>(&json(recorded)) else { continue };
+        for recorded in decisions.into_iter().filter_map(|(_, bytes)| Recorded::read(bytes)) {
+            let Ok(decision) = serde_json::from_slice::<Value>(&json(&recorded)) else { continue };
             let transaction = recorded.transaction;
             let place = *places.entry(transaction).or_insert(mails.len());
             if place == mails.len() {
@@ -168,24 +167,26 @@ impl TraceQuery {
     }
 }
 
-fn json(decision: &Recorded<'_>) -> String {
-    let mut json = String::with_capacity(1024);
-    // Writing to a string does not fail.
-    let _ = write!(json, "{{{},\"findings\":[", DecisionLine::decided(decision).json_members());
-    for (index, found) in decision.findings.iter().enumerate() {
-        let _ = write!(
-            json,
-            "{}{{\"check\":\"{}\",\"reason\":\"{}\",\"action\":\"{}\",\"mode\":\"{}\",\"detail\":{}}}",
-            if index > 0 { "," } else { "" },
-            found.reason.check().name(),
-            found.reason.code(),
-            found.action.name(),
-            found.mode.name(),
-            Value::from(found.detail),
-        );
+fn json(decision: &Recorded<'_>) -> Vec<u8> {
+    let mut out = b"{\"findings\":[".to_vec();
+    for (index, found) in decision.findings.items().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"check\":\"");
+        out.extend_from_slice(found.reason.check().name().as_bytes());
+        out.push(b'"');
+        let mut members = Json(&mut out);
+        members.name(key!("reason"), found.reason.code());
+        members.name(key!("action"), found.action.name());
+        members.name(key!("mode"), found.mode.name());
+        members.text(key!("detail"), found.detail);
+        out.push(b'}');
     }
-    json.push_str("]}");
-    json
+    out.push(b']');
+    DecisionLine::decided(decision).write(Json(&mut out));
+    out.push(b'}');
+    out
 }
 
 #[cfg(test)]
