@@ -41,17 +41,17 @@ pub enum ProtocolState {
 }
 
 impl ProtocolState {
-    fn parse(text: &str) -> Self {
+    fn parse(text: &[u8]) -> Self {
         match text {
-            "CONNECT" => Self::Connect,
-            "EHLO" => Self::Ehlo,
-            "HELO" => Self::Helo,
-            "MAIL" => Self::Mail,
-            "RCPT" => Self::Rcpt,
-            "DATA" | "BDAT" => Self::Data,
-            "END-OF-MESSAGE" => Self::EndOfMessage,
-            "VRFY" => Self::Vrfy,
-            "ETRN" => Self::Etrn,
+            b"CONNECT" => Self::Connect,
+            b"EHLO" => Self::Ehlo,
+            b"HELO" => Self::Helo,
+            b"MAIL" => Self::Mail,
+            b"RCPT" => Self::Rcpt,
+            b"DATA" | b"BDAT" => Self::Data,
+            b"END-OF-MESSAGE" => Self::EndOfMessage,
+            b"VRFY" => Self::Vrfy,
+            b"ETRN" => Self::Etrn,
             _ => Self::Other,
         }
     }
@@ -135,7 +135,7 @@ pub enum RequestError {
 /// Finds requests in the bytes of one connection. They may be split anywhere, and several may be in the buffer.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    attributes: Attributes,
+    places: Places,
     /// Complete lines of the request under way, and their bytes.
     lines: usize,
     read: usize,
@@ -153,6 +153,11 @@ impl Decoder {
     ///
     /// See [`RequestError`]. After one, neither decoder nor connection can be used any further.
     pub fn decode<'a>(&mut self, buffer: &'a [u8]) -> Result<Option<Request<'a>>, RequestError> {
+        if self.searched == 0
+            && let Some(request) = in_order(buffer)
+        {
+            return request.map(Some);
+        }
         let new = buffer.get(self.searched..).unwrap_or_default();
         self.has_control |= memchr2(b'\r', 0, new).is_some();
         while let Some(length) = memchr(b'\n', buffer.get(self.searched..).unwrap_or_default()) {
@@ -163,7 +168,8 @@ impl Decoder {
                 return Err(RequestError::TooLong);
             }
             if line.is_empty() {
-                return std::mem::take(self).into_request(buffer).map(Some);
+                let Self { places, read, .. } = std::mem::take(self);
+                return places.into_request(buffer, read).map(Some);
             }
             self.line(buffer, line)?;
         }
@@ -187,109 +193,203 @@ impl Decoder {
         match memchr(b'=', line) {
             None | Some(0) => Err(RequestError::NotAnAttribute { line: self.lines }),
             Some(equals) => {
-                self.attributes.set(&line[..equals], start + equals + 1..end);
+                if let Some(place) = self.places.of(&line[..equals]).filter(|place| place.start == 0) {
+                    *place = Place { start: (start + equals + 1) as u32, end: end as u32 };
+                }
                 Ok(())
             }
         }
     }
+}
 
-    fn into_request(self, buffer: &[u8]) -> Result<Request<'_>, RequestError> {
-        let Attributes(places) = self.attributes;
-        let text = |attribute: Attribute| {
-            let place = places[attribute as usize].clone()?;
-            Some(String::from_utf8_lossy(buffer.get(place)?))
-        };
-        let filled = |attribute: Attribute| text(attribute).filter(|text| !text.is_empty());
-        let request = text(Attribute::Request).ok_or(RequestError::NoRequestAttribute)?;
-        if request != ACCESS_POLICY {
-            return Err(RequestError::UnknownRequest(request.chars().take(40).collect()));
-        }
-        Ok(Request {
-            protocol_state: text(Attribute::ProtocolState)
-                .map_or(ProtocolState::Other, |text| ProtocolState::parse(&text)),
-            client_address: filled(Attribute::ClientAddress),
-            client_name: filled(Attribute::ClientName),
-            client_port: number(text(Attribute::ClientPort)),
-            helo_name: filled(Attribute::HeloName),
-            sender: filled(Attribute::Sender),
-            recipient: filled(Attribute::Recipient),
-            recipient_count: number(text(Attribute::RecipientCount)),
-            queue_id: filled(Attribute::QueueId),
-            instance: filled(Attribute::Instance),
-            sasl_username: filled(Attribute::SaslUsername),
-            encryption_protocol: filled(Attribute::EncryptionProtocol),
-            policy_context: filled(Attribute::PolicyContext),
-            server_address: filled(Attribute::ServerAddress),
-            server_port: number(text(Attribute::ServerPort)),
-            mail_version: filled(Attribute::MailVersion),
-            length: self.read,
-        })
+/// Where in the buffer a value stands. It cannot stand at the beginning, where a name is: that means that there is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+impl Place {
+    fn range(self) -> Option<Range<usize>> {
+        (self.start > 0).then_some(self.start as usize..self.end as usize)
     }
 }
 
-/// The attributes that matter here.
-#[derive(Clone, Copy)]
-enum Attribute {
-    Request,
-    ProtocolState,
-    ClientAddress,
-    ClientName,
-    ClientPort,
-    HeloName,
-    Sender,
-    Recipient,
-    RecipientCount,
-    QueueId,
-    Instance,
-    SaslUsername,
-    EncryptionProtocol,
-    PolicyContext,
-    ServerAddress,
-    ServerPort,
-    MailVersion,
+/// Where the values that matter here stand; the first of several with one name counts.
+#[derive(Debug, Default)]
+struct Places {
+    request: Place,
+    protocol_state: Place,
+    client_address: Place,
+    client_name: Place,
+    client_port: Place,
+    helo_name: Place,
+    sender: Place,
+    recipient: Place,
+    recipient_count: Place,
+    queue_id: Place,
+    instance: Place,
+    sasl_username: Place,
+    encryption_protocol: Place,
+    policy_context: Place,
+    server_address: Place,
+    server_port: Place,
+    mail_version: Place,
 }
 
-impl Attribute {
-    const COUNT: usize = Self::MailVersion as usize + 1;
-
-    fn named(name: &[u8]) -> Option<Self> {
+impl Places {
+    fn of(&mut self, name: &[u8]) -> Option<&mut Place> {
         Some(match name {
-            b"request" => Self::Request,
-            b"protocol_state" => Self::ProtocolState,
-            b"client_address" => Self::ClientAddress,
-            b"client_name" => Self::ClientName,
-            b"client_port" => Self::ClientPort,
-            b"helo_name" => Self::HeloName,
-            b"sender" => Self::Sender,
-            b"recipient" => Self::Recipient,
-            b"recipient_count" => Self::RecipientCount,
-            b"queue_id" => Self::QueueId,
-            b"instance" => Self::Instance,
-            b"sasl_username" => Self::SaslUsername,
-            b"encryption_protocol" => Self::EncryptionProtocol,
-            b"policy_context" => Self::PolicyContext,
-            b"server_address" => Self::ServerAddress,
-            b"server_port" => Self::ServerPort,
-            b"mail_version" => Self::MailVersion,
+            b"request" => &mut self.request,
+            b"protocol_state" => &mut self.protocol_state,
+            b"client_address" => &mut self.client_address,
+            b"client_name" => &mut self.client_name,
+            b"client_port" => &mut self.client_port,
+            b"helo_name" => &mut self.helo_name,
+            b"sender" => &mut self.sender,
+            b"recipient" => &mut self.recipient,
+            b"recipient_count" => &mut self.recipient_count,
+            b"queue_id" => &mut self.queue_id,
+            b"instance" => &mut self.instance,
+            b"sasl_username" => &mut self.sasl_username,
+            b"encryption_protocol" => &mut self.encryption_protocol,
+            b"policy_context" => &mut self.policy_context,
+            b"server_address" => &mut self.server_address,
+            b"server_port" => &mut self.server_port,
+            b"mail_version" => &mut self.mail_version,
             _ => return None,
         })
     }
-}
 
-/// Where in the buffer their values stand; the first of several with one name counts.
-#[derive(Debug, Default)]
-struct Attributes([Option<Range<usize>>; Attribute::COUNT]);
-
-impl Attributes {
-    fn set(&mut self, name: &[u8], value: Range<usize>) {
-        if let Some(attribute) = Attribute::named(name) {
-            self.0[attribute as usize].get_or_insert(value);
+    /// The request of so many bytes at the beginning of `buffer`.
+    fn into_request(self, buffer: &[u8], length: usize) -> Result<Request<'_>, RequestError> {
+        let bytes = |place: Place| buffer.get(place.range()?);
+        let request = bytes(self.request).ok_or(RequestError::NoRequestAttribute)?;
+        if request != ACCESS_POLICY.as_bytes() {
+            let shown = String::from_utf8_lossy(request).chars().take(40).collect();
+            return Err(RequestError::UnknownRequest(shown));
         }
+        // Nearly always all of it is UTF-8, which is found out at once.
+        let whole = str::from_utf8(buffer.get(..length).unwrap_or_default());
+        let filled = |place: Place| {
+            let range = place.range().filter(|range| !range.is_empty())?;
+            match whole {
+                Ok(whole) => whole.get(range).map(Cow::Borrowed),
+                Err(_) => buffer.get(range).map(String::from_utf8_lossy),
+            }
+        };
+        Ok(Request {
+            protocol_state: bytes(self.protocol_state).map_or(ProtocolState::Other, ProtocolState::parse),
+            client_address: filled(self.client_address),
+            client_name: filled(self.client_name),
+            client_port: number(filled(self.client_port)),
+            helo_name: filled(self.helo_name),
+            sender: filled(self.sender),
+            recipient: filled(self.recipient),
+            recipient_count: number(filled(self.recipient_count)),
+            queue_id: filled(self.queue_id),
+            instance: filled(self.instance),
+            sasl_username: filled(self.sasl_username),
+            encryption_protocol: filled(self.encryption_protocol),
+            policy_context: filled(self.policy_context),
+            server_address: filled(self.server_address),
+            server_port: number(filled(self.server_port)),
+            mail_version: filled(self.mail_version),
+            length,
+        })
     }
 }
 
 fn number<T: std::str::FromStr>(value: Option<Cow<'_, str>>) -> Option<T> {
     value.and_then(|text| text.parse().ok())
+}
+
+/// Reads a request as Postfix 3.11 writes it, and earlier versions that know fewer attributes: whole, in this order, without control
+/// characters. `None` for any other, which says nothing of whether it is one.
+fn in_order(buffer: &[u8]) -> Option<Result<Request<'_>, RequestError>> {
+    let mut lines = InOrder { rest: buffer, at: 0 };
+    let mut places = Places { request: lines.value(b"request=")?, ..Places::default() };
+    places.protocol_state = lines.value(b"protocol_state=")?;
+    lines.value(b"protocol_name=")?;
+    places.client_address = lines.value(b"client_address=")?;
+    places.client_name = lines.value(b"client_name=")?;
+    places.client_port = lines.value(b"client_port=")?;
+    lines.value(b"reverse_client_name=")?;
+    places.server_address = lines.value(b"server_address=")?;
+    places.server_port = lines.value(b"server_port=")?;
+    places.helo_name = lines.value(b"helo_name=")?;
+    places.sender = lines.value(b"sender=")?;
+    places.recipient = lines.value(b"recipient=")?;
+    places.recipient_count = lines.value(b"recipient_count=")?;
+    places.queue_id = lines.value(b"queue_id=")?;
+    places.instance = lines.value(b"instance=")?;
+    lines.value(b"size=")?;
+    lines.value(b"etrn_domain=")?;
+    lines.value(b"stress=")?;
+    lines.value(b"sasl_method=")?;
+    places.sasl_username = lines.value(b"sasl_username=")?;
+    lines.value(b"sasl_sender=")?;
+    lines.value(b"ccert_subject=")?;
+    lines.value(b"ccert_issuer=")?;
+    lines.value(b"ccert_fingerprint=")?;
+    lines.value(b"ccert_pubkey_fingerprint=")?;
+    places.encryption_protocol = lines.value(b"encryption_protocol=")?;
+    lines.value(b"encryption_cipher=")?;
+    lines.value(b"encryption_keysize=")?;
+    places.policy_context = lines.value(b"policy_context=")?;
+    lines.value(b"compatibility_level=")?;
+    places.mail_version = lines.value(b"mail_version=")?;
+    let is_end = lines.rest.first() == Some(&b'\n');
+    let length = lines.at as usize + 1;
+    (is_end && length <= MAX_REQUEST).then(|| places.into_request(buffer, length))
+}
+
+/// Lines that are still to be read, and where they begin.
+struct InOrder<'a> {
+    rest: &'a [u8],
+    at: u32,
+}
+
+impl InOrder<'_> {
+    /// Where the value of `name` stands, if it is next; then the next line is. `None` where the line does not end, or has a control
+    /// character.
+    #[inline(always)]
+    fn value<const LENGTH: usize>(&mut self, name: &[u8; LENGTH]) -> Option<Place> {
+        let Some((next, after)) = self.rest.split_first_chunk() else { return Some(Place::default()) };
+        if next != name {
+            return Some(Place::default());
+        }
+        let length = line_length(after)?;
+        let start = self.at + LENGTH as u32;
+        let end = start + length as u32;
+        self.at = end + 1;
+        self.rest = after.get(length + 1..)?;
+        Some(Place { start, end })
+    }
+}
+
+/// The length of the line that `text` begins with; `None` where it does not end, or has a control character.
+#[inline(always)]
+fn line_length(text: &[u8]) -> Option<usize> {
+    const WORD: usize = size_of::<u64>();
+    const ONES: u64 = u64::MAX / 0xff;
+    let mut length = 0;
+    loop {
+        let rest = text.get(length..)?;
+        let Some(word) = rest.first_chunk::<WORD>() else {
+            length += rest.iter().position(|byte| *byte < b' ')?;
+            break;
+        };
+        // The highest bit of each byte below a space; the lowest that is marked truly is, and no other matters.
+        let word = u64::from_le_bytes(*word);
+        let marks = word.wrapping_sub(ONES * b' ' as u64) & !word & (ONES << 7);
+        if marks != 0 {
+            length += marks.trailing_zeros() as usize / 8;
+            break;
+        }
+        length += WORD;
+    }
+    (text.get(length) == Some(&b'\n')).then_some(length)
 }
 
 #[cfg(test)]
@@ -432,6 +532,44 @@ mod tests {
         }
         assert_eq!(decode(&attributes(MAX_ATTRIBUTES)), Ok(None));
         assert_eq!(decode(&"x".repeat(MAX_REQUEST - 1)), Ok(None));
+    }
+
+    #[test]
+    fn requests_in_the_usual_order_are_read_as_others_are() {
+        let without = |name: &str| -> String {
+            POSTFIX.split_inclusive('\n').filter(|line| !line.starts_with(name)).collect()
+        };
+        for (request, is_in_order) in [
+            (POSTFIX.to_owned(), true),
+            (without("mail_version"), true),
+            (without("client_port"), true),
+            (without("sasl"), true),
+            (POSTFIX.replace("a@b", "j\u{fc}rgen@x"), true),
+            (POSTFIX.replace("helo_name=c.test", "helo_name=a\tb"), false),
+            (POSTFIX.replace("size=77", "future=1\nsize=77"), false),
+            (POSTFIX.replace("size=77", "sender=c@d\nsize=77"), false),
+            (POSTFIX.replace("\n\n", "\nfuture=1\n\n"), false),
+        ] {
+            // What comes in two pieces is not read in order.
+            let mut decoder = Decoder::default();
+            assert_eq!(decoder.decode(&request.as_bytes()[..1]), Ok(None));
+            let whole = decoder.decode(request.as_bytes()).transpose().unwrap();
+            assert_eq!(in_order(request.as_bytes()), is_in_order.then(|| whole.clone()), "{request}");
+            assert_eq!(decode(&request).transpose().unwrap(), whole, "{request}");
+        }
+    }
+
+    #[test]
+    fn a_line_ends_at_its_lf_wherever_that_is() {
+        for length in 0..40 {
+            let line = "\u{fc} !~"[..].repeat(10).chars().take(length).collect::<String>();
+            for rest in ["\n", "\n\n", "\nsender=\t\r\n", "\n\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}"] {
+                assert_eq!(line_length(format!("{line}{rest}").as_bytes()), Some(line.len()), "{line}{rest}");
+            }
+            for rest in ["", "\r\n", "\t\n", "\0\n", "\x1f          \n"] {
+                assert_eq!(line_length(format!("{line}{rest}").as_bytes()), None, "{line}{rest}");
+            }
+        }
     }
 
     #[test]
