@@ -1,5 +1,7 @@
 //! Envelope addresses, as RFC 5321 §4.1.2 writes them and as MTAs pass them on.
 
+use memchr::memrchr;
+
 /// Longest part of an address that is kept, in bytes (RFC 5321 §4.5.3.1 allows 254; anything longer is cut, not refused).
 const MAX_ADDRESS: usize = 1024;
 
@@ -21,7 +23,7 @@ impl Address {
 
     /// Becomes the address that [`Self::parse`] reads, in the memory it has.
     pub fn assign(&mut self, text: &str) {
-        let text = cut(text.trim(), MAX_ADDRESS);
+        let text = cut(trim(text), MAX_ADDRESS);
         let text = text.strip_prefix('<').unwrap_or(text);
         let text = text.strip_suffix('>').unwrap_or(text);
         // RFC 5321 §4.1.1.3: a source route `@a,@b:` is stripped.
@@ -29,7 +31,8 @@ impl Address {
             Some((_, address)) => address,
             None => text,
         };
-        let (local, domain) = text.rsplit_once('@').unwrap_or((text, ""));
+        let at = memrchr(b'@', text.as_bytes());
+        let (local, domain) = at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]));
         assign_host_name(&mut self.domain, domain);
         self.local.clear();
         unquote(local, &mut self.local);
@@ -75,7 +78,7 @@ pub enum ReversePath {
 impl ReversePath {
     /// Reads the argument of MAIL FROM, or the `sender` attribute of the policy protocol.
     pub fn parse(text: &str) -> Self {
-        match text.trim() {
+        match trim(text) {
             "" | "<>" => Self::Null,
             text => Self::Address(Address::parse(text)),
         }
@@ -83,7 +86,7 @@ impl ReversePath {
 
     /// Becomes the path that [`Self::parse`] reads, in the memory it has.
     pub fn assign(&mut self, text: &str) {
-        match (&mut *self, text.trim()) {
+        match (&mut *self, trim(text)) {
             (_, "" | "<>") => *self = Self::Null,
             (Self::Address(address), text) => address.assign(text),
             (Self::Null, text) => *self = Self::Address(Address::parse(text)),
@@ -130,7 +133,7 @@ impl Recipient {
 
     /// Becomes the recipient that [`Self::parse`] reads, in the memory it has.
     pub fn assign(&mut self, text: &str) {
-        let text = cut(text.trim(), MAX_ADDRESS);
+        let text = cut(trim(text), MAX_ADDRESS);
         let raw = text.strip_prefix('<').unwrap_or(text);
         let raw = raw.strip_suffix('>').unwrap_or(raw);
         self.raw.clear();
@@ -164,7 +167,7 @@ pub fn host_name(text: &str) -> Option<String> {
 
 /// Makes `name` what [`host_name`] reads, in the memory it has.
 pub(crate) fn assign_host_name(name: &mut Option<String>, text: &str) {
-    let text = text.trim();
+    let text = trim(text);
     let text = text.strip_suffix('.').unwrap_or(text);
     if text.is_empty() {
         *name = None;
@@ -192,7 +195,15 @@ fn unquote(local: &str, out: &mut String) {
 }
 
 fn cut(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
+    if text.len() <= max { text } else { &text[..text.floor_char_boundary(max)] }
+}
+
+/// `text.trim()`, for texts that nearly always need none.
+fn trim(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
 }
 
 #[cfg(test)]
