@@ -3,8 +3,6 @@
 //! Postfix takes an empty action and a bare number for a *permit*, an unknown word for a configuration error, and a line end for the
 //! end of the reply; none of these can be written here.
 
-use std::fmt::{self, Write};
-
 use bytes::{BufMut, BytesMut};
 
 use crate::reason::Reason;
@@ -32,29 +30,38 @@ impl Response {
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
             // Nearly always.
-            Self::Dunno => out.put_slice(b"action=DUNNO\n\n"),
-            // Writing to a buffer that grows does not fail.
-            other => drop(write!(out, "action={other}\n\n")),
+            Self::Dunno => return out.put_slice(b"action=DUNNO\n\n"),
+            Self::DeferIfPermit(reply) => {
+                out.put_slice(b"action=DEFER_IF_PERMIT 4");
+                put_reply(out, reply);
+            }
+            Self::Refuse(reply) => {
+                out.put_slice(b"action=");
+                out.put_slice(reply.code().as_str().as_bytes());
+                out.put_slice(if reply.code().class() == 4 { b" 4" } else { b" 5" });
+                put_reply(out, reply);
+            }
+            Self::Prepend(header) => {
+                out.put_slice(b"action=PREPEND X-Greylag: tag");
+                for reason in &header.reasons {
+                    out.put_slice(b"; reason=");
+                    out.put_slice(reason.code().as_bytes());
+                }
+            }
         }
+        out.put_slice(b"\n\n");
     }
 }
 
-impl fmt::Display for Response {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dunno => f.write_str("DUNNO"),
-            Self::DeferIfPermit(reply) => {
-                // x.y of the reply's `class.x.y`.
-                let enhanced = reply.enhanced();
-                let detail = enhanced.split_once('.').map_or("0.0", |(_, detail)| detail);
-                write!(f, "DEFER_IF_PERMIT 4.{detail} {}", text(reply))
-            }
-            Self::Refuse(reply) => {
-                write!(f, "{} {} {}", reply.code().as_str(), reply.enhanced(), text(reply))
-            }
-            Self::Prepend(header) => write!(f, "PREPEND {header}"),
-        }
+/// The enhanced code of a reply without its class, and the text.
+fn put_reply(out: &mut BytesMut, reply: &Reply) {
+    let (subject, detail) = reply.status();
+    for number in [subject, detail] {
+        out.put_u8(b'.');
+        out.put_slice(itoa::Buffer::new().format(number).as_bytes());
     }
+    out.put_u8(b' ');
+    out.put_slice(text(reply).as_bytes());
 }
 
 fn text(reply: &Reply) -> &str {
@@ -83,23 +90,18 @@ impl TagHeader {
     }
 }
 
-impl fmt::Display for TagHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("X-Greylag: tag; reason=")?;
-        for (index, reason) in self.reasons.iter().enumerate() {
-            if index > 0 {
-                f.write_str("; reason=")?;
-            }
-            f.write_str(reason.code())?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::verdict::Code;
+
+    impl Response {
+        /// Its line, without `action=`.
+        pub(crate) fn action(&self) -> String {
+            let line = encoded(self);
+            line.strip_prefix("action=").and_then(|line| line.strip_suffix("\n\n")).unwrap().to_owned()
+        }
+    }
 
     fn encoded(response: &Response) -> String {
         let mut out = BytesMut::new();

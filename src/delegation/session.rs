@@ -409,7 +409,7 @@ mod tests {
         for (findings, action) in rows {
             let mut session = session();
             rcpt(&mut session, "1", "a@x");
-            assert_eq!(session.on_verdict(Stage::Rcpt, &verdict(findings)).to_string(), *action);
+            assert_eq!(session.on_verdict(Stage::Rcpt, &verdict(findings)).action(), *action);
         }
     }
 
