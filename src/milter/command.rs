@@ -4,12 +4,8 @@
 //! value, an address that is not of the family it claims to be, a UNIX socket without a port, a payload where
 //! none belongs. What cannot be read without guessing is an error.
 
-use bytes::Bytes;
-use nom::bytes::complete::{tag, take_until};
-use nom::combinator::opt;
-use nom::number::complete::{be_u16, be_u32, u8 as byte};
-use nom::sequence::terminated;
-use nom::{IResult, Parser};
+use bytes::{Buf, Bytes};
+use memchr::memchr;
 
 use super::frame::Frame;
 use super::macros::MacroStage;
@@ -114,17 +110,15 @@ impl Command {
         };
         let malformed = |expected| CommandError::Malformed { command: kind, length, expected };
         match kind {
-            CommandKind::Negotiate => {
-                read(offer, &payload).map(Self::Negotiate).ok_or("three 32-bit numbers")
-            }
+            CommandKind::Negotiate => offer(&payload).map(Self::Negotiate).ok_or("three 32-bit numbers"),
             CommandKind::Macros => Ok(macros(payload)),
-            CommandKind::Connect => read(connect, &payload).ok_or("host name, family, port and address"),
-            CommandKind::Helo => read(text, &payload).map(Self::Helo).ok_or("a name"),
-            CommandKind::Mail => read(text, &payload).map(Self::Mail).ok_or("a reverse-path"),
-            CommandKind::Rcpt => read(text, &payload).map(Self::Rcpt).ok_or("a forward-path"),
+            CommandKind::Connect => connect(&payload).ok_or("host name, family, port and address"),
+            CommandKind::Helo => text(&payload).map(Self::Helo).ok_or("a name"),
+            CommandKind::Mail => text(&payload).map(Self::Mail).ok_or("a reverse-path"),
+            CommandKind::Rcpt => text(&payload).map(Self::Rcpt).ok_or("a forward-path"),
             CommandKind::Data => Ok(Self::Data),
             CommandKind::Unknown => Ok(Self::Unknown),
-            CommandKind::Header => header(&payload).map(Self::Header).ok_or("a field name and a value"),
+            CommandKind::Header => header(payload).map(Self::Header).ok_or("a field name and a value"),
             CommandKind::EndOfHeader => Ok(Self::EndOfHeader),
             CommandKind::Body => Ok(Self::Body(payload)),
             CommandKind::EndOfMessage => Ok(Self::EndOfMessage(payload)),
@@ -157,24 +151,21 @@ impl Command {
     }
 }
 
-/// Runs `parser` over the whole payload; surplus bytes at its end are ignored.
-fn read<'a, T>(parser: impl Fn(&'a [u8]) -> IResult<&'a [u8], T>, payload: &'a [u8]) -> Option<T> {
-    parser(payload).ok().map(|(_, value)| value)
+/// The bytes before the first NUL, and those behind it. What follows the last part of a payload is ignored.
+pub(super) fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (string, rest) = bytes.split_at_checked(memchr(0, bytes)?)?;
+    Some((string, rest.get(1..)?))
 }
 
-/// Bytes ended by a NUL, which is dropped.
-pub(super) fn cstr(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    terminated(take_until(&b"\0"[..]), tag(&b"\0"[..])).parse(input)
+fn text(payload: &[u8]) -> Option<String> {
+    let (text, _) = string(payload)?;
+    Some(String::from_utf8_lossy(text).into_owned())
 }
 
-fn text(input: &[u8]) -> IResult<&[u8], String> {
-    cstr.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).parse(input)
-}
-
-fn offer(input: &[u8]) -> IResult<&[u8], Offer> {
-    (be_u32, be_u32, be_u32)
-        .map(|(version, actions, protocol)| Offer { version, actions, protocol })
-        .parse(input)
+fn offer(payload: &[u8]) -> Option<Offer> {
+    let (numbers, _) = payload.as_chunks();
+    let [version, actions, protocol] = numbers.first_chunk()?.map(u32::from_be_bytes);
+    Some(Offer { version, actions, protocol })
 }
 
 fn macros(mut payload: Bytes) -> Command {
@@ -183,21 +174,30 @@ fn macros(mut payload: Bytes) -> Command {
     Command::Macros { stage, definitions }
 }
 
-fn connect(input: &[u8]) -> IResult<&[u8], Command> {
-    let (rest, (host_name, family)) = (text, byte).parse(input)?;
-    let (rest, peer) = match family {
-        b'4' | b'6' => (be_u16, text).map(|(port, address)| Peer::Internet { port, address }).parse(rest)?,
+fn connect(payload: &[u8]) -> Option<Command> {
+    let (host_name, rest) = string(payload)?;
+    let (family, rest) = rest.split_first()?;
+    let peer = match family {
+        b'4' | b'6' => {
+            let (port, address) = rest.split_first_chunk()?;
+            Peer::Internet { port: u16::from_be_bytes(*port), address: text(address)? }
+        }
         // The port is always 0, and some clients leave it out. The path is of no use.
-        b'L' => (opt(tag(&[0, 0][..])), cstr).map(|_| Peer::Unix).parse(rest)?,
-        b'U' => (rest, Peer::Unknown),
-        _ => return Err(nom::Err::Error(nom::error::Error::new(rest, nom::error::ErrorKind::OneOf))),
+        b'L' => string(rest.strip_prefix(&[0, 0]).unwrap_or(rest)).map(|_| Peer::Unix)?,
+        b'U' => Peer::Unknown,
+        _ => return None,
     };
-    Ok((rest, Command::Connect { host_name, peer }))
+    Some(Command::Connect { host_name: String::from_utf8_lossy(host_name).into_owned(), peer })
 }
 
-fn header(payload: &Bytes) -> Option<HeaderField> {
-    let (_, (name, value)) = (cstr, cstr).parse(payload).ok()?;
-    Some(HeaderField { name: payload.slice_ref(name), value: payload.slice_ref(value) })
+/// Name and value are slices of the packet.
+fn header(mut payload: Bytes) -> Option<HeaderField> {
+    let (name, value) = string(&payload)?;
+    let (name, value) = (name.len(), string(value)?.0.len());
+    let mut rest = payload.split_off(name);
+    rest.advance(1);
+    rest.truncate(value);
+    Some(HeaderField { name: payload, value: rest })
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! What the MTA says beside its commands: macros, kept by the stage of the session they came with.
 
-use bytes::Bytes;
-
-use super::command::cstr;
+use super::command::string;
 
 /// A stage of the SMTP session that has macros of its own, in session order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,25 +40,30 @@ impl MacroStage {
     }
 }
 
+/// A set up to this size leaves its memory to the next one, in bytes. What Postfix sends by default is smaller.
+const KEPT: usize = 512;
+
 /// The macros of one session: one set a stage.
 #[derive(Debug, Default)]
 pub(super) struct Macros {
-    sets: [Bytes; MacroStage::COUNT],
+    /// Copies, so that a few bytes do not keep the whole read buffer alive.
+    sets: [Vec<u8>; MacroStage::COUNT],
 }
 
 impl Macros {
     /// Replaces the set of `stage` by `definitions`: names and values by turns, each ended by a NUL.
     pub(super) fn define(&mut self, stage: MacroStage, definitions: &[u8]) {
-        // Copied, so that a few bytes do not keep the whole read buffer alive.
-        self.sets[stage as usize] = Bytes::copy_from_slice(definitions);
+        let set = &mut self.sets[stage as usize];
+        forget(set);
+        set.extend_from_slice(definitions);
     }
 
     /// Forgets the sets of all stages after `stage`, as its command was received.
     pub(super) fn enter(&mut self, stage: MacroStage) {
-        self.sets[stage as usize + 1..].fill(Bytes::new());
+        self.sets[stage as usize + 1..].iter_mut().for_each(forget);
     }
 
-    /// Forgets all sets.
+    /// Forgets all sets, and what they took.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -82,11 +85,15 @@ impl Macros {
     }
 }
 
+fn forget(set: &mut Vec<u8>) {
+    if set.capacity() > KEPT { *set = Vec::new() } else { set.clear() }
+}
+
 /// Names without braces, and values. A last name without a value is dropped.
 fn definitions(mut set: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
-        let (rest, name) = cstr(set).ok()?;
-        let (rest, value) = cstr(rest).ok()?;
+        let (name, rest) = string(set)?;
+        let (value, rest) = string(rest)?;
         set = rest;
         let bare = name.strip_prefix(b"{").and_then(|name| name.strip_suffix(b"}"));
         Some((bare.unwrap_or(name), value))

@@ -17,24 +17,42 @@ impl MessageMemory {
 
     /// A share for one message after the other; nothing is taken yet.
     pub(super) fn share(&self) -> Share {
-        Share { memory: self.clone(), taken: 0 }
+        Share { memory: self.clone(), taken: 0, spare: 0 }
     }
 }
+
+/// What a message takes of the memory of all at a time, in bytes, where there is that much: a small one reaches for what all
+/// connections share once, and not with each packet.
+const STEP: usize = 4096;
 
 /// What one message has taken; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     memory: MessageMemory,
     taken: usize,
+    /// Taken from the memory of all, and not by the message yet.
+    spare: usize,
 }
 
 impl Share {
     /// Takes `bytes` more; `false` when others have taken them.
     pub(super) fn take(&mut self, bytes: usize) -> bool {
+        if let Some(lacking) = bytes.checked_sub(self.spare).filter(|lacking| *lacking > 0) {
+            let Some(reached) = [lacking.max(STEP), lacking].into_iter().find(|size| self.reach(*size))
+            else {
+                return false;
+            };
+            self.spare += reached;
+        }
+        self.spare -= bytes;
+        self.taken += bytes;
+        true
+    }
+
+    /// Takes so much from the memory of all.
+    fn reach(&self, bytes: usize) -> bool {
         let less = |free: usize| free.checked_sub(bytes);
-        let taken = self.memory.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
-        self.taken += if taken { bytes } else { 0 };
-        taken
+        self.memory.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
     pub(super) const fn taken(&self) -> usize {
@@ -42,7 +60,10 @@ impl Share {
     }
 
     pub(super) fn give_back(&mut self) {
-        self.memory.free.fetch_add(std::mem::take(&mut self.taken), Ordering::Relaxed);
+        let all = std::mem::take(&mut self.taken) + std::mem::take(&mut self.spare);
+        if all > 0 {
+            self.memory.free.fetch_add(all, Ordering::Relaxed);
+        }
     }
 }
 
@@ -69,5 +90,19 @@ mod tests {
         assert!(!other.take(1));
         other.give_back();
         assert!(other.take(100));
+    }
+
+    #[test]
+    fn small_pieces_are_taken_in_steps_while_there_is_room_for_them() {
+        let memory = MessageMemory::new(STEP + 100);
+        let (mut one, mut other) = (memory.share(), memory.share());
+        assert!(one.take(60) && one.take(60));
+        assert_eq!((one.taken(), memory.free.load(Ordering::Relaxed)), (120, 100));
+        assert!(other.take(60) && !other.take(41) && other.take(40));
+        assert!(one.take(STEP - 120) && !one.take(1));
+        drop(other);
+        assert!(one.take(100));
+        one.give_back();
+        assert_eq!((one.taken(), memory.free.load(Ordering::Relaxed)), (0, STEP + 100));
     }
 }
