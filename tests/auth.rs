@@ -291,7 +291,8 @@ async fn decided(stage: Stage, facts: &Facts, zone: &str) -> (Vec<Finding>, Vec<
         if needs.is_empty() {
             break;
         }
-        if let Some(query) = needs.spf {
+        if needs.spf {
+            let query = check::spf_query(facts).unwrap();
             known.spf = Slot::Got(auth::spf(&query, &*resolver).await, Duration::ZERO);
         }
         if let (Some(spf), Some(message)) = (needs.message_auth, &facts.message) {

@@ -158,10 +158,8 @@ fn proof(facts: &Facts, settings: &AttachmentSettings, known: &Known) -> Proof {
     if settings.allowed_senders.is_empty() || !settings.allowed_senders.contains(Some(sender)) {
         return Proof::None;
     }
-    if known.spf.is_not_asked()
-        && let Some(query) = auth::spf_query(facts)
-    {
-        return Proof::Asked(Box::new(Needs { spf: Some(Box::new(query)), ..Needs::default() }));
+    if known.spf.is_not_asked() && auth::can_ask_spf(facts) {
+        return Proof::Asked(Box::new(Needs { spf: true, ..Needs::default() }));
     }
     let spf = known.spf.got();
     if spf.is_some_and(|spf| spf.result == SpfResult::Pass && spf.identity == SpfIdentity::MailFrom) {
@@ -534,7 +532,7 @@ mod tests {
         };
         let asked = |facts: &Facts, known: &Known| {
             let needs = needs(facts, &settings, known);
-            (needs.spf.is_some(), needs.message_auth.is_some(), needs.scan.is_some())
+            (needs.spf, needs.message_auth.is_some(), needs.scan.is_some())
         };
 
         facts.sender = Some(ReversePath::parse("<ann@example.org>"));

@@ -76,13 +76,18 @@ pub fn needs(stage: Stage, facts: &Facts, settings: &Settings, known: &Known) ->
         return needs;
     }
     if known.spf.is_not_asked() {
-        needs.spf = spf_query(facts).map(Box::new);
+        needs.spf = can_ask_spf(facts);
     }
     let has_message = stage == Stage::EndOfMessage && facts.message.is_some();
-    if has_message && needs.spf.is_none() && known.message_auth.is_not_asked() {
+    if has_message && !needs.spf && known.message_auth.is_not_asked() {
         needs.message_auth = Some(spf_outcome(facts, known).unwrap_or_else(SpfOutcome::none));
     }
     needs
+}
+
+/// Whether client and sender are known, about whom SPF is asked.
+pub fn can_ask_spf(facts: &Facts) -> bool {
+    facts.connection.client.ip().is_some() && facts.sender.is_some()
 }
 
 /// The question for SPF, where client and sender are known.
@@ -423,14 +428,14 @@ mod tests {
         let mut facts = facts(true);
         let all = Settings::default();
         let asked = needs(Stage::Mail, &facts, &all, &Known::default());
-        assert_eq!(asked.spf.as_deref(), spf_query(&facts).as_ref());
+        assert!(asked.spf);
         assert_eq!(asked.message_auth, None);
         facts.message = Some(Message::from_bytes(b"From: joe@example.org\n\nHello\n"));
         let asked = needs(Stage::EndOfMessage, &facts, &all, &Known::default());
-        assert_eq!((asked.spf.is_some(), asked.message_auth), (true, None));
+        assert_eq!((asked.spf, asked.message_auth), (true, None));
         let pass = known(SpfResult::Pass, None);
         let asked = needs(Stage::EndOfMessage, &facts, &all, &pass);
-        assert_eq!((asked.spf, asked.message_auth), (None, Some(outcome(SpfResult::Pass))));
+        assert_eq!((asked.spf, asked.message_auth), (false, Some(outcome(SpfResult::Pass))));
         let unknown = Known { spf: Slot::Unknown(Fault::Timeout, Duration::ZERO), ..Known::default() };
         let asked = needs(Stage::EndOfMessage, &facts, &all, &unknown);
         assert_eq!(asked.message_auth, Some(outcome(SpfResult::TempError)));
@@ -439,7 +444,7 @@ mod tests {
         assert!(needs(Stage::EndOfMessage, &facts, &all, &done).is_empty());
         facts.connection.client = Client::Local;
         let asked = needs(Stage::EndOfMessage, &facts, &all, &Known::default());
-        assert_eq!((asked.spf, asked.message_auth), (None, Some(SpfOutcome::none())));
+        assert_eq!((asked.spf, asked.message_auth), (false, Some(SpfOutcome::none())));
         let off = settings(AuthSettings { mode: Mode::Off, ..AuthSettings::default() });
         assert!(needs(Stage::EndOfMessage, &facts, &off, &Known::default()).is_empty());
     }

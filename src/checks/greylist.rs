@@ -93,12 +93,8 @@ pub fn early(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
         return needs;
     }
     let settings = &settings.greylist;
-    if known.spf.is_not_asked() && identity::wants_spf(facts, settings) {
-        needs.spf = auth::spf_query(facts).map(Box::new);
-    }
-    if known.helo.is_not_asked() {
-        needs.helo = identity::wanted_helo(facts, settings);
-    }
+    needs.spf = known.spf.is_not_asked() && identity::wants_spf(facts, settings) && auth::can_ask_spf(facts);
+    needs.helo = known.helo.is_not_asked() && identity::wants_helo(facts, settings, known);
     needs
 }
 

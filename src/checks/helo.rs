@@ -71,12 +71,21 @@ fn conflicts(settings: &HeloSettings) -> Vec<Conflict> {
 
 /// Asks what the DNS says of a well-formed name.
 pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
-    let mut needs = Needs::default();
-    if settings.helo.mode == Mode::Off || !known.helo.is_not_asked() {
-        return needs;
+    let is_open = settings.helo.mode != Mode::Off && known.helo.is_not_asked();
+    let helo = is_open && matches!(well_formed(facts, &settings.helo, known), Ok(Some(_)));
+    Needs { helo, ..Needs::default() }
+}
+
+/// The HELO name where it is a host name by its letters: in lower case, without final dot, as A-labels.
+pub fn name<'a>(facts: &Facts, known: &'a Known) -> Option<&'a str> {
+    match form(facts, known) {
+        HeloForm::Name(name) => Some(name),
+        _ => None,
     }
-    needs.helo = well_formed(facts, &settings.helo, known).ok().flatten().map(str::to_owned);
-    needs
+}
+
+fn form<'a>(facts: &Facts, known: &'a Known) -> &'a HeloForm {
+    known.helo_form.get_or_init(|| HeloForm::of(facts.helo.as_deref().unwrap_or_default().trim()))
 }
 
 /// Judges the name; at most one finding.
@@ -125,7 +134,7 @@ fn well_formed<'a>(
     settings: &HeloSettings,
     known: &'a Known,
 ) -> Result<Option<&'a str>, Reason> {
-    let form = known.helo_form.get_or_init(|| HeloForm::of(facts.helo.as_deref().unwrap_or_default().trim()));
+    let form = form(facts, known);
     let client = facts.connection.client.ip();
     // Every host has the loopback addresses: they say nothing of who is who.
     let server = facts.connection.local.map(|local| local.ip().to_canonical()).filter(|ip| !ip.is_loopback());
@@ -345,14 +354,16 @@ mod tests {
     fn the_dns_is_asked_only_of_well_formed_names_and_once() {
         let settings = Settings::default();
         let asked = |helo, known: &Known| needs(&facts(Some(helo)), &settings, known).helo;
-        assert_eq!(asked("Mail.Example.org.", &Known::default()).as_deref(), Some("mail.example.org"));
-        assert_eq!(asked("localhost", &Known::default()), None);
-        assert_eq!(asked("mail.example.org", &known(HeloResolution::NoAddress)), None);
+        let nothing = Known::default();
+        assert!(asked("Mail.Example.org.", &nothing));
+        assert_eq!(name(&facts(None), &nothing), Some("mail.example.org"));
+        assert!(!asked("localhost", &Known::default()));
+        assert!(!asked("mail.example.org", &known(HeloResolution::NoAddress)));
         let off = Settings {
             helo: Arc::new(HeloSettings { mode: Mode::Off, ..HeloSettings::default() }),
             ..Settings::default()
         };
-        assert_eq!(needs(&facts(Some("mail.example.org")), &off, &Known::default()).helo, None);
+        assert!(!needs(&facts(Some("mail.example.org")), &off, &Known::default()).helo);
     }
 
     #[test]
@@ -388,7 +399,7 @@ mod tests {
         let settings = HeloSettings { allow_own_literal: true, ..HeloSettings::default() };
         assert_eq!(judged(&facts(Some("[192.0.2.7]")), settings.clone(), &Known::default()), None);
         let all = Settings { helo: Arc::new(settings.clone()), ..Settings::default() };
-        assert_eq!(needs(&facts(Some("[192.0.2.7]")), &all, &Known::default()).helo, None);
+        assert!(!needs(&facts(Some("[192.0.2.7]")), &all, &Known::default()).helo);
         let other = judged(&facts(Some("[192.0.2.8]")), settings, &Known::default());
         assert_eq!(other, Some((Reason::HeloAddressLiteral, Action::Reject)));
     }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::{DNS_BUDGET, Driver, MESSAGE_AUTH_BUDGET, STORE_BUDGET, Transaction};
 use crate::auth::{self, MessageAuth, SpfOutcome, SpfQuery};
-use crate::checks::{AttachmentSettings, ContentSettings, greylist};
+use crate::checks::{AttachmentSettings, ContentSettings, auth as auth_check, greylist, helo};
 use crate::content::{Inspection, Report};
 use crate::dns::{DnsFault, HeloResolution, helo_at_hand, resolve_helo};
 use crate::facts::Facts;
-use crate::filter::{Fault, Needs, Slot};
+use crate::filter::{Fault, Known, Needs, Slot};
 use crate::patience::within;
 use crate::store::{Answer, Attempt, Timestamp};
 use crate::telemetry::metrics::{self, Lookup, LookupResult};
@@ -22,7 +22,7 @@ impl Driver {
         if let Some(attempt) = &attempt {
             transaction.known.greylist = self.greylist(attempt, made).await;
         }
-        if !self.take_at_hand(&mut needs, transaction) {
+        if !self.take_at_hand(&mut needs, facts, transaction) {
             // Apart, as a connection's task has room for all that it may have to wait for, and mostly waits for nothing.
             Box::pin(self.look_up(&needs, facts, transaction)).await;
         }
@@ -35,16 +35,32 @@ impl Driver {
     }
 
     /// Takes answers for which nobody has to be asked, nor anything waited for; whether that is all of them.
-    fn take_at_hand(&self, needs: &mut Needs, transaction: &mut Transaction) -> bool {
-        if let Some(resolution) = needs.helo.as_deref().and_then(|name| helo_at_hand(&*self.resolver, name)) {
-            needs.helo = None;
-            transaction.known.helo = self.got(Lookup::HeloDns, resolution);
+    fn take_at_hand(&self, needs: &mut Needs, facts: &Facts, transaction: &mut Transaction) -> bool {
+        let known = &mut transaction.known;
+        if needs.helo
+            && let Some(resolution) = self.helo_at_hand(facts, known)
+        {
+            needs.helo = false;
+            known.helo = self.got(Lookup::HeloDns, resolution);
         }
-        if let Some(outcome) = needs.spf.as_deref().and_then(|query| self.spf.at_hand(query)) {
-            needs.spf = None;
-            transaction.known.spf = self.got(Lookup::Spf, outcome);
+        if needs.spf
+            && let Some(outcome) = self.spf_at_hand(facts)
+        {
+            needs.spf = false;
+            known.spf = self.got(Lookup::Spf, outcome);
         }
         needs.is_empty()
+    }
+
+    /// What the DNS says of the HELO name, where that is known already.
+    pub(super) fn helo_at_hand(&self, facts: &Facts, known: &Known) -> Option<HeloResolution> {
+        helo_at_hand(&*self.resolver, helo::name(facts, known)?)
+    }
+
+    /// What SPF says, where that is known already.
+    pub(super) fn spf_at_hand(&self, facts: &Facts) -> Option<SpfOutcome> {
+        let (client, sender) = (facts.connection.client.ip()?, facts.sender.as_ref()?);
+        self.spf.at_hand(client, sender, facts.helo.as_deref().unwrap_or_default())
     }
 
     fn got<T>(&self, lookup: Lookup, answer: T) -> Slot<T> {
@@ -57,14 +73,16 @@ impl Driver {
     /// Asks all that is asked but the greylist, at once.
     async fn look_up(&self, needs: &Needs, facts: &Facts, transaction: &mut Transaction) {
         let Needs { helo, spf, message_auth, greylist: _, inspection, scan } = needs;
+        let name = helo::name(facts, &transaction.known).filter(|_| *helo).map(str::to_owned);
+        let query = if *spf { auth_check::spf_query(facts) } else { None };
         tokio::join!(
             async {
-                if let Some(name) = helo {
+                if let Some(name) = &name {
                     transaction.known.helo = self.helo(name).await;
                 }
             },
             async {
-                if let Some(query) = spf {
+                if let Some(query) = &query {
                     transaction.known.spf = self.spf(query).await;
                 }
             },

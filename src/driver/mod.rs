@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::auth::SpfMemory;
-use crate::dns::{Resolver, helo_at_hand};
+use crate::checks::{auth, helo};
+use crate::dns::Resolver;
 use crate::facts::{Client, Facts, Stage};
 use crate::filter::{self, Known, Needs, Slot, Step};
 use crate::policy::Policy;
@@ -89,7 +90,7 @@ pub struct Driver {
     clock: Clock,
     adopted: Adopted,
     late_spf: LateSpf,
-    spf: SpfMemory,
+    spf: Arc<SpfMemory>,
     hosts: Hosts,
     nat: NatWatch,
     trace: Trace,
@@ -110,7 +111,7 @@ impl Driver {
             clock: Clock::default(),
             adopted: Adopted::default(),
             late_spf: LateSpf::default(),
-            spf: SpfMemory::default(),
+            spf: Arc::default(),
             hosts: Hosts::default(),
             nat: NatWatch::default(),
             trace: Trace::default(),
@@ -263,16 +264,23 @@ impl Driver {
         }
     }
 
-    /// Starts look-ups whose answers will be wanted. They warm the resolver's cache; nobody waits here.
+    /// Starts look-ups whose answers will be wanted. They are kept by the resolver's cache and the memory of SPF; nobody waits here.
     fn prefetch(&self, stage: Stage, facts: &Facts, transaction: &Transaction) {
-        let Needs { helo, spf, .. } = filter::early(stage, facts, &transaction.policy, &transaction.known);
-        if let Some(query) = spf.filter(|query| self.spf.at_hand(query).is_none()) {
-            let resolver = Arc::clone(&self.resolver);
+        let Transaction { policy, known, .. } = transaction;
+        let Needs { helo, spf, .. } = filter::early(stage, facts, policy, known);
+        if spf
+            && self.spf_at_hand(facts).is_none()
+            && let Some(query) = auth::spf_query(facts)
+        {
+            let (memory, resolver) = (Arc::clone(&self.spf), Arc::clone(&self.resolver));
             tokio::spawn(async move {
-                let _ = tokio::time::timeout(DNS_BUDGET, crate::auth::spf(&query, &*resolver)).await;
+                let _ = tokio::time::timeout(DNS_BUDGET, memory.ask(&query, &*resolver)).await;
             });
         }
-        if let Some(name) = helo.filter(|name| helo_at_hand(&*self.resolver, name).is_none()) {
+        if helo
+            && self.helo_at_hand(facts, known).is_none()
+            && let Some(name) = helo::name(facts, known).map(str::to_owned)
+        {
             let resolver = Arc::clone(&self.resolver);
             tokio::spawn(async move {
                 let resolution = crate::dns::resolve_helo(&*resolver, &name);

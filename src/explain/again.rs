@@ -246,10 +246,10 @@ fn recipient(
                 break;
             }
             Step::Ask(needs) => {
-                if needs.helo.is_some() {
+                if needs.helo {
                     known.helo = helo(decision);
                 }
-                if needs.spf.is_some() {
+                if needs.spf {
                     known.spf = spf(decision, then, facts);
                 }
                 if let Some(attempt) = needs.greylist {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::auth::{MessageAuth, SpfOutcome, SpfQuery};
+use crate::auth::{MessageAuth, SpfOutcome};
 use crate::checks::greylist::Sender;
 use crate::checks::helo::HeloForm;
 use crate::checks::{AttachmentSettings, ContentSettings};
@@ -63,10 +63,10 @@ impl<T> Slot<T> {
 /// What checks ask for. Everything asked comes back, as an answer or as unknown.
 #[derive(Clone, Debug, Default)]
 pub struct Needs {
-    /// What the DNS says of the HELO name (lower case, no final dot).
-    pub helo: Option<String>,
-    /// Whether the client may send mail of the sender's domain.
-    pub spf: Option<Box<SpfQuery>>,
+    /// What the DNS says of the HELO name ([`crate::checks::helo::name`]).
+    pub helo: bool,
+    /// Whether the client may send mail of the sender's domain ([`crate::checks::auth::spf_query`]).
+    pub spf: bool,
     /// A check of the message's signatures and of its author's DMARC policy, given this of SPF.
     pub message_auth: Option<SpfOutcome>,
     /// One attempt of a triplet. Recording it is the answer: this one writes.
@@ -80,8 +80,8 @@ pub struct Needs {
 impl Needs {
     /// Whether nothing is asked.
     pub const fn is_empty(&self) -> bool {
-        self.helo.is_none()
-            && self.spf.is_none()
+        !self.helo
+            && !self.spf
             && self.message_auth.is_none()
             && self.greylist.is_none()
             && self.inspection.is_none()
@@ -93,8 +93,8 @@ impl Needs {
         if other.is_empty() {
             return;
         }
-        self.helo = self.helo.take().or(other.helo);
-        self.spf = self.spf.take().or(other.spf);
+        self.helo |= other.helo;
+        self.spf |= other.spf;
         self.message_auth = self.message_auth.take().or(other.message_auth);
         self.greylist = self.greylist.take().or(other.greylist);
         self.inspection = self.inspection.take().or(other.inspection);

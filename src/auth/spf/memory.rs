@@ -11,8 +11,9 @@ use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 
 use super::record::{self, NoRecord};
-use super::{SpfOutcome, SpfQuery, SpfResult, evaluate_anew};
+use super::{SpfOutcome, SpfQuery, SpfResult, asked_of, evaluate_anew};
 use crate::dns::{self, Answer, Resolver};
+use crate::facts::ReversePath;
 
 /// Results kept: some 5 MB of them.
 const CAPACITY: usize = 40_000;
@@ -68,17 +69,17 @@ impl Default for SpfMemory {
 impl SpfMemory {
     /// Asks as [`super::spf`] does, or remembers.
     pub async fn ask(&self, query: &SpfQuery, resolver: &dyn Resolver) -> SpfOutcome {
-        match self.at_hand(query) {
+        match self.at_hand(query.client, &query.sender, &query.helo) {
             Some(outcome) => outcome,
             None => evaluate_anew(query, resolver, self).await,
         }
     }
 
-    /// What is remembered of the query.
-    pub fn at_hand(&self, query: &SpfQuery) -> Option<SpfOutcome> {
-        let outcome = query.unanswered();
-        let ((result, passes_anyone), _) = self.recall(About::Client(query.client), &outcome.domain)?;
-        Some(SpfOutcome { result, passes_anyone, ..outcome })
+    /// What is remembered of mail of `sender` from this client, whose HELO name is `helo`.
+    pub fn at_hand(&self, client: IpAddr, sender: &ReversePath, helo: &str) -> Option<SpfOutcome> {
+        let (identity, domain) = asked_of(sender, helo);
+        let ((result, passes_anyone), _) = self.recall(About::Client(client), &domain)?;
+        Some(SpfOutcome { result, identity, domain: domain.into_owned(), passes_anyone })
     }
 
     pub(super) const fn records(&self) -> &Records {
@@ -210,7 +211,7 @@ mod tests {
         ] {
             let query = query("192.0.2.1", sender);
             assert_eq!(memory.ask(&query, &dns).await.result, result, "{sender}");
-            assert_eq!(memory.at_hand(&query), None, "{sender}");
+            assert_eq!(memory.at_hand(query.client, &query.sender, &query.helo), None, "{sender}");
         }
     }
 

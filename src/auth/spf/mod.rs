@@ -7,6 +7,7 @@ mod evaluate;
 mod memory;
 mod record;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -30,11 +31,16 @@ pub struct SpfQuery {
 impl SpfQuery {
     /// What is known when nobody answered: whose policy it would have been.
     pub fn unanswered(&self) -> SpfOutcome {
-        let (identity, domain) = match self.sender.address().and_then(Address::domain) {
-            Some(domain) => (SpfIdentity::MailFrom, domain.to_owned()),
-            None => (SpfIdentity::Helo, host_name(&self.helo).unwrap_or_default()),
-        };
-        SpfOutcome { result: SpfResult::TempError, identity, domain, passes_anyone: false }
+        let (identity, domain) = asked_of(&self.sender, &self.helo);
+        SpfOutcome { result: SpfResult::TempError, identity, domain: domain.into_owned(), passes_anyone: false }
+    }
+}
+
+/// Whose policy is asked for mail of this sender from a client of this HELO name.
+fn asked_of<'a>(sender: &'a ReversePath, helo: &str) -> (SpfIdentity, Cow<'a, str>) {
+    match sender.address().and_then(Address::domain) {
+        Some(domain) => (SpfIdentity::MailFrom, domain.into()),
+        None => (SpfIdentity::Helo, host_name(helo).unwrap_or_default().into()),
     }
 }
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{GreylistSettings, generic};
+use crate::checks::helo;
 use crate::dns::HeloResolution;
-use crate::facts::{Facts, ReversePath, host_name};
+use crate::facts::{Facts, ReversePath};
 use crate::filter::Known;
 use crate::policy::Clients;
 use crate::store::{Identity, IdentityKind};
@@ -70,16 +71,12 @@ pub(super) fn wants_spf(facts: &Facts, settings: &GreylistSettings) -> bool {
             .is_some_and(|sender| sender.address().is_some_and(|address| address.domain().is_some()))
 }
 
-/// The HELO name to resolve before the identities of a bounce are known: it has no sender's domain, and its HELO name is the
-/// only one there is (RFC 7208 §2.4).
-pub(super) fn wanted_helo(facts: &Facts, settings: &GreylistSettings) -> Option<String> {
-    if !is_bounce(facts) || !has(settings, IdentityKind::Host) {
-        return None;
-    }
-    let name = host_name(facts.helo.as_deref()?)?;
-    let is_address = name.starts_with('[') || name.parse::<IpAddr>().is_ok();
-    let is_resolvable = !is_address && psl::domain_str(&name).is_some();
-    is_resolvable.then_some(name)
+/// Whether the HELO name is to be resolved before the identities of a bounce are known: it has no sender's domain, and its HELO
+/// name is the only one there is (RFC 7208 §2.4).
+pub(super) fn wants_helo(facts: &Facts, settings: &GreylistSettings, known: &Known) -> bool {
+    is_bounce(facts)
+        && has(settings, IdentityKind::Host)
+        && helo::name(facts, known).is_some_and(|name| psl::domain_str(name).is_some())
 }
 
 fn is_bounce(facts: &Facts) -> bool {
@@ -93,8 +90,8 @@ fn has(settings: &GreylistSettings, kind: IdentityKind) -> bool {
 /// The registrable domain of the HELO name, when it resolves to the client.
 fn helo_owner(address: IpAddr, facts: &Facts, known: &Known) -> Option<String> {
     let Some(HeloResolution::Addresses(addresses)) = known.helo.got() else { return None };
-    let name = host_name(facts.helo.as_deref()?).filter(|_| addresses.contains(&address))?;
-    owner(&name, address).map(str::to_owned)
+    let name = helo::name(facts, known).filter(|_| addresses.contains(&address))?;
+    owner(name, address).map(str::to_owned)
 }
 
 /// The registrable domain of a host that has this name by its owner's will.
