@@ -92,8 +92,14 @@ impl Reply {
     /// A reply with the enhanced code `class.subject.detail`. Bytes of `text` outside printable ASCII become `?`, and it is
     /// cut at [`MAX_TEXT`].
     pub fn new(code: Code, (subject, detail): (u8, u8), text: &str) -> Self {
-        let text: String =
-            text.chars().take(MAX_TEXT).map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+        let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
+        let text = match text.len() <= MAX_TEXT && text.bytes().all(is_printable) {
+            true => text.to_owned(),
+            false => {
+                let shown = |c| if (' '..='~').contains(&c) { c } else { '?' };
+                text.chars().take(MAX_TEXT).map(shown).collect()
+            }
+        };
         Self { code, subject, detail, text }
     }
 

@@ -64,14 +64,12 @@ impl Setting for Characters {
 /// Beginnings of local parts that are not mailbox names but wrap another address: SRS, and BATV by its usual tag.
 const REWRITTEN: [&str; 3] = ["srs0=", "srs1=", "prvs="];
 
-/// Judges the recipient's local part; at most one finding.
-pub fn judge(facts: &Facts, settings: &Settings) -> Vec<Finding> {
+/// Judges the recipient's local part.
+pub fn judge(facts: &Facts, settings: &Settings) -> Option<Finding> {
     let settings = &settings.address;
-    let Some(recipient) = facts.recipient.as_ref().filter(|recipient| !recipient.is_role()) else {
-        return Vec::new();
-    };
+    let recipient = facts.recipient.as_ref().filter(|recipient| !recipient.is_role())?;
     let local = recipient.address().local();
-    cause(local, settings).map(|cause| finding(cause, local, settings)).into_iter().collect()
+    cause(local, settings).map(|cause| finding(cause, local, settings))
 }
 
 fn cause(local: &str, settings: &AddressSettings) -> Option<Reason> {
@@ -155,9 +153,7 @@ mod tests {
     }
 
     fn found(local: &str, settings: &Settings) -> Option<Reason> {
-        let findings = judge(&to(&format!("<{local}@example.net>")), settings);
-        assert!(findings.len() <= 1);
-        findings.first().map(|finding| finding.reason)
+        judge(&to(&format!("<{local}@example.net>")), settings).map(|finding| finding.reason)
     }
 
     #[test]

@@ -134,9 +134,9 @@ fn spf_finding(spf: &SpfOutcome, facts: &Facts, settings: &Settings) -> Option<F
         SpfIdentity::Helo => "HELO",
     };
     let client = facts.connection.client;
-    let reply = Reply::new(Code::C550, (7, 23), &remedy(spf, &client.to_string()));
+    let reply = || Reply::new(Code::C550, (7, 23), &remedy(spf, &client.to_string()));
     let detail = format!("SPF {} of {identity} {:?} for {client}", spf.result.name(), spf.domain);
-    Some(Finding { reason, outcome: Outcome::of(action.action(), reply), detail })
+    Some(Finding { reason, outcome: Outcome::with(action.action(), reply), detail })
 }
 
 /// What the sender's administrator has to do (RFC 7372 §3.2 for the code). A long domain is cut from the left, so that the remedy

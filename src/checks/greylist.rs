@@ -105,14 +105,13 @@ pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
     Needs { greylist, ..Needs::default() }
 }
 
-/// Judges the recipient by the store's answer; at most one finding.
-pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> {
-    let finding = match &known.greylist {
+/// Judges the recipient by the store's answer.
+pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Option<Finding> {
+    match &known.greylist {
         Slot::NotAsked => None,
-        Slot::Got(answer, _) => Some(judge_answer(*answer, client_text(facts, &settings.greylist, known))),
+        Slot::Got(answer, _) => Some(judge_answer(*answer, || client_text(facts, &settings.greylist, known))),
         Slot::Unknown(fault, _) => Some(judge_fault(fault, settings.greylist.on_store_failure)),
-    };
-    finding.into_iter().collect()
+    }
 }
 
 /// What to go on asking beside the mail when its attempt was recorded without the identity that SPF would have given: the DNS was
@@ -185,17 +184,18 @@ fn client_text(facts: &Facts, settings: &GreylistSettings, known: &Known) -> Str
     text
 }
 
-fn judge_answer(answer: Answer, client: String) -> Finding {
+/// The log has the client's identities beside this; only what somebody may look for by itself names them.
+fn judge_answer(answer: Answer, client: impl Fn() -> String) -> Finding {
     let (reason, outcome, detail) = match answer {
         Answer::FirstSeen { wait } => {
-            (Reason::GreylistFirstSeen, come_again(wait), format!("first attempt of {client}"))
+            (Reason::GreylistFirstSeen, come_again(wait), ["first attempt of ", &client()].concat())
         }
         Answer::TooEarly { wait } => {
-            (Reason::GreylistTooEarly, come_again(wait), format!("{client} came again too early"))
+            (Reason::GreylistTooEarly, come_again(wait), client() + " came again too early")
         }
         Answer::Matured { waited, identity } => {
-            let detail =
-                format!("{client} came again after {} s, known by its {}", waited.as_secs(), identity.name());
+            let (client, waited) = (client(), waited.as_secs());
+            let detail = format!("{client} came again after {waited} s, known by its {}", identity.name());
             (Reason::GreylistMatured, Outcome::Accept, detail)
         }
         Answer::Known { by, identity } => {
@@ -204,14 +204,13 @@ fn judge_answer(answer: Answer, client: String) -> Finding {
                 KnownBy::Pair => " with this sender",
                 KnownBy::Promotion => " as a whole",
             };
-            let mut detail = client;
-            [" is known by its ", identity.name(), by].into_iter().for_each(|part| detail.push_str(part));
-            (Reason::GreylistKnown, Outcome::Accept, detail)
+            (Reason::GreylistKnown, Outcome::Accept, ["known by its ", identity.name(), by].concat())
         }
         Answer::Released => {
-            (Reason::GreylistReleased, Outcome::Accept, format!("a rule releases this mail of {client}"))
+            (Reason::GreylistReleased, Outcome::Accept, format!("a rule releases this mail of {}", client()))
         }
         Answer::Capped { wait } => {
+            let client = client();
             let detail =
                 format!("the network of {client} has too many first attempts, and is judged as a whole");
             (Reason::GreylistCapped, wait.map_or(Outcome::Accept, come_again), detail)

@@ -6,6 +6,7 @@
 mod names;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use crate::dns::HeloResolution;
 use crate::facts::{Facts, host_name};
@@ -72,7 +73,7 @@ fn conflicts(settings: &HeloSettings) -> Vec<Conflict> {
 /// Asks what the DNS says of a well-formed name.
 pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
     let is_open = settings.helo.mode != Mode::Off && known.helo.is_not_asked();
-    let helo = is_open && matches!(well_formed(facts, &settings.helo, known), Ok(Some(_)));
+    let helo = is_open && claim(facts, settings, known) == Ok(true);
     Needs { helo, ..Needs::default() }
 }
 
@@ -88,14 +89,21 @@ fn form<'a>(facts: &Facts, known: &'a Known) -> &'a HeloForm {
     known.helo_form.get_or_init(|| HeloForm::of(facts.helo.as_deref().unwrap_or_default().trim()))
 }
 
-/// Judges the name; at most one finding.
-pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Vec<Finding> {
-    let settings = &settings.helo;
-    let cause = match well_formed(facts, settings, known) {
+/// Judges the name.
+pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Option<Finding> {
+    let cause = match claim(facts, settings, known) {
         Err(cause) => Some(cause),
         Ok(_) => cause_in_dns(facts, &known.helo),
     };
-    cause.map(|cause| finding(cause, facts, settings)).into_iter().collect()
+    cause.map(|cause| finding(cause, facts, &settings.helo))
+}
+
+/// What is wrong with the name without asking anybody, or whether there is a name to ask about. Found out once for a name, as the
+/// recipients of a mail mostly have the same settings.
+fn claim(facts: &Facts, settings: &Settings, known: &Known) -> Result<bool, Reason> {
+    let find = || well_formed(facts, &settings.helo, known).map(|name| name.is_some());
+    let (of, claim) = known.helo_claim.get_or_init(|| (Arc::clone(&settings.helo), find()));
+    if Arc::ptr_eq(of, &settings.helo) { *claim } else { find() }
 }
 
 fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings) -> Finding {
@@ -105,8 +113,16 @@ fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings) -> Finding {
     }
     let reply =
         || Reply::new(Code::C550, (7, 1), &format!("Access denied - bogus HELO [{}]", cause.number()));
-    let detail = format!("HELO {:?}", facts.helo.as_deref().unwrap_or_default());
+    let detail = quoted(facts.helo.as_deref().unwrap_or_default());
     Finding { reason: cause, outcome: Outcome::with(action, reply), detail }
+}
+
+/// `HELO "name"`, what could be mistaken escaped; nothing of a host name can.
+fn quoted(name: &str) -> String {
+    match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+        true => ["HELO \"", name, "\""].concat(),
+        false => format!("HELO {name:?}"),
+    }
 }
 
 fn action_for(cause: Reason, settings: &HeloSettings) -> Action {
@@ -230,6 +246,9 @@ fn address(text: &str) -> Option<IpAddr> {
     if let Ok(v4) = text.parse::<Ipv4Addr>() {
         return Some(v4.into());
     }
+    if !text.contains(':') {
+        return None;
+    }
     let untagged = match text.get(..5) {
         Some(tag) if tag.eq_ignore_ascii_case("ipv6:") => &text[5..],
         _ => text,
@@ -240,21 +259,24 @@ fn address(text: &str) -> Option<IpAddr> {
 /// RFC 5321 §4.1.2 `Domain` by RFC 1123 §2.1: labels of 1–63 letters, digits and inner hyphens, at most 253 in all; the last
 /// label is not all digits, or `127.1` would be a name. Underscores pass, as many Windows hosts have one.
 fn is_host_name(name: &str) -> bool {
-    let label_is_fine = |label: &str| {
+    let label_is_fine = |label: &[u8]| {
         (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with(b"-")
+            && !label.ends_with(b"-")
+            && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
-    let last = name.rsplit('.').next().unwrap_or_default();
-    name.len() <= 253 && name.split('.').all(label_is_fine) && !last.bytes().all(|byte| byte.is_ascii_digit())
+    let mut last = &b""[..];
+    let labels_are_fine = name.as_bytes().split(|byte| *byte == b'.').all(|label| {
+        last = label;
+        label_is_fine(label)
+    });
+    name.len() <= 253 && labels_are_fine && !last.iter().all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::facts::{Client, Connection, Mta};
-    use std::sync::Arc;
     use std::time::Duration;
 
     fn facts(helo: Option<&str>) -> Facts {
@@ -276,9 +298,7 @@ mod tests {
 
     fn judged(facts: &Facts, settings: HeloSettings, known: &Known) -> Option<(Reason, Action)> {
         let settings = Settings { helo: Arc::new(settings), ..Settings::default() };
-        let findings = judge(facts, &settings, known);
-        assert!(findings.len() <= 1);
-        findings.first().map(|finding| (finding.reason, finding.outcome.action()))
+        judge(facts, &settings, known).map(|finding| (finding.reason, finding.outcome.action()))
     }
 
     #[test]
@@ -345,8 +365,8 @@ mod tests {
 
     #[test]
     fn the_reply_names_the_number_of_the_cause() {
-        let findings = judge(&facts(Some("127.0.0.1")), &Settings::default(), &Known::default());
-        let reply = findings[0].outcome.reply().map(ToString::to_string);
+        let finding = judge(&facts(Some("127.0.0.1")), &Settings::default(), &Known::default()).unwrap();
+        let reply = finding.outcome.reply().map(ToString::to_string);
         assert_eq!(reply.as_deref(), Some("550 5.7.1 Access denied - bogus HELO [2]"));
     }
 

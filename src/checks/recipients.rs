@@ -61,11 +61,11 @@ impl Setting for MixedRecipients {
     }
 }
 
-/// Judges the number of recipients known at `stage`; at most one finding.
-pub fn judge(stage: Stage, facts: &Facts, settings: &Settings) -> Vec<Finding> {
+/// Judges the number of recipients known at `stage`.
+pub fn judge(stage: Stage, facts: &Facts, settings: &Settings) -> Option<Finding> {
     let settings = &settings.recipients;
     let max = settings.max_recipients.get() as usize;
-    let finding = match stage {
+    match stage {
         Stage::Rcpt => (facts.accepted.len() >= max).then(|| excess_recipient(max)),
         Stage::Data => Some(facts.accepted_count())
             .filter(|count| *count > max)
@@ -83,21 +83,20 @@ pub fn judge(stage: Stage, facts: &Facts, settings: &Settings) -> Vec<Finding> {
                 too_many(Reason::RecipientsTooManyInHeader, action, count, max)
             }),
         Stage::Connect | Stage::Helo | Stage::Mail => None,
-    };
-    finding.into_iter().collect()
+    }
 }
 
 /// Judges a recipient for which content is judged by other settings than for the first recipient, whose `settings` say what follows.
-pub fn judge_other_content(settings: &Settings) -> Vec<Finding> {
+pub fn judge_other_content(settings: &Settings) -> Option<Finding> {
     if settings.recipients.mixed_recipients == MixedRecipients::Strictest {
-        return Vec::new();
+        return None;
     }
     let text = "This recipient has other rules for content than the first: send it in a message of its own";
-    vec![Finding {
+    Some(Finding {
         reason: Reason::RecipientsMixed,
         outcome: Outcome::Defer(Reply::new(Code::C452, (5, 3), text)),
         detail: "settings for content differ from those of the first recipient".to_owned(),
-    }]
+    })
 }
 
 /// RFC 5321 §4.5.3.1.10: 452, after which the sender delivers to those accepted and comes again for the rest.
@@ -148,11 +147,11 @@ mod tests {
     use super::*;
     use crate::facts::Recipient;
 
-    fn replies(findings: &[Finding]) -> Vec<(Reason, Action, Option<String>)> {
-        let row = |finding: &Finding| {
+    fn reply(finding: Option<Finding>) -> Option<(Reason, Action, Option<String>)> {
+        let row = |finding: Finding| {
             (finding.reason, finding.outcome.action(), finding.outcome.reply().map(ToString::to_string))
         };
-        findings.iter().map(row).collect()
+        finding.map(row)
     }
 
     fn accepted(count: usize) -> Facts {
@@ -173,33 +172,33 @@ mod tests {
 
     #[test]
     fn the_hundred_and_first_recipient_shall_come_in_another_message() {
-        assert_eq!(judge(Stage::Rcpt, &accepted(99), &Settings::default()), vec![]);
+        assert_eq!(judge(Stage::Rcpt, &accepted(99), &Settings::default()), None);
         let excess = judge(Stage::Rcpt, &accepted(100), &Settings::default());
         let text =
             "452 4.5.3 Too many recipients: at most 100 in one message, send the others in another one";
-        assert_eq!(replies(&excess), vec![(Reason::RecipientsTooMany, Action::Defer, Some(text.into()))]);
+        assert_eq!(reply(excess), Some((Reason::RecipientsTooMany, Action::Defer, Some(text.into()))));
     }
 
     #[test]
     fn the_count_of_the_mta_decides_at_data() {
         let counted = |count| Facts { recipient_count: Some(count), ..Facts::default() };
-        assert_eq!(judge(Stage::Data, &counted(100), &Settings::default()), vec![]);
+        assert_eq!(judge(Stage::Data, &counted(100), &Settings::default()), None);
         let text = "554 5.5.3 Too many recipients: at most 100 in one message";
         let too_many = judge(Stage::Data, &counted(101), &Settings::default());
-        assert_eq!(replies(&too_many), vec![(Reason::RecipientsTooMany, Action::Reject, Some(text.into()))]);
+        assert_eq!(reply(too_many), Some((Reason::RecipientsTooMany, Action::Reject, Some(text.into()))));
     }
 
     #[test]
     fn inbound_mail_with_many_addresses_is_tagged_and_authenticated_mail_refused() {
         let mut facts = mail(&format!("To: {}\nCc: {}", addresses(60), addresses(101)));
         let found = judge(Stage::EndOfMessage, &facts, &Settings::default());
-        assert_eq!(replies(&found), vec![(Reason::RecipientsTooManyInHeader, Action::Tag, None)]);
+        assert_eq!(reply(found), Some((Reason::RecipientsTooManyInHeader, Action::Tag, None)));
         facts.login = Some("joe".into());
         let found = judge(Stage::EndOfMessage, &facts, &Settings::default());
         let text = "554 5.5.3 Too many recipients in To, Cc and Bcc: at most 100 in one message";
         assert_eq!(
-            replies(&found),
-            vec![(Reason::RecipientsTooManyInHeader, Action::Reject, Some(text.into()))]
+            reply(found),
+            Some((Reason::RecipientsTooManyInHeader, Action::Reject, Some(text.into())))
         );
     }
 
@@ -207,9 +206,9 @@ mod tests {
     fn an_address_counts_once_in_whatever_field_and_case() {
         let header =
             format!("To: {}\nCC: {}\nbcc: {}", addresses(100), addresses(100), addresses(50).to_uppercase());
-        assert_eq!(judge(Stage::EndOfMessage, &mail(&header), &Settings::default()), vec![]);
+        assert_eq!(judge(Stage::EndOfMessage, &mail(&header), &Settings::default()), None);
         let group = format!("To: friends: {};, extra@example.test", addresses(100));
-        assert_eq!(judge(Stage::EndOfMessage, &mail(&group), &Settings::default()).len(), 1);
+        assert!(judge(Stage::EndOfMessage, &mail(&group), &Settings::default()).is_some());
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl Driver {
         transaction: &mut Transaction,
     ) {
         let Transaction { policy, known, late_spf, .. } = transaction;
-        let Some(query) = greylist::late_spf(facts, &policy.settings(facts).greylist, known) else { return };
+        let settings = &known.settings(facts, policy).greylist;
+        let Some(query) = greylist::late_spf(facts, settings, known) else { return };
         if late_spf.is_none() {
             *late_spf = self.late_spf.go_on(query, Arc::clone(&self.resolver), Arc::clone(&self.store));
         }

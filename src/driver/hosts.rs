@@ -36,21 +36,23 @@ impl Default for Hosts {
 }
 
 impl Hosts {
-    /// Tells what was found out before.
-    pub(super) fn recall(&self, facts: &Facts, known: &Known) {
-        if known.greylist_host.get().is_none()
-            && let Some((address, name)) = question(facts)
-            && let Some(host) = self.0.get(&Question(address, name))
-        {
+    /// Tells what was found out before, if it was.
+    pub(super) fn recall(&self, facts: &Facts, known: &Known) -> bool {
+        if known.greylist_host.get().is_some() {
+            return true;
+        }
+        let found = question(facts).and_then(|(address, name)| self.0.get(&Question(address, name)));
+        let is_found = found.is_some();
+        if let Some(host) = found {
             known.greylist_host.get_or_init(|| host);
         }
+        is_found
     }
 
     /// Takes what was found out.
     pub(super) fn remember(&self, facts: &Facts, known: &Known) {
         if let Some(host) = known.greylist_host.get()
             && let Some((address, name)) = question(facts)
-            && !self.0.contains_key(&Question(address, name))
         {
             self.0.insert((address, name.into()), host.clone());
         }

@@ -18,7 +18,7 @@ use crate::auth::SpfMemory;
 use crate::checks::{auth, helo};
 use crate::dns::Resolver;
 use crate::facts::{Client, Facts, Stage};
-use crate::filter::{self, Known, Needs, Slot, Step};
+use crate::filter::{self, Known, Needs, Step};
 use crate::policy::Policy;
 use crate::store::{Attempt, Store};
 use crate::telemetry::Trace;
@@ -180,7 +180,7 @@ impl Driver {
         if serves(&in_force) {
             *policy = in_force;
         }
-        *known = known.of_next_mail();
+        known.forget_mail();
         *helo = None;
         *late_spf = None;
         tags.clear();
@@ -200,11 +200,9 @@ impl Driver {
             return verdict;
         }
         self.prefetch(stage, facts, transaction);
-        if stage == Stage::Rcpt {
-            self.hosts.recall(facts, &transaction.known);
-        }
+        let is_new_host = stage == Stage::Rcpt && !self.hosts.recall(facts, &transaction.known);
         let mut verdict = self.ask_until_done(stage, facts, transaction).await;
-        if stage == Stage::Rcpt {
+        if is_new_host {
             self.hosts.remember(facts, &transaction.known);
         }
         self.adopted.remember(stage, facts, transaction.protocol, &verdict);
@@ -306,19 +304,14 @@ impl Transaction {
         is_new
     }
 
-    /// Forgets answers to questions that are put anew: those on another HELO name, and those on the last recipient. What could
-    /// not be answered stays unknown for the rest of the mail: one wait a mail, not one a recipient.
+    /// Forgets answers to questions that are put anew: those on another HELO name, and those on the last recipient.
     fn enter(&mut self, stage: Stage, facts: &Facts) {
         if self.helo != facts.helo {
             self.helo.clone_from(&facts.helo);
-            self.known.helo = Slot::NotAsked;
-            self.known.helo_form.take();
+            self.known.forget_helo();
         }
         if stage == Stage::Rcpt {
-            self.known.attempt = None;
-            if self.known.greylist.got().is_some() {
-                self.known.greylist = Slot::NotAsked;
-            }
+            self.known.forget_recipient();
         }
     }
 

@@ -30,8 +30,8 @@ pub(super) fn decision(
     }
     metrics::decision(transaction.protocol, verdict);
     if stage == Stage::Rcpt && transaction.known.greylist.is_not_asked() && !verdict.action().refuses() {
-        let settings = transaction.policy.settings(facts);
-        greylist::exemption(facts, &settings).into_iter().for_each(metrics::greylist_exempt);
+        let settings = transaction.known.settings(facts, &transaction.policy);
+        greylist::exemption(facts, settings).into_iter().for_each(metrics::greylist_exempt);
     }
     let identities = transaction.attempt().map_or(&[][..], |attempt| &attempt.identities);
     trace.record(&Decision {

@@ -9,19 +9,23 @@ pub(super) struct Fold {
     verdict: Verdict,
 }
 
+impl From<Verdict> for Fold {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict }
+    }
+}
+
 impl Fold {
     /// Adds the findings of one check. In monitor mode they are kept apart and count for nothing.
-    pub(super) fn add(&mut self, mode: Mode, findings: Vec<Finding>) {
-        match mode {
-            Mode::Enforce => {
-                let new = new_ones(&self.verdict.findings, findings);
-                self.verdict.add(new);
+    pub(super) fn add(&mut self, mode: Mode, findings: impl IntoIterator<Item = Finding>) {
+        for finding in findings {
+            let Verdict { findings: counting, would, .. } = &self.verdict;
+            // Recipients of several groups find the same things in one message; each counts once.
+            match mode {
+                Mode::Enforce if !counting.contains(&finding) => self.verdict.add([finding]),
+                Mode::Monitor if !would.contains(&finding) => self.verdict.would.push(finding),
+                Mode::Enforce | Mode::Monitor | Mode::Off => {}
             }
-            Mode::Monitor => {
-                let new = new_ones(&self.verdict.would, findings);
-                self.verdict.would.extend(new);
-            }
-            Mode::Off => {}
         }
     }
 
@@ -34,11 +38,6 @@ impl Fold {
     pub(super) fn verdict(self) -> Verdict {
         self.verdict
     }
-}
-
-/// Recipients of several groups find the same things in one message; each counts once.
-fn new_ones(known: &[Finding], findings: Vec<Finding>) -> Vec<Finding> {
-    findings.into_iter().filter(|finding| !known.contains(finding)).collect()
 }
 
 #[cfg(test)]

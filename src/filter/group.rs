@@ -30,15 +30,15 @@ pub(super) fn of_accepted(facts: &Facts, policy: &Policy) -> Vec<Arc<Settings>> 
 
 /// Whether the recipient, accepted otherwise, shall come in a message of its own, because content for it is judged by other settings
 /// than for the first one. The first recipient's settings say so, and in which mode.
-pub(super) fn split(facts: &Facts, policy: &Policy, known: &Known) -> (Mode, Vec<Finding>) {
+pub(super) fn split(facts: &Facts, policy: &Policy, known: &Known) -> (Mode, Option<Finding>) {
     let splits = facts.content_follows && known.splits < MAX_SPLITS;
-    let Some(first) = facts.accepted.first().filter(|_| splits) else { return (Mode::Off, Vec::new()) };
+    let Some(first) = facts.accepted.first().filter(|_| splits) else { return (Mode::Off, None) };
     let first = policy.settings_for(facts, Some(first));
-    let findings = match same_content(&first, &policy.settings(facts)) {
-        true => Vec::new(),
+    let finding = match same_content(&first, known.settings(facts, policy)) {
+        true => None,
         false => recipients::judge_other_content(&first),
     };
-    (first.recipients.mode, findings)
+    (first.recipients.mode, finding)
 }
 
 /// Whether content is judged alike: by equal settings of every check that runs at the end of the message. Equal settings of a check

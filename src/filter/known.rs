@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::auth::{MessageAuth, SpfOutcome};
 use crate::checks::greylist::Sender;
 use crate::checks::helo::HeloForm;
-use crate::checks::{AttachmentSettings, ContentSettings};
+use crate::checks::{AttachmentSettings, ContentSettings, HeloSettings};
 use crate::content::{Inspection, Report};
 use crate::dns::HeloResolution;
+use crate::facts::Facts;
+use crate::policy::{Policy, Settings};
 use crate::reason::Reason;
 use crate::store::{Answer, Attempt};
 use crate::verdict::Verdict;
@@ -105,10 +107,16 @@ impl Needs {
 /// What is known beside the facts so far, for one mail.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
+    /// The settings for the recipient judged now; found once for each.
+    pub settings: OnceLock<Arc<Settings>>,
+    /// What the checks before the greylist say of that recipient; found once, when they have all they ask for.
+    pub before_greylist: OnceLock<Verdict>,
     /// What the DNS says of the HELO name.
     pub helo: Slot<HeloResolution>,
     /// What kind of thing the HELO name is; made once for each name.
     pub helo_form: OnceLock<HeloForm>,
+    /// What these settings have against the name before anybody is asked, or else whether there is one to ask about.
+    pub helo_claim: OnceLock<(Arc<HeloSettings>, Result<bool, Reason>)>,
     /// What SPF says of the client and the sender.
     pub spf: Slot<SpfOutcome>,
     /// What signatures and DMARC say of the message.
@@ -130,15 +138,67 @@ pub struct Known {
 }
 
 impl Known {
+    /// The settings for the recipient judged now.
+    pub fn settings(&self, facts: &Facts, policy: &Policy) -> &Arc<Settings> {
+        self.settings.get_or_init(|| policy.settings(facts))
+    }
+
+    /// Forgets what is known of another HELO name.
+    pub fn forget_helo(&mut self) {
+        self.helo = Slot::NotAsked;
+        self.helo_form.take();
+        self.helo_claim.take();
+    }
+
+    /// Forgets what is known of another recipient. What could not be answered stays unknown for the rest of the mail: one wait a
+    /// mail, not one a recipient.
+    pub fn forget_recipient(&mut self) {
+        self.settings.take();
+        self.before_greylist.take();
+        self.attempt = None;
+        if self.greylist.got().is_some() {
+            self.greylist = Slot::NotAsked;
+        }
+    }
+
     /// Takes note of a verdict, as far as later ones of the session depend on it.
     pub fn note(&mut self, verdict: &Verdict) {
         let is_split = verdict.findings.iter().any(|finding| finding.reason == Reason::RecipientsMixed);
         self.splits = self.splits.saturating_add(u32::from(is_split));
     }
 
-    /// What is still known when the next mail of the session begins.
-    pub fn of_next_mail(&self) -> Self {
-        Self { splits: self.splits, ..Self::default() }
+    /// Forgets what is known of the mail, as the next one of the session begins.
+    pub fn forget_mail(&mut self) {
+        // In their places, as this is done for every mail. Named one by one, so that a new one has to be put on its side.
+        let Self {
+            settings,
+            before_greylist,
+            helo,
+            helo_form,
+            helo_claim,
+            spf,
+            message_auth,
+            greylist,
+            attempt,
+            greylist_sender,
+            greylist_host,
+            inspections,
+            scans,
+            splits: _,
+        } = self;
+        settings.take();
+        before_greylist.take();
+        *helo = Slot::NotAsked;
+        helo_form.take();
+        helo_claim.take();
+        *spf = Slot::NotAsked;
+        *message_auth = Slot::NotAsked;
+        *greylist = Slot::NotAsked;
+        *attempt = None;
+        greylist_sender.take();
+        greylist_host.take();
+        inspections.clear();
+        scans.clear();
     }
 
     /// What the content rules of `settings` say of the message.

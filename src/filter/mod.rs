@@ -24,7 +24,7 @@ pub use tags::tag_removals;
 
 use crate::checks::{self, address, attachments, auth, greylist, helo, recipients};
 use crate::facts::{Facts, Stage};
-use crate::policy::Policy;
+use crate::policy::{Policy, Settings};
 use crate::verdict::{Action, Verdict};
 use fold::Fold;
 
@@ -74,24 +74,24 @@ pub fn judge_adopted(verdict: &Verdict, facts: &Facts, policy: &Policy, known: &
 }
 
 fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
-    let settings = policy.settings(facts);
-    let mut needs = helo::needs(facts, &settings, known);
-    needs.merge(auth::needs(Stage::Rcpt, facts, &settings, known));
-    needs.merge(greylist::early(facts, &settings, known));
+    let settings = known.settings(facts, policy);
+    let mut needs = helo::needs(facts, settings, known);
+    needs.merge(auth::needs(Stage::Rcpt, facts, settings, known));
+    needs.merge(greylist::early(facts, settings, known));
     if !needs.is_empty() {
         return Step::Ask(needs);
     }
-    let mut fold = Fold::default();
-    fold.add(settings.address.mode, address::judge(facts, &settings));
-    fold.add(settings.recipients.mode, recipients::judge(Stage::Rcpt, facts, &settings));
-    fold.add(settings.helo.mode, helo::judge(facts, &settings, known));
-    fold.add(settings.auth.mode, auth::judge(Stage::Rcpt, facts, &settings, known));
-    if fold.action() < Action::Defer {
-        let needs = greylist::needs(facts, &settings, known);
+    let before = known.before_greylist.get_or_init(|| before_greylist(facts, settings, known));
+    let is_for_greylist = before.action() < Action::Defer;
+    if is_for_greylist {
+        let needs = greylist::needs(facts, settings, known);
         if !needs.is_empty() {
             return Step::Ask(needs);
         }
-        fold.add(settings.greylist.mode, greylist::judge(facts, &settings, known));
+    }
+    let mut fold = Fold::from(before.clone());
+    if is_for_greylist {
+        fold.add(settings.greylist.mode, greylist::judge(facts, settings, known));
     }
     if !fold.action().refuses() {
         // Last, so that the greylist remembers the recipient when it comes in a message of its own.
@@ -99,6 +99,15 @@ fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
         fold.add(mode, findings);
     }
     Step::Done(fold.verdict())
+}
+
+fn before_greylist(facts: &Facts, settings: &Settings, known: &Known) -> Verdict {
+    let mut fold = Fold::default();
+    fold.add(settings.address.mode, address::judge(facts, settings));
+    fold.add(settings.recipients.mode, recipients::judge(Stage::Rcpt, facts, settings));
+    fold.add(settings.helo.mode, helo::judge(facts, settings, known));
+    fold.add(settings.auth.mode, auth::judge(Stage::Rcpt, facts, settings, known));
+    fold.verdict()
 }
 
 fn data(facts: &Facts, policy: &Policy) -> Step {

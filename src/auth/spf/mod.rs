@@ -32,7 +32,12 @@ impl SpfQuery {
     /// What is known when nobody answered: whose policy it would have been.
     pub fn unanswered(&self) -> SpfOutcome {
         let (identity, domain) = asked_of(&self.sender, &self.helo);
-        SpfOutcome { result: SpfResult::TempError, identity, domain: domain.into_owned(), passes_anyone: false }
+        SpfOutcome {
+            result: SpfResult::TempError,
+            identity,
+            domain: domain.into_owned(),
+            passes_anyone: false,
+        }
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn ladder(
                     add(helo);
                 }
             }
-            IdentityKind::Network => add(network(address, settings).to_string()),
+            IdentityKind::Network => add(network_text(network(address, settings))),
             IdentityKind::Address => add(address.to_string()),
         }
     }
@@ -97,6 +97,29 @@ fn helo_owner(address: IpAddr, facts: &Facts, known: &Known) -> Option<String> {
 /// The registrable domain of a host that has this name by its owner's will.
 fn owner(name: &str, address: IpAddr) -> Option<&str> {
     if generic::is_generic(name, Some(address)) { None } else { psl::domain_str(name) }
+}
+
+/// As it displays. Nearly all are of IPv4, and four numbers need no formatter.
+fn network_text(network: IpNet) -> String {
+    let IpNet::V4(v4) = network else { return network.to_string() };
+    let mut text = String::with_capacity("255.255.255.255/32".len());
+    for (octet, behind) in v4.network().octets().into_iter().zip(['.', '.', '.', '/']) {
+        push_number(octet, &mut text);
+        text.push(behind);
+    }
+    push_number(v4.prefix_len(), &mut text);
+    text
+}
+
+fn push_number(number: u8, out: &mut String) {
+    let digit = |value: u8| char::from(b'0' + value % 10);
+    if number >= 100 {
+        out.push(digit(number / 100));
+    }
+    if number >= 10 {
+        out.push(digit(number / 10));
+    }
+    out.push(digit(number));
 }
 
 /// The network the settings put the client in.

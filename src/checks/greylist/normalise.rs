@@ -20,6 +20,7 @@ mod forwarded;
 mod words;
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 
 use crate::facts::Address;
 use words::Bounds;
@@ -36,7 +37,10 @@ pub struct Sender {
 impl Sender {
     /// Takes off what changes from mail to mail.
     pub fn new(address: &Address) -> Self {
-        let (local, domain) = forwarded::unwrap(address.local(), address.domain());
+        let (local, domain) = match (address.local(), address.domain()) {
+            (local, domain) if words::is_plain(local) => (local.into(), domain.map(Cow::from)),
+            (local, domain) => forwarded::unwrap(local, domain),
+        };
         let (local, domain) = (local.into_owned(), domain.map(Cow::into_owned));
         let key = key(&local, domain.as_deref());
         Self { local, domain, key }
@@ -60,17 +64,25 @@ pub(super) fn recipient(address: &Address) -> String {
 }
 
 fn key(local: &str, domain: Option<&str>) -> String {
-    let is_automatic = words::is_automatic(local, domain.unwrap_or_default());
-    let local = words::without_embedded_domain(local);
-    let local = words::mask(without_extension(&local), is_automatic);
-    let domain = domain.map(|domain| if is_automatic { words::mask_hosts(domain) } else { domain.into() });
-    join(&local, domain.as_deref())
+    let is_automatic = LazyCell::new(|| words::is_automatic(local, domain.unwrap_or_default()));
+    let masked = match words::is_plain(local) {
+        true => Cow::Borrowed(local),
+        false => {
+            let local = words::without_embedded_domain(local);
+            Cow::Owned(words::mask(without_extension(&local), *is_automatic))
+        }
+    };
+    let domain = domain.map(|domain| match words::has_numbered_host(domain) && *is_automatic {
+        true => words::mask_hosts(domain),
+        false => domain.into(),
+    });
+    join(&masked, domain.as_deref())
 }
 
 /// The last `@` separates: there is none in a domain.
 fn join(local: &str, domain: Option<&str>) -> String {
     match domain {
-        Some(domain) => format!("{local}@{domain}"),
+        Some(domain) => [local, "@", domain].concat(),
         None => local.to_owned(),
     }
 }
@@ -175,6 +187,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn of_plain_local_parts_nothing_is_taken(local in "[a-z._-]{0,40}", is_automatic: bool) {
+            prop_assume!(words::is_plain(&local));
+            let (kept, domain) = (Cow::from(&local), Some("example.org"));
+            prop_assert_eq!(forwarded::unwrap(&local, domain), (kept.clone(), domain.map(Cow::from)));
+            prop_assert_eq!(words::without_embedded_domain(&local), kept);
+            prop_assert_eq!(without_extension(&local), &local);
+            prop_assert_eq!(words::mask(&local, is_automatic), local);
+        }
+
         #[test]
         fn what_people_are_called_is_kept(
             local in "[a-z]{2,12}([._-][a-z]{2,12})?([._-]?[0-9]{1,8})?",

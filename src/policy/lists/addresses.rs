@@ -1,5 +1,7 @@
 //! Lists of mail addresses.
 
+use std::borrow::Cow;
+
 use super::hosts::{parse_name, suffixes};
 use super::names::NameMap;
 use super::{BadEntry, Entry, Set};
@@ -78,6 +80,11 @@ fn local_part(text: &str) -> String {
     Address::parse(&format!("{text}@")).local().to_lowercase()
 }
 
+fn lower_case(local: &str) -> Cow<'_, str> {
+    let is_lower = local.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { local.into() } else { local.to_lowercase().into() }
+}
+
 /// A value for each of many address patterns; looking an address up takes one step per label of its domain, however many
 /// patterns there are. `AddressMap<()>` is a set.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,7 +104,7 @@ impl<T> AddressMap<T> {
             self.mailboxes.get(&address.key()).into_iter().for_each(&mut found);
         }
         if !self.locals.is_empty() {
-            self.locals.get(&address.local().to_lowercase()).into_iter().for_each(&mut found);
+            self.locals.get(&lower_case(address.local())).into_iter().for_each(&mut found);
         }
         if let Some(domain) = address.domain() {
             self.domains.get(domain).into_iter().for_each(&mut found);

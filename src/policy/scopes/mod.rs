@@ -138,16 +138,20 @@ impl Scopes {
         if self.scopes.is_empty() {
             return Vec::new();
         }
-        let mut found = self.others.clone();
+        let mut found = Vec::new();
+        let mut add = |scopes: &Vec<usize>| {
+            let matches = |index: &&usize| self.scopes[**index].when.matches(facts, recipient);
+            found.extend(scopes.iter().filter(matches));
+        };
+        add(&self.others);
         if let Some(recipient) = recipient {
-            self.by_recipient.for_each_match(Some(recipient.address()), |scopes| found.extend(scopes));
+            self.by_recipient.for_each_match(Some(recipient.address()), &mut add);
         }
         if let Some(sender) = &facts.sender {
-            self.by_sender.for_each_match(sender.address(), |scopes| found.extend(scopes));
+            self.by_sender.for_each_match(sender.address(), add);
         }
         found.sort_unstable();
         found.dedup();
-        found.retain(|index| self.scopes[*index].when.matches(facts, recipient));
         found
     }
 

@@ -29,6 +29,11 @@ const AUTOMATIC: [&str; 13] = [
     "unsubscribe",
 ];
 
+/// Length of a UUID as text.
+const UUID: usize = 36;
+/// A word of so many letters has vowels.
+const UNSPEAKABLE: usize = 16;
+
 /// Where something stands in a text, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
@@ -36,9 +41,15 @@ pub(super) struct Bounds {
     pub(super) end: usize,
 }
 
+/// Whether there is nothing in `local` that these rules could take off or mask: short words of small letters.
+pub(super) fn is_plain(local: &str) -> bool {
+    let is_short_word = |word: &[u8]| word.len() < UNSPEAKABLE && word.iter().all(u8::is_ascii_lowercase);
+    local.len() < UUID && local.as_bytes().split(|byte| b".-_".contains(byte)).all(is_short_word)
+}
+
 /// Whether a machine makes these senders: the local part or a host of the domain says so, or it has four numbers or more.
 pub(super) fn is_automatic(local: &str, domain: &str) -> bool {
-    let hosts = &domain[..domain.len() - registrable(domain).len()];
+    let hosts = hosts(domain);
     texts(local).any(|word| is_one_of(word, &BOUNCE) || is_one_of(word, &AUTOMATIC))
         || texts(hosts).any(|word| is_one_of(word, &BOUNCE))
         || texts(local).filter(|word| is_number(word)).count() >= 4
@@ -70,28 +81,36 @@ pub(super) fn mask(local: &str, is_automatic: bool) -> String {
 }
 
 fn without_uuids(local: &str) -> Cow<'_, str> {
-    const LENGTH: usize = 36;
     let is_uuid = |text: &[u8]| {
         text.iter().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => *byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         })
     };
-    match local.as_bytes().windows(LENGTH).position(is_uuid) {
+    match local.as_bytes().windows(UUID).position(is_uuid) {
         None => Cow::Borrowed(local),
-        Some(at) => Cow::Owned(format!("{}#{}", &local[..at], without_uuids(&local[at + LENGTH..]))),
+        Some(at) => Cow::Owned(format!("{}#{}", &local[..at], without_uuids(&local[at + UUID..]))),
     }
 }
 
 /// `domain` with the numbers of its hosts as `#`: a service sends from `mail17.eu3.` and `mail18.eu3.` alike. The registrable
 /// domain stays, and a name that a hoster gave its customer's machine.
 pub(super) fn mask_hosts(domain: &str) -> Cow<'_, str> {
-    let registrable = registrable(domain);
-    let hosts = &domain[..domain.len() - registrable.len()];
-    if !hosts.bytes().any(|byte| byte.is_ascii_digit()) || generic::is_generic(domain, None) {
+    if !has_numbered_host(domain) || generic::is_generic(domain, None) {
         return Cow::Borrowed(domain);
     }
-    Cow::Owned(mask(hosts, true) + registrable)
+    Cow::Owned(mask(hosts(domain), true) + registrable(domain))
+}
+
+/// Whether a host of `domain` has a number.
+pub(super) fn has_numbered_host(domain: &str) -> bool {
+    let has_number = |text: &str| text.bytes().any(|byte| byte.is_ascii_digit());
+    has_number(domain) && has_number(hosts(domain))
+}
+
+/// What stands before the registrable domain.
+fn hosts(domain: &str) -> &str {
+    &domain[..domain.len() - registrable(domain).len()]
 }
 
 /// Where the address of `recipient` stands in `local`: local part and domain in either order, whatever separates them and their
@@ -222,7 +241,9 @@ fn is_name_with_number(word: &str) -> bool {
 /// Long, all letters, and next to no vowels.
 fn is_unspeakable(word: &str) -> bool {
     let vowels = word.bytes().filter(|byte| b"aeiouyAEIOUY".contains(byte)).count();
-    word.len() >= 16 && vowels * 6 < word.len() && word.bytes().all(|byte| byte.is_ascii_alphabetic())
+    word.len() >= UNSPEAKABLE
+        && vowels * 6 < word.len()
+        && word.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 /// How often upper case, lower case and digits change into each other; a capital begins a word and is no change.
