@@ -43,11 +43,13 @@ mod text;
 use crate::checks::{AttachmentSettings, ContentSettings};
 use crate::facts::Message;
 use crate::reason::Reason;
+use crate::verdict::Action;
 
 pub use budget::Cancel;
 pub(crate) use budget::DEPTH_CAP;
 pub use rules::{Location, Match};
 use scanner::{Part, Place, Scanner};
+use text::Wanted;
 pub(crate) use text::{Texts, folded, visible};
 
 /// Looks for forbidden attachments in a message. Takes time linear in its size, within the limits of `settings`.
@@ -68,10 +70,17 @@ pub fn scan_file(name: &str, data: &[u8], settings: &AttachmentSettings, cancel:
     scanner.finish(result, &place)
 }
 
-/// Reads header, texts, links and attachment names of a message by the rules of `settings`. Takes time linear in its size; inflates
+/// Reads header, texts, links and attachment names of a message by the rules of `settings`, each only where one looks at it. Takes time linear in its size; inflates
 /// nothing.
 pub fn inspect(message: &Message, settings: &ContentSettings, cancel: &Cancel) -> Inspection {
-    let texts = text::Texts::read(message, settings.max_text.0, cancel);
+    let rules = &settings.rule;
+    let wanted = Wanted {
+        texts: rules.look_at(Location::Body)
+            || rules.look_at(Location::Link)
+            || settings.malformed_link != Action::Accept,
+        names: rules.look_at(Location::AttachmentName),
+    };
+    let texts = Texts::read(message, wanted, settings.max_text.0, cancel);
     let mut malformed = texts.links.iter().filter_map(|link| Some((link, link.malformed?)));
     Inspection {
         matches: settings.rule.matches(&texts, cancel),

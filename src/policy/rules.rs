@@ -85,6 +85,12 @@ impl Rules {
         self.in_force().next().is_none()
     }
 
+    /// Whether a rule that holds looks at a place like this, which is no header field.
+    pub(crate) fn look_at(&self, place: Location) -> bool {
+        let name = PLACES.iter().find(|(_, it)| *it == place).map(|(name, _)| *name);
+        name.is_some_and(|name| self.in_force().any(|rule| rule.places.iter().any(|it| it == name)))
+    }
+
     /// Whether a rule is limited to this scope.
     pub(super) fn names_scope(&self, scope: &str) -> bool {
         self.rules.iter().any(|rule| rule.scope.as_deref() == Some(scope))

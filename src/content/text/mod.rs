@@ -45,15 +45,26 @@ pub(crate) struct Texts {
     pub(super) attachment_names: Vec<String>,
 }
 
+/// What is read beside the header, as somebody looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Text parts and links.
+    pub(super) texts: bool,
+    pub(super) names: bool,
+}
+
 impl Texts {
-    /// Reads `message`, up to `max_text` bytes of decoded text; all of it where `cancel` is not called. Takes time linear in the
-    /// size of the message.
-    pub(super) fn read(message: &Message, max_text: u64, cancel: &Cancel) -> Self {
+    /// Reads of `message` what is `wanted`, up to `max_text` bytes of decoded text; all of it where `cancel` is not called. Takes
+    /// time linear in the size of the message.
+    pub(super) fn read(message: &Message, wanted: Wanted, max_text: u64, cancel: &Cancel) -> Self {
         let mut texts = Self::default();
         for field in message.headers() {
             let name = String::from_utf8_lossy(&field.name).trim().to_ascii_lowercase();
             let value = field.value.get(..MAX_FIELD).unwrap_or(&field.value);
             texts.fields.push((name, visible(&header::decoded(value))));
+        }
+        if !wanted.texts && !wanted.names {
+            return texts;
         }
         let raw = message.text();
         let mut names = Names::default();
@@ -68,12 +79,16 @@ impl Texts {
             if cancel.is_cancelled() {
                 break;
             }
-            names.of_part(&part);
-            if left > 0 && is_text(&part) {
+            if wanted.names {
+                names.of_part(&part);
+            }
+            if wanted.texts && left > 0 && is_text(&part) {
                 texts.part(&part, &mut left, &mut links);
             }
         }
-        names.of_lines(raw);
+        if wanted.names {
+            names.of_lines(raw);
+        }
         texts.links = links.into_vec();
         texts.attachment_names = names.readings();
         texts
@@ -167,5 +182,24 @@ impl Names {
             .filter(|name| known.insert(name.clone()))
             .take(MAX_NAMES)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_wanted_is_read() {
+        let mail = b"Subject: x\r\nContent-Disposition: inline; filename=a.txt\r\n\r\nsee http://example.com/ now\r\n";
+        let read = |texts, names| {
+            let wanted = Wanted { texts, names };
+            let texts = Texts::read(&Message::from_bytes(mail), wanted, 1000, &Cancel::default());
+            (texts.fields.len(), texts.bodies.len(), texts.links.len(), texts.attachment_names.len())
+        };
+        assert_eq!(read(true, true), (2, 1, 1, 1));
+        assert_eq!(read(true, false), (2, 1, 1, 0));
+        assert_eq!(read(false, true), (2, 0, 0, 1));
+        assert_eq!(read(false, false), (2, 0, 0, 0));
     }
 }
