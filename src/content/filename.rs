@@ -142,12 +142,24 @@ pub(super) fn work(name: &str) -> u64 {
 
 /// The extension of the plain reading of `name`, in lower case, empty where it has none.
 pub(super) fn extension(name: &str) -> String {
+    if is_plain_name(name)
+        && let Some(ending) = name.rsplit(['/', '.']).next()
+        && name.len() > ending.len()
+        && !ending.is_empty()
+        && ending.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    {
+        let is_behind_dot = name.as_bytes()[name.len() - ending.len() - 1] == b'.';
+        return if is_behind_dot { ending.to_ascii_lowercase() } else { String::new() };
+    }
     let tail = &name[name.ceil_char_boundary(name.len().saturating_sub(MAX_SHOWN))..];
     endings(&normalised(tail)).into_iter().next().unwrap_or_default()
 }
 
 /// A name as reports and replies show it: no control or invisible characters, at most 255 bytes, the end kept.
 pub(super) fn shown(name: &str) -> String {
+    if name.len() <= MAX_SHOWN && name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        return name.trim().to_owned();
+    }
     let tail = &name[name.ceil_char_boundary(name.len().saturating_sub(2 * MAX_SHOWN))..];
     let visible: String = tail.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect();
     let visible = visible.trim();
@@ -412,6 +424,17 @@ mod tests {
         assert_eq!(shown("annex\u{202e}gpj\r\n.exe\0"), "annexgpj.exe");
         assert_eq!(shown(&format!("{}.exe", "\u{e9}".repeat(3000))).len(), 254);
         assert_eq!(extension("A.ZIP. "), "zip");
-        assert_eq!(extension("a"), "");
+        for (name, expected) in [
+            ("a", ""),
+            ("a.b/c", ""),
+            ("a.b/c.Zip", "zip"),
+            ("a.tar.gz", "gz"),
+            ("a.zip/", "zip"),
+            ("a.zip.", "zip"),
+            (".zip", "zip"),
+            ("a.z ip", "z ip"),
+        ] {
+            assert_eq!(extension(name), expected, "{name}");
+        }
     }
 }

@@ -90,14 +90,14 @@ pub(super) fn scan(
     let kind = super::kind_of_entry(entry.names, super::prefix(prefix.unwrap_or_default()));
     let is_readable = begins.as_ref().is_some_and(|begins| begins.intact);
     let shown = filename::shown(name);
-    let path = place.path_of(&shown);
+    let path = || place.path_of(&shown);
     scanner.node(place, shown.clone(), kind, entry.size);
     scanner.names(entry.names, known, place, entry.view)?;
     if entry.is_encrypted {
         let is_archive = entry.names.iter().any(|name| super::is_archive(&filename::extension(name)));
         let reason =
             if is_archive { Reason::AttachmentEncryptedNested } else { Reason::AttachmentEncryptedEntry };
-        scanner.found(reason, path, None, entry.view);
+        scanner.found(reason, path(), None, entry.view);
     } else if kind != Kind::File {
         let mut bytes = begins.map(|begins| begins.bytes).unwrap_or_default();
         let mut is_intact = is_readable;
@@ -107,7 +107,7 @@ pub(super) fn scan(
             is_intact = rest.intact;
         }
         if !is_intact || (bytes.len() as u64) < entry.size {
-            scanner.unreadable(path, entry.view);
+            scanner.unreadable(path(), entry.view);
         }
         if !bytes.is_empty() {
             scanner.file_type(name, &bytes, place, entry.view);

@@ -28,7 +28,7 @@ use super::scanner::{Place, Scanner};
 pub(super) const PREFIX: usize = 512;
 
 /// Extensions of attached messages.
-const MESSAGES: [&str; 4] = ["eml", "mht", "mhtml", "mim"];
+const MESSAGES: [&str; 5] = ["eml", "mht", "mhtml", "mim", "mbox"];
 
 /// Extensions of archives of every kind, readable here or not: what is in one inside an encrypted archive,
 /// nobody can tell.
@@ -226,8 +226,11 @@ fn is_archive(extension: &str) -> bool {
     ARCHIVES.contains(&extension)
 }
 
-/// Whether a file begins with header fields, MIME's among them.
+/// Whether a file begins with header fields, MIME's among them; in a mailbox behind a line with the sender.
 pub(super) fn looks_like_message(begins: &[u8]) -> bool {
+    let sender = begins.strip_prefix(b">").unwrap_or(begins).starts_with(b"From ");
+    let skipped = if sender { memchr::memchr(b'\n', begins).map_or(0, |end| end + 1) } else { 0 };
+    let begins = &begins[skipped..];
     let mut lines = begins.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
     let is_field = |line: &[u8]| {
         let name = line.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
@@ -276,6 +279,8 @@ pub(super) mod tests {
             ("eml", b"", Kind::Message),
             ("", b"From: a@b\r\nContent-Type: text/plain\r\n\r\nx", Kind::Message),
             ("", b"MIME-Version: 1.0\n\nx", Kind::Message),
+            ("", b"From a@b Thu Nov 26 10:00:00 2026\nMIME-Version: 1.0\n\nx", Kind::Message),
+            ("", b"From here on\nall is well", Kind::File),
             ("", b"From: a@b\r\nTo: c@d\r\n\r\nContent-Type: x", Kind::File),
             ("", b"Dear all,\r\nContent-Type: text/plain\r\n", Kind::File),
             ("", b"", Kind::File),

@@ -21,7 +21,7 @@ enum Form {
     Base64,
     /// Two digits a byte.
     Hex,
-    /// `\x50` or `%50`, and plain characters.
+    /// `\x50`, `\u0050`, `\120` or `%50`, and plain characters.
     Escapes,
     /// Decimal or `0x50`, with commas between.
     Numbers,
@@ -70,13 +70,30 @@ const BEGINNINGS: [(Form, &[&str]); 4] = [
             "%52%6",
             "Rar!\\x1",
             "Rar!%1",
+            "\\u0050",
+            "\\u004d",
+            "\\u004D",
+            "\\120\\1",
+            "\\115\\1",
         ],
     ),
     (
         Form::Numbers,
         &[
-            "80,75,", "80, 75,", "77,90,", "77, 90,", "82,97,", "82, 97,", "55,122,", "55, 122,", "0x50,",
-            "0x4d,", "0x4D,", "0x52,", "0x37,",
+            "80,75,",
+            "80, 75,",
+            "80 , 75 ,",
+            "77,90,",
+            "77, 90,",
+            "82,97,",
+            "82, 97,",
+            "55,122,",
+            "55, 122,",
+            "0x50,",
+            "0x4d,",
+            "0x4D,",
+            "0x52,",
+            "0x37,",
         ],
     ),
 ];
@@ -208,21 +225,16 @@ pub(in crate::content) fn hexadecimal(text: &[u8], limit: usize) -> (Vec<u8>, us
     (out, at)
 }
 
-/// `\x50` or `%50`, and between them characters that stand for themselves, up to the quote.
+/// Escapes, and between them characters that stand for themselves, up to the quote.
 fn escapes(text: &[u8], limit: usize) -> (Vec<u8>, usize) {
     let mut out = Vec::new();
     let mut at = 0;
     while let Some(&byte) = text.get(at)
         && out.len() < limit
     {
-        let digits = match (byte, text.get(at + 1)) {
-            (b'\\', Some(b'x')) => Some(at + 2),
-            (b'%', _) => Some(at + 1),
-            _ => None,
-        };
-        if let Some((start, escaped)) = digits.and_then(|start| Some((start, escape(text, start)?))) {
+        if let Some((escaped, length)) = escaped(&text[at..]) {
             out.push(escaped);
-            at = start + 2;
+            at += length;
         } else if let Some(length) = next_piece(&text[at..]) {
             at += length;
         } else if matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\r' | b'\n') {
@@ -233,6 +245,20 @@ fn escapes(text: &[u8], limit: usize) -> (Vec<u8>, usize) {
         }
     }
     (out, at)
+}
+
+/// The byte that an escape at the beginning of `text` stands for, and the length of that: `\x50`, `\u0050`, `\120`, `%50`, `%u0050`.
+fn escaped(text: &[u8]) -> Option<(u8, usize)> {
+    match text {
+        [b'\\' | b'%', b'u', b'0', b'0', ..] => Some((escape(text, 4)?, 6)),
+        [b'\\', b'x', ..] => Some((escape(text, 2)?, 4)),
+        [b'%', ..] => Some((escape(text, 1)?, 3)),
+        [b'\\', digits @ ..] => {
+            let length = digits.iter().take(3).take_while(|digit| matches!(digit, b'0'..=b'7')).count();
+            Some((number(&digits[..length], 8)?, 1 + length))
+        }
+        _ => None,
+    }
 }
 
 /// Numbers below 256 with commas and space between.
@@ -293,6 +319,9 @@ mod tests {
             format!("'{hex}'"),
             format!("{{\\*\\objdata {}\r\n{}}}", &hex[..20], &hex[20..].to_uppercase()),
             format!("\"{}\"", list(&|byte| format!("\\x{byte:02x}"), "")),
+            format!("\"{}\"", list(&|byte| format!("\\u{byte:04x}"), "")),
+            format!("\"{}\"", list(&|byte| format!("\\{byte:03o}"), "")),
+            format!("[{}]", list(&u8::to_string, " , ")),
             format!("data:a/b,{}\"", list(&|byte| format!("%{byte:02X}"), "")),
             format!("[{}]", list(&u8::to_string, ",")),
             format!("({})", list(&u8::to_string, ", ")),
