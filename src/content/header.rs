@@ -3,7 +3,7 @@
 
 use mail_parser::{Encoding, MessagePart};
 
-use super::parameters;
+use super::{parameters, raw};
 
 /// The fields of one part that tell how it is read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,18 +33,18 @@ impl Header {
         let (mut types, mut encodings): (Vec<Vec<u8>>, Vec<Vec<u8>>) = Default::default();
         for field in part.headers().iter() {
             let (name, value) = (field.raw_name().as_bytes(), field.raw_value());
-            let bare = bare_name(name);
-            let is_type = bare == b"content-type";
-            if !is_type && bare != b"content-transfer-encoding" {
+            let known = bare(name);
+            let is_type = known == b"content-type";
+            if !is_type && known != b"content-transfer-encoding" {
                 continue;
             }
-            header.is_ambiguous |= !name.eq_ignore_ascii_case(&bare) || has_odd_controls(value);
+            header.is_ambiguous |= !name.eq_ignore_ascii_case(&known) || has_odd_controls(value);
             if is_type {
                 header.content_type(value);
-                types.push(squeezed(value));
+                types.push(bare(value));
             } else {
                 header.transfer_encoding(value);
-                encodings.push(squeezed(value));
+                encodings.push(bare(value));
             }
         }
         header.is_ambiguous |= differ(&types) || differ(&encodings);
@@ -53,7 +53,7 @@ impl Header {
 
     fn content_type(&mut self, value: &[u8]) {
         self.has_type = true;
-        let full = squeezed(value);
+        let full = bare(value);
         let says = |word: &[u8]| memchr::memmem::find(&full, word).is_some();
         self.is_partial |= full.starts_with(b"message/partial") && (says(b"number=") || says(b"id="));
         self.is_external |= full.starts_with(b"message/external-body");
@@ -64,7 +64,7 @@ impl Header {
     }
 
     fn transfer_encoding(&mut self, value: &[u8]) {
-        let text = squeezed(value);
+        let text = bare(value);
         let text = &text[..text.len().min(80)];
         let says = |word: &[u8]| memchr::memmem::find(text, word).is_some();
         let (encoding, is_exact) = if says(b"base64") {
@@ -82,23 +82,9 @@ impl Header {
     }
 }
 
-/// A field name without what does not belong there: spaces, comments, control characters.
-fn bare_name(name: &[u8]) -> Vec<u8> {
-    let mut depth = 0usize;
-    let keep = |byte: &&u8| {
-        match byte {
-            b'(' => depth += 1,
-            b')' => depth = depth.saturating_sub(1),
-            _ => return depth == 0 && byte.is_ascii_graphic(),
-        }
-        false
-    };
-    name.iter().filter(keep).map(u8::to_ascii_lowercase).collect()
-}
-
-/// A value in lower case, without spaces and comments.
-fn squeezed(value: &[u8]) -> Vec<u8> {
-    bare_name(value)
+/// A field name or value without what does not belong there.
+fn bare(text: &[u8]) -> Vec<u8> {
+    raw::bare(text).collect()
 }
 
 /// NUL, or a CR that ends no line: a line break for some and nothing for others.

@@ -74,12 +74,17 @@ pub(super) fn file_type(data: &[u8]) -> Option<FileType> {
     type_by_bytes(data).or_else(|| script(data))
 }
 
+/// The same as the slice's own, which calls a function even where the first byte tells; most data is looked at in vain.
+fn starts_with(data: &[u8], magic: &[u8]) -> bool {
+    data.first() == magic.first() && data.starts_with(magic)
+}
+
 /// The type of a file that is no text.
 fn type_by_bytes(data: &[u8]) -> Option<FileType> {
-    let begins = BEGINNINGS.iter().find(|(magic, _)| data.starts_with(magic)).map(|(_, found)| *found);
+    let begins = BEGINNINGS.iter().find(|(magic, _)| starts_with(data, magic)).map(|(_, found)| *found);
     let inside = || {
         let mut places = INSIDE.iter().chain([&UDF]);
-        places.find(|(at, magic, _)| data.get(*at..).is_some_and(|rest| rest.starts_with(magic)))
+        places.find(|(at, magic, _)| data.get(*at..).is_some_and(|rest| starts_with(rest, magic)))
     };
     begins
         .or_else(|| fat_binary(data))
@@ -215,7 +220,7 @@ pub(super) const SURE: usize = 512;
 /// Whether a file that begins so is surely a container or program, though nothing says that there is a file.
 pub(super) fn is_sure(begins: &[u8]) -> bool {
     let at = |at: usize| begins.get(at..).unwrap_or_default();
-    CONTAINERS.iter().any(|magic| begins.starts_with(magic))
+    CONTAINERS.iter().any(|magic| starts_with(begins, magic))
         || is_sure_program(begins)
         || (begins.starts_with(b"BZh") && at(4).starts_with(b"1AY&SY"))
         || (at(2).starts_with(b"-lh") && begins.get(6) == Some(&b'-'))

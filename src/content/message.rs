@@ -103,12 +103,11 @@ fn again(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<usize,
 
 /// Whether a CR in this piece of `text` ends no line.
 fn has_bare_cr(text: &[u8], piece: &Range<usize>) -> bool {
-    let next = text[piece.start..].iter().skip(1).chain([&0]);
-    // Without a way out of the loop, it takes many bytes at a time.
-    text[piece.clone()]
-        .iter()
-        .zip(next)
-        .fold(false, |is, (&byte, &next)| is | (byte == b'\r' && next != b'\n'))
+    let piece = &text[piece.start..text.len().min(piece.end + 1)];
+    let next = piece.get(1..).unwrap_or_default();
+    // Without a way out of the loop it takes many bytes at a time.
+    let is_bare = |(byte, next): (&u8, &u8)| u8::from(*byte == b'\r') & u8::from(*next != b'\n');
+    piece.iter().zip(next).map(is_bare).fold(0, |any, is_bare| any | is_bare) != 0 || text.ends_with(b"\r")
 }
 
 /// The text with every CR that ends no line turned into LF.

@@ -111,16 +111,21 @@ fn kind_of_message(value: &[u8]) -> Option<Seen<'static>> {
 
 /// Whether a field name is one of MIME's, whatever spaces, comments or control characters stand in it.
 pub(super) fn is_content_field(name: &[u8]) -> bool {
+    bare(name).take(8).eq(*b"content-")
+}
+
+/// A field name or value in lower case, without spaces, comments and control characters.
+pub(super) fn bare(text: &[u8]) -> impl Iterator<Item = u8> {
     let mut depth = 0usize;
-    let bare = name.iter().filter(|byte| {
+    let keep = move |byte: &&u8| {
         match byte {
             b'(' => depth += 1,
             b')' => depth = depth.saturating_sub(1),
             _ => return depth == 0 && byte.is_ascii_graphic(),
         }
         false
-    });
-    bare.map(u8::to_ascii_lowercase).take(8).eq(*b"content-")
+    };
+    text.iter().filter(keep).map(u8::to_ascii_lowercase)
 }
 
 /// Name and value of the field that begins in a line. A calendar may have files in it, too (RFC 5545 §3.8.1.1).

@@ -216,6 +216,16 @@ pub(super) fn prefix(data: &[u8]) -> &[u8] {
     &data[..data.len().min(PREFIX)]
 }
 
+/// The little-endian number at `at`, 0 past the end.
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..at + 2).map_or(0, |two| u16::from_le_bytes([two[0], two[1]]))
+}
+
+/// The little-endian number at `at`, 0 past the end.
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
+}
+
 /// The names of files that are attached to a document in PDF.
 pub(super) fn names_in_pdf(data: &[u8]) -> impl Iterator<Item = String> {
     pdf::names(data)
@@ -228,19 +238,23 @@ fn is_archive(extension: &str) -> bool {
 
 /// Whether a file begins with header fields, MIME's among them; in a mailbox behind a line with the sender.
 pub(super) fn looks_like_message(begins: &[u8]) -> bool {
+    if !begins.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'>' | b'-')) {
+        return false;
+    }
     let sender = begins.strip_prefix(b">").unwrap_or(begins).starts_with(b"From ");
     let skipped = if sender { memchr::memchr(b'\n', begins).map_or(0, |end| end + 1) } else { 0 };
     let begins = &begins[skipped..];
-    let mut lines = begins.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+    let lines = || begins.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
     let is_field = |line: &[u8]| {
         let name = line.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
         name > 1 && line[name..].trim_ascii_start().starts_with(b":")
     };
-    let header = || {
-        begins.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).take_while(|line| !line.is_empty())
+    let is_mime = |line: &[u8]| {
+        let begins =
+            |field: &&[u8]| line.get(..field.len()).is_some_and(|name| name.eq_ignore_ascii_case(field));
+        MIME_FIELDS.iter().any(begins)
     };
-    let is_mime = |line: &[u8]| MIME_FIELDS.iter().any(|field| line.to_ascii_lowercase().starts_with(field));
-    lines.next().is_some_and(is_field) && header().any(is_mime)
+    lines().next().is_some_and(is_field) && lines().take_while(|line| !line.is_empty()).any(is_mime)
 }
 
 #[cfg(test)]

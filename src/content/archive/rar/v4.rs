@@ -1,7 +1,7 @@
 //! Blocks of version 4 and before: checksum, type, flags and size of the header in seven bytes, then what the type has.
 
 use super::{Block, Member};
-use crate::content::archive::names;
+use crate::content::archive::{names, u16_at, u32_at};
 
 /// Types of blocks. A service block is built as a file is: a comment (`CMT`), a stream (`STM`), rights (`ACL`) …
 const MAIN: u8 = 0x73;
@@ -126,16 +126,6 @@ fn decoded(plain: &[u8], coded: &[u8]) -> Option<String> {
         }
     }
     Some(String::from_utf16_lossy(&units))
-}
-
-/// The little-endian number at `at`, 0 past the end.
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).map_or(0, |two| u16::from_le_bytes([two[0], two[1]]))
-}
-
-/// The little-endian number at `at`, 0 past the end.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use memchr::memmem;
 
+use crate::content::archive::{u16_at, u32_at};
 use crate::content::filename::end_of_name;
 
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
@@ -140,16 +141,6 @@ fn unicode_name(mut extra: &[u8]) -> Option<&[u8]> {
         extra = &extra[4 + size..];
     }
     None
-}
-
-/// The little-endian number at `at`, 0 past the end.
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).map_or(0, |two| u16::from_le_bytes([two[0], two[1]]))
-}
-
-/// The little-endian number at `at`, 0 past the end.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
 }
 
 #[cfg(test)]
