@@ -57,6 +57,10 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
         }
         if name.eq_ignore_ascii_case(ATTACH) {
             field.truncate(end_of_parameters(&field));
+            // Otherwise the value is a link.
+            if !field.to_ascii_uppercase().windows(6).any(|word| matches!(word, b"BINARY" | b"BASE64")) {
+                continue;
+            }
         }
         if let Some(kind) = kind_of_message(&field) {
             found(kind)?;
@@ -310,6 +314,8 @@ mod tests {
             "Content-ID: <part1.abc@a.exe>",
             "Content-ID: <logo.example.com>",
             "Content-Type: message/partial is a type",
+            "ATTACH;FILENAME=a.exe;FMTTYPE=x/y:https://example.com/a",
+            "ATTACH;VALUE=BINARY:name=a.exe",
         ] {
             assert_eq!(all(text), [""; 0], "{text:?}");
         }

@@ -25,6 +25,13 @@ pub(crate) fn archives(payload: &Payload) -> Vec<File> {
         ),
         ("7z", "a.7z".to_owned(), sevenz(name, data), Passes),
         ("7z with a packed header", "a.7z".to_owned(), sevenz_packed(name, data), Passes),
+        ("7z of one undivided stream", "a.7z".to_owned(), sevenz_undivided(name, data), IsRefused),
+        (
+            "zip in a 7z of one undivided stream",
+            "a.7z".to_owned(),
+            sevenz_undivided("b.zip", &crate::build::zip(&[(name, data)])),
+            IsRefused,
+        ),
         ("7z as another file", "a.dat".to_owned(), sevenz(name, data), Passes),
         ("tar", "a.tar".to_owned(), tar.clone(), Passes),
         ("tar as another file", "a.dat".to_owned(), tar.clone(), Passes),
@@ -141,12 +148,22 @@ pub(crate) fn sevenz_streams(
 }
 
 fn sevenz_header(name: &str, data: &[u8], packed: usize, coder: &[u8]) -> Vec<u8> {
-    let utf16: Vec<u8> = name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
     let mut streams = sevenz_streams(0, packed, coder, data.len(), None);
     streams.pop();
     streams.extend(vec![8, 0x0a, 1].u32(crc32fast::hash(data)).bytes(&[0, 0]));
-    let files = vec![5, 1, 0x11].bytes(&number(utf16.len() + 1)).bytes(&[0]).bytes(&utf16).bytes(&[0]);
-    [vec![1, 4], streams, files, vec![0]].concat()
+    [vec![1, 4], streams, sevenz_names(name), vec![0]].concat()
+}
+
+fn sevenz_names(name: &str) -> Vec<u8> {
+    let utf16: Vec<u8> = name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+    vec![5, 1, 0x11].bytes(&number(utf16.len() + 1)).bytes(&[0]).bytes(&utf16).bytes(&[0])
+}
+
+/// Without what says how the streams of a block are divided: there is but one. No archiver writes such, so that the
+/// names are told and nothing is unpacked.
+fn sevenz_undivided(name: &str, data: &[u8]) -> Vec<u8> {
+    let streams = sevenz_streams(0, data.len(), &COPY, data.len(), None);
+    sevenz_file(data, &[vec![1, 4], streams, sevenz_names(name), vec![0]].concat())
 }
 
 pub(crate) fn sevenz(name: &str, data: &[u8]) -> Vec<u8> {
