@@ -252,8 +252,11 @@ pub enum HeaderEdit {
 impl Verdict {
     /// Adds findings that count: the hardest come first, equally hard ones in the order they were added.
     pub fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
-        self.findings.extend(findings);
-        self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.outcome.action()));
+        for finding in findings {
+            let action = finding.outcome.action();
+            let place = self.findings.partition_point(|known| known.outcome.action() >= action);
+            self.findings.insert(place, finding);
+        }
     }
 
     /// The hardest action found.

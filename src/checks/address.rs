@@ -92,6 +92,9 @@ fn is_rewritten(local: &str) -> bool {
 
 /// The rule holds for the mailbox name and for the whole, so that an extension cannot hide a bad end. An extension may be empty.
 fn is_valid(local: &str, settings: &AddressSettings) -> bool {
+    if local.bytes().all(|byte| is_ordinary(byte.into())) {
+        return is_name(local);
+    }
     let delimiter = |c: char| settings.extension_delimiter.contain(c);
     // A delimiter that comes first has no mailbox before it. One that names may have too, such as "-", ends no name early.
     let is_end = |c: char| delimiter(c) && !is_ordinary(c);

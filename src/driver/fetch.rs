@@ -1,5 +1,6 @@
 //! Puts the filter's questions to the world: in parallel, each under its own deadline.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,7 @@ impl Driver {
         Slot::Got(answer, Duration::ZERO)
     }
 
-    /// Asks all that is asked but the greylist, at once.
+    /// Asks all that is asked but the greylist, at once. Each question has its room when it is asked: mostly one of them is.
     async fn look_up(&self, needs: &Needs, facts: &Facts, transaction: &mut Transaction) {
         let Needs { helo, spf, message_auth, greylist: _, inspection, scan } = needs;
         let name = helo::name(facts, &transaction.known).filter(|_| *helo).map(str::to_owned);
@@ -78,28 +79,28 @@ impl Driver {
         tokio::join!(
             async {
                 if let Some(name) = &name {
-                    transaction.known.helo = self.helo(name).await;
+                    transaction.known.helo = Box::pin(self.helo(name)).await;
                 }
             },
             async {
                 if let Some(query) = &query {
-                    transaction.known.spf = self.spf(query).await;
+                    transaction.known.spf = Box::pin(self.spf(query)).await;
                 }
             },
             async {
                 if let Some(spf) = message_auth {
-                    transaction.known.message_auth = self.message_auth(facts, spf).await;
+                    transaction.known.message_auth = Box::pin(self.message_auth(facts, spf)).await;
                 }
             },
             async {
                 if let Some(settings) = inspection {
-                    let slot = self.inspection(facts, settings).await;
+                    let slot = Box::pin(self.inspection(facts, settings)).await;
                     transaction.known.inspections.push((Arc::clone(settings), slot));
                 }
             },
             async {
                 if let Some(settings) = scan {
-                    let slot = self.scan(facts, settings).await;
+                    let slot = Box::pin(self.scan(facts, settings)).await;
                     transaction.known.scans.push((Arc::clone(settings), slot));
                 }
             },
@@ -194,7 +195,7 @@ impl Driver {
         answer: impl Future<Output = Result<T, Fault>>,
     ) -> Slot<T> {
         let began = Instant::now();
-        let result = within(budget, answer).await.unwrap_or(Err(Fault::Timeout));
+        let result = within(budget, pin!(answer)).await.unwrap_or(Err(Fault::Timeout));
         let took = began.elapsed();
         if self.is_live {
             let shown = result.as_ref().map_or_else(LookupResult::from, |_| LookupResult::Got);

@@ -6,6 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use memchr::memmem;
+
 /// Words of names for lines and assigned addresses. Digits around them do not count: `pool12`.
 const LINES: [&str; 62] = [
     "abo",
@@ -131,7 +133,7 @@ fn is_below(name: &str, domain: &str) -> bool {
 }
 
 fn has_address(name: &str, address: IpAddr, is_mail: bool) -> bool {
-    let squeezed: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let squeezed: Vec<u8> = name.bytes().filter(u8::is_ascii_alphanumeric).collect();
     match address {
         IpAddr::V4(address) => has_v4(name, &squeezed, address, is_mail),
         IpAddr::V6(address) => has_v6(name, &squeezed, address),
@@ -140,24 +142,42 @@ fn has_address(name: &str, address: IpAddr, is_mail: bool) -> bool {
 
 /// Decimal forwards and backwards, padded or not; hexadecimal; one number. Three octets of four suffice, but for a mail server:
 /// large senders number theirs so.
-fn has_v4(name: &str, squeezed: &str, address: Ipv4Addr, is_mail: bool) -> bool {
+fn has_v4(name: &str, squeezed: &[u8], address: Ipv4Addr, is_mail: bool) -> bool {
     let octets = address.octets();
     let mut backwards = octets;
     backwards.reverse();
     let numbers: Vec<u8> = numbers(name).map(|(_, number)| number).collect();
     let needed = if is_mail { 4 } else { 3 };
-    [octets, backwards].iter().any(|[a, b, c, d]| {
-        octets
-            .windows(needed)
-            .chain(backwards.windows(needed))
-            .any(|part| numbers.windows(needed).any(|run| run == part))
-            || squeezed.contains(&format!("{a:02x}{b:02x}{c:02x}{d:02x}"))
-            || squeezed.contains(&format!("{a:03}{b:03}{c:03}{d:03}"))
-    }) || digit_runs(name).any(|(_, run)| run.parse() == Ok(address.to_bits()))
+    let has_run = || {
+        let parts = || octets.windows(needed).chain(backwards.windows(needed));
+        numbers.windows(needed).any(|run| parts().any(|part| run == part))
+    };
+    let has_text = |octets| {
+        memmem::find(squeezed, &hexadecimal(octets)).is_some()
+            || memmem::find(squeezed, &padded(octets)).is_some()
+    };
+    has_run()
+        || has_text(octets)
+        || has_text(backwards)
+        || digit_runs(name).any(|(_, run)| run.parse() == Ok(address.to_bits()))
+}
+
+/// `c0000207`
+fn hexadecimal(octets: [u8; 4]) -> [u8; 8] {
+    std::array::from_fn(|place| {
+        let octet = octets[place / 2];
+        let nibble = if place % 2 == 0 { octet >> 4 } else { octet & 0xf };
+        b"0123456789abcdef"[usize::from(nibble)]
+    })
+}
+
+/// `192000002007`
+fn padded(octets: [u8; 4]) -> [u8; 12] {
+    std::array::from_fn(|place| b'0' + octets[place / 3] / [100, 10, 1][place % 3] % 10)
 }
 
 /// Half of the nibbles, forwards or backwards, or four of the eight groups.
-fn has_v6(name: &str, squeezed: &str, address: Ipv6Addr) -> bool {
+fn has_v6(name: &str, squeezed: &[u8], address: Ipv6Addr) -> bool {
     let nibbles = format!("{:032x}", address.to_bits());
     let backwards: String = nibbles.chars().rev().collect();
     let groups: Vec<u16> = name
@@ -166,7 +186,7 @@ fn has_v6(name: &str, squeezed: &str, address: Ipv6Addr) -> bool {
         .collect();
     [&nibbles[..16], &nibbles[16..], &backwards[..16], &backwards[16..]]
         .iter()
-        .any(|half| squeezed.contains(half))
+        .any(|half| memmem::find(squeezed, half.as_bytes()).is_some())
         || address
             .segments()
             .windows(4)

@@ -20,7 +20,6 @@ mod forwarded;
 mod words;
 
 use std::borrow::Cow;
-use std::cell::LazyCell;
 
 use crate::facts::Address;
 use words::Bounds;
@@ -28,32 +27,42 @@ use words::Bounds;
 /// A sender as the greylist knows it; made once a mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// The local part as written, wrappings taken off.
-    local: String,
-    domain: Option<String>,
     key: String,
+    /// Local part and domain as written, wrappings taken off, where that is not what the key says.
+    written: Option<(String, Option<String>)>,
 }
 
 impl Sender {
     /// Takes off what changes from mail to mail.
     pub fn new(address: &Address) -> Self {
-        let (local, domain) = match (address.local(), address.domain()) {
-            (local, domain) if words::is_plain(local) => (local.into(), domain.map(Cow::from)),
-            (local, domain) => forwarded::unwrap(local, domain),
-        };
-        let (local, domain) = (local.into_owned(), domain.map(Cow::into_owned));
+        let (local, domain) = (address.local(), address.domain());
+        if words::is_plain(local) && !domain.is_some_and(words::has_numbered_host) {
+            return Self { key: join(local, domain), written: None };
+        }
+        let (local, domain) = forwarded::unwrap(local, domain);
         let key = key(&local, domain.as_deref());
-        Self { local, domain, key }
+        Self { key, written: Some((local.into_owned(), domain.map(Cow::into_owned))) }
     }
 
     /// The sender's name in the triplet of this recipient, whose own address may be a part of it.
     pub fn key(&self, recipient: &Address) -> Cow<'_, str> {
-        match words::embedded(&self.local, recipient) {
+        let (local, domain) = self.written();
+        match words::embedded(local, recipient) {
             None => Cow::Borrowed(&self.key),
             Some(Bounds { start, end }) => {
-                let local = format!("{}#{}", &self.local[..start], &self.local[end..]);
-                Cow::Owned(key(&local, self.domain.as_deref()))
+                let local = [&local[..start], "#", &local[end..]].concat();
+                Cow::Owned(key(&local, domain))
             }
+        }
+    }
+
+    fn written(&self) -> (&str, Option<&str>) {
+        match &self.written {
+            Some((local, domain)) => (local, domain.as_deref()),
+            None => match self.key.split_once('@') {
+                Some((local, domain)) => (local, Some(domain)),
+                None => (&self.key, None),
+            },
         }
     }
 }
@@ -64,19 +73,11 @@ pub(super) fn recipient(address: &Address) -> String {
 }
 
 fn key(local: &str, domain: Option<&str>) -> String {
-    let is_automatic = LazyCell::new(|| words::is_automatic(local, domain.unwrap_or_default()));
-    let masked = match words::is_plain(local) {
-        true => Cow::Borrowed(local),
-        false => {
-            let local = words::without_embedded_domain(local);
-            Cow::Owned(words::mask(without_extension(&local), *is_automatic))
-        }
-    };
-    let domain = domain.map(|domain| match words::has_numbered_host(domain) && *is_automatic {
-        true => words::mask_hosts(domain),
-        false => domain.into(),
-    });
-    join(&masked, domain.as_deref())
+    let is_automatic = words::is_automatic(local, domain.unwrap_or_default());
+    let local = words::without_embedded_domain(local);
+    let local = words::mask(without_extension(&local), is_automatic);
+    let domain = domain.map(|domain| if is_automatic { words::mask_hosts(domain) } else { domain.into() });
+    join(&local, domain.as_deref())
 }
 
 /// The last `@` separates: there is none in a domain.

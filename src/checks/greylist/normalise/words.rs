@@ -102,7 +102,7 @@ pub(super) fn mask_hosts(domain: &str) -> Cow<'_, str> {
     Cow::Owned(mask(hosts(domain), true) + registrable(domain))
 }
 
-/// Whether a host of `domain` has a number.
+/// Whether a host of `domain` has a number, which [`mask_hosts`] could mask.
 pub(super) fn has_numbered_host(domain: &str) -> bool {
     let has_number = |text: &str| text.bytes().any(|byte| byte.is_ascii_digit());
     has_number(domain) && has_number(hosts(domain))
