@@ -60,8 +60,8 @@ impl<I: Unpin> AsyncWrite for &mut Script<'_, I> {
 }
 
 impl<I: Sync> Readable for &mut Script<'_, I> {
-    async fn readable(&self) -> io::Result<()> {
-        Ok(())
+    fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::{Decoder, RequestError, Session, Step};
 use crate::driver::{Driver, Protocol, Transaction};
-use crate::listener::{self, Input, Listener, Readable};
+use crate::listener::{self, Input, Listener, Readable, Stream};
 use crate::patience::within;
 use crate::telemetry::metrics;
 
@@ -45,21 +45,30 @@ pub async fn serve(
 ) {
     let Limits { idle_timeout, connections } = limits;
     listener::serve(listener, connections, drain.clone(), move |stream, peer| {
-        let (session, driver, drain) = (Session::new(Arc::clone(&name)), Arc::clone(&driver), drain.clone());
-        async move {
-            let _open = metrics::connection(Protocol::Policy);
-            match converse(stream, session, &driver, idle_timeout, &drain).await {
-                Ok(()) => {}
-                // Closing without an answer makes Postfix ask once more, then take its own default action.
-                Err(ConnectionError::Request(error)) => {
-                    metrics::protocol_error(Protocol::Policy);
-                    warn!(%peer, %error, "connection closed: not the policy protocol");
-                }
-                Err(ConnectionError::Io(error)) => debug!(%peer, %error, "connection lost"),
-            }
-        }
+        serve_one(stream, peer, Arc::clone(&name), Arc::clone(&driver), idle_timeout, drain.clone())
     })
     .await;
+}
+
+async fn serve_one(
+    stream: Stream,
+    peer: String,
+    name: Arc<str>,
+    driver: Arc<Driver>,
+    idle_timeout: Duration,
+    drain: CancellationToken,
+) {
+    let _open = metrics::connection(Protocol::Policy);
+    let mut connection = Connection::new(stream, Session::new(name), &driver);
+    match connection.run(&driver, idle_timeout, &drain).await {
+        Ok(()) => {}
+        // Closing without an answer makes Postfix ask once more, then take its own default action.
+        Err(ConnectionError::Request(error)) => {
+            metrics::protocol_error(Protocol::Policy);
+            warn!(%peer, %error, "connection closed: not the policy protocol");
+        }
+        Err(ConnectionError::Io(error)) => debug!(%peer, %error, "connection lost"),
+    }
 }
 
 /// Why a connection ended early.
@@ -85,36 +94,7 @@ pub async fn converse(
     idle_timeout: Duration,
     drain: &CancellationToken,
 ) -> Result<(), ConnectionError> {
-    let mut connection = Connection {
-        stream,
-        decoder: Decoder::default(),
-        session,
-        transaction: driver.begin(Protocol::Policy),
-        input: Input::default(),
-        output: BytesMut::new(),
-    };
-    // A token of the connection's own, for its whole life: to wait for the one that all share is to take its lock, for each request.
-    let drain = drain.child_token();
-    let mut drained = pin!(drain.cancelled());
-    loop {
-        let Connection { stream, input, output, .. } = &mut connection;
-        let read = tokio::select! {
-            biased;
-            () = &mut drained => return Ok(()),
-            read = input.fill(stream, READ_SIZE, idle_timeout, || *output = BytesMut::new()) => read?,
-        };
-        match read {
-            Some(0) => return Ok(()),
-            Some(_) => {}
-            None => {
-                debug!(idle = ?idle_timeout, "connection closed: idle");
-                return Ok(());
-            }
-        }
-        let answered = connection.answer(driver).await;
-        connection.send().await?;
-        answered?;
-    }
+    Connection::new(stream, session, driver).run(driver, idle_timeout, drain).await
 }
 
 struct Connection<S> {
@@ -126,12 +106,47 @@ struct Connection<S> {
     output: BytesMut,
 }
 
-impl<S: AsyncWrite + Unpin> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Readable + Unpin> Connection<S> {
+    fn new(stream: S, session: Session, driver: &Driver) -> Self {
+        let transaction = driver.begin(Protocol::Policy);
+        let (decoder, input, output) = (Decoder::default(), Input::default(), BytesMut::new());
+        Self { stream, decoder, session, transaction, input, output }
+    }
+
+    async fn run(
+        &mut self,
+        driver: &Driver,
+        idle_timeout: Duration,
+        drain: &CancellationToken,
+    ) -> Result<(), ConnectionError> {
+        // A token of the connection's own, for its whole life: to wait for the one that all share is to take its lock, for each
+        // request.
+        let drain = drain.child_token();
+        let mut drained = pin!(drain.cancelled());
+        loop {
+            let Self { stream, input, output, .. } = self;
+            let read = tokio::select! {
+                biased;
+                () = &mut drained => return Ok(()),
+                read = input.fill(stream, READ_SIZE, idle_timeout, || *output = BytesMut::new()) => read?,
+            };
+            match read {
+                Some(0) => return Ok(()),
+                Some(_) => {}
+                None => {
+                    debug!(idle = ?idle_timeout, "connection closed: idle");
+                    return Ok(());
+                }
+            }
+            let answered = self.answer(driver).await;
+            self.send().await?;
+            answered?;
+        }
+    }
+
     /// Answers every request that was read.
     async fn answer(&mut self, driver: &Driver) -> Result<(), RequestError> {
-        while let Some(request) = self.decoder.decode(&self.input.buffer)? {
-            let (step, length) = (self.session.on_request(&request), request.length);
-            self.input.buffer.advance(length);
+        while let Some(step) = self.next_step()? {
             let response = match step {
                 Step::Answer(response) => response,
                 Step::Judge { stage, begins } => {
@@ -144,7 +159,17 @@ impl<S: AsyncWrite + Unpin> Connection<S> {
             };
             response.encode(&mut self.output);
         }
+        self.input.release();
         Ok(())
+    }
+
+    /// Takes in the next request, if all of it was read. Apart, as what it borrows would lie in the connection's task for as long as it
+    /// is judged.
+    fn next_step(&mut self) -> Result<Option<Step>, RequestError> {
+        let Some(request) = self.decoder.decode(&self.input.buffer)? else { return Ok(None) };
+        let (step, length) = (self.session.on_request(&request), request.length);
+        self.input.buffer.advance(length);
+        Ok(Some(step))
     }
 
     /// Sends the answers, by one write.
@@ -156,5 +181,21 @@ impl<S: AsyncWrite + Unpin> Connection<S> {
             self.output.clear();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_util::either::Either;
+
+    /// A task is as large as its future, whatever it is doing: this is most of what an idle connection costs.
+    #[tokio::test]
+    async fn an_idle_connection_is_small() {
+        let driver = Arc::new(Driver::accepting());
+        let stream = Either::Right(tokio::net::UnixStream::pair().unwrap().0);
+        let (drain, timeout) = (CancellationToken::new(), Duration::from_secs(1));
+        let size = size_of_val(&serve_one(stream, String::new(), "test".into(), driver, timeout, drain));
+        assert!(size <= 5 * 1024, "{size} bytes");
     }
 }

@@ -1,8 +1,10 @@
 //! What a connection sent and nobody read yet: memory that a quiet connection does without.
 
-use std::future::Future;
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -17,17 +19,26 @@ const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// Less room than this and a new buffer is taken, in bytes.
 const MIN_ROOM: usize = 1024;
 
+/// A buffer with more room than this is not worth keeping for whoever reads next, in bytes.
+const MAX_SPARE: usize = 8192;
+
+thread_local! {
+    /// A buffer from which all was taken: the next connection of this thread that has something to read takes it. So a connection
+    /// needs memory only while it is answered, and whoever is busy does not ask the allocator for each request.
+    static SPARE: Cell<BytesMut> = Cell::default();
+}
+
 /// What can be waited for without memory to read into.
 pub trait Readable {
-    /// Returns when there is something to read, the end included.
-    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+    /// Ready when there is something to read, the end included; it may turn out that there is nothing.
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
 impl Readable for Stream {
-    async fn readable(&self) -> io::Result<()> {
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Left(tcp) => tcp.readable().await,
-            Self::Right(unix) => unix.readable().await,
+            Self::Left(tcp) => tcp.poll_read_ready(context),
+            Self::Right(unix) => unix.poll_read_ready(context),
         }
     }
 }
@@ -55,40 +66,59 @@ impl Input {
         patience: Duration,
         when_quiet: impl FnOnce(),
     ) -> io::Result<Option<usize>> {
-        self.make_room(room);
         let began = Instant::now();
         let quiet_from = began + QUIET_AFTER.min(patience);
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(quiet_from)));
-        loop {
-            tokio::select! {
-                biased;
-                read = stream.read_buf(&mut self.buffer) => return read.map(Some),
-                () = alarm.as_mut() => {
-                    if Instant::now() >= quiet_from {
-                        break;
+        let Self { buffer, alarm } = self;
+        let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(quiet_from)));
+        {
+            let mut read = pin!(read_some(stream, buffer, room));
+            loop {
+                tokio::select! {
+                    biased;
+                    read = &mut read => return read.map(Some),
+                    () = alarm.as_mut() => {
+                        if Instant::now() >= quiet_from {
+                            break;
+                        }
+                        // It was set for an earlier wait.
+                        alarm.as_mut().reset(quiet_from);
                     }
-                    // It was set for an earlier wait.
-                    alarm.as_mut().reset(quiet_from);
                 }
             }
         }
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
+        if buffer.is_empty() {
+            *buffer = BytesMut::new();
         }
         when_quiet();
-        let read = async {
-            stream.readable().await?;
-            self.make_room(room);
-            stream.read_buf(&mut self.buffer).await
-        };
-        timeout_at(began + patience, read).await.ok().transpose()
+        timeout_at(began + patience, read_some(stream, buffer, room)).await.ok().transpose()
     }
 
-    /// A buffer whose contents others still hold grows into a new one; a little room left in it is not worth a read.
-    fn make_room(&mut self, room: usize) {
-        if self.buffer.capacity() - self.buffer.len() < room.min(MIN_ROOM) {
-            self.buffer.reserve(room);
+    /// Lends the memory to whoever reads next, if all that was in it is taken and nobody holds any of it. To be called when all is
+    /// answered.
+    pub fn release(&mut self) {
+        if self.buffer.is_empty() && self.buffer.try_reclaim(1) && self.buffer.capacity() <= MAX_SPARE {
+            SPARE.set(std::mem::take(&mut self.buffer));
         }
+    }
+}
+
+async fn read_some<S: AsyncRead + Readable + Unpin>(
+    stream: &mut S,
+    buffer: &mut BytesMut,
+    room: usize,
+) -> io::Result<usize> {
+    poll_fn(|context| stream.poll_readable(context)).await?;
+    make_room(buffer, room);
+    stream.read_buf(buffer).await
+}
+
+/// A buffer whose contents others still hold grows into a new one; a little room left in it is not worth a read.
+fn make_room(buffer: &mut BytesMut, room: usize) {
+    if buffer.capacity() == 0 && room <= MAX_SPARE {
+        *buffer = SPARE.take();
+    }
+    if buffer.capacity() - buffer.len() < room.min(MIN_ROOM) {
+        buffer.reserve(room);
     }
 }
 
@@ -96,7 +126,7 @@ impl Input {
 impl Input {
     /// Reads from bytes as [`Self::fill`] does from a stream.
     pub(crate) async fn fill_from(&mut self, bytes: &mut &[u8], room: usize) {
-        self.make_room(room);
+        make_room(&mut self.buffer, room);
         bytes.read_buf(&mut self.buffer).await.expect("bytes are read");
     }
 }
@@ -108,8 +138,9 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     impl Readable for DuplexStream {
-        async fn readable(&self) -> io::Result<()> {
-            std::future::pending().await
+        /// A pipe does not tell; whoever reads waits with the memory in hand.
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
         }
     }
 
@@ -189,11 +220,11 @@ mod tests {
     fn room_is_made_only_where_too_little_is_left() {
         let mut input = Input { buffer: BytesMut::with_capacity(4096), alarm: None };
         let start = input.buffer.as_ptr();
-        input.make_room(4096);
+        make_room(&mut input.buffer, 4096);
         assert_eq!(input.buffer.as_ptr(), start);
         input.buffer.resize(4000, 0);
         let _held = input.buffer.split_to(4000);
-        input.make_room(4096);
+        make_room(&mut input.buffer, 4096);
         assert_ne!(input.buffer.as_ptr(), start);
         assert!(input.buffer.capacity() >= 4096);
     }
