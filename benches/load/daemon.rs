@@ -96,6 +96,11 @@ impl Daemon {
         Self { child, ports, start: began.elapsed() }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Makes it read its policies anew.
     pub(crate) fn reload(&self) {
         self.signal(Signal::HUP);

@@ -20,6 +20,7 @@ mod postfix;
 mod redis;
 mod report;
 mod soak;
+mod syscalls;
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -52,6 +53,9 @@ pub(crate) struct Args {
     /// Run for so many minutes at a low rate and print the resident memory every ten seconds, and what it grew by.
     #[arg(long, value_name = "MINUTES")]
     soak: Option<f64>,
+    /// Count system calls, among them those by which threads wait for each other, at 16 and 1,000 connections. Needs perf and root.
+    #[arg(long)]
+    syscalls: bool,
     /// Operations a second of `--soak`.
     #[arg(long, default_value_t = 500.0)]
     rate: f64,
@@ -74,6 +78,9 @@ fn main() -> std::io::Result<()> {
     let args = Args::parse();
     if let Some([policy, milter, agreed]) = args.nothing.as_deref() {
         return nothing::serve(policy.parse().unwrap(), milter.parse().unwrap(), agreed);
+    }
+    if args.syscalls {
+        return syscalls::run(&args);
     }
     if let Some(minutes) = args.soak {
         return soak::run(&args, minutes);

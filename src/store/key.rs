@@ -17,9 +17,17 @@ pub const MAX_IDENTITIES: usize = 4;
 /// not found any more, instead of being mistaken for others.
 const NORMALISER_VERSION: u8 = 2;
 
-const SENDER: std::ops::Range<usize> = 0..5;
-const RECIPIENT: std::ops::Range<usize> = 5..10;
-const IDENTITY: std::ops::Range<usize> = 10..16;
+/// The bytes of a part of a key, as a mask over the key read as a little-endian number.
+const SENDER: u128 = part(0, 5);
+const RECIPIENT: u128 = part(5, 5);
+const IDENTITY: u128 = part(10, 6);
+
+const fn part(first: u32, bytes: u32) -> u128 {
+    ((1 << (8 * bytes)) - 1) << (8 * first)
+}
+
+/// Names and addresses are rarely longer than this, in bytes; so they are hashed in one go.
+const USUAL_LEN: usize = 126;
 
 /// What a hash is of; goes first into it. Stored inside keys: never change a number.
 #[derive(Clone, Copy)]
@@ -60,37 +68,36 @@ impl Key {
 
     /// The part of the recipient.
     pub fn recipient(&self) -> &[u8] {
-        &self.0[RECIPIENT]
+        &self.0[5..10]
     }
 
     /// Whether it is of a pair: for every recipient.
-    pub fn is_pair(&self) -> bool {
-        self.0[RECIPIENT] == [0; 5]
+    pub const fn is_pair(&self) -> bool {
+        self.number() & RECIPIENT == 0
     }
 
     /// Whether the parts `query` has are those of this key.
     pub fn matches(&self, query: &QueryKeys) -> bool {
-        let agrees = |part: Option<Hashed>, range: std::ops::Range<usize>| {
-            part.is_none_or(|hash| self.0[range.clone()] == hash.0[range])
-        };
+        let agrees =
+            |part: Option<Hashed>, mask| part.is_none_or(|hash| (self.number() ^ hash.number()) & mask == 0);
         agrees(query.sender, SENDER) && agrees(query.recipient, RECIPIENT) && agrees(query.identity, IDENTITY)
     }
 
     fn of(sender: Option<Hashed>, recipient: Option<Hashed>, identity: Option<Hashed>) -> Self {
-        let mut key = [0; 16];
-        for (part, range) in [(sender, SENDER), (recipient, RECIPIENT), (identity, IDENTITY)] {
-            if let Some(Hashed(hash)) = part {
-                key[range.clone()].copy_from_slice(&hash[range]);
-            }
-        }
-        Self(key)
+        let part = |hash: Option<Hashed>, mask| hash.map_or(0, |hash| hash.number() & mask);
+        let key = part(sender, SENDER) | part(recipient, RECIPIENT) | part(identity, IDENTITY);
+        Self(key.to_le_bytes())
+    }
+
+    const fn number(&self) -> u128 {
+        u128::from_le_bytes(self.0)
     }
 }
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // Each half has parts that the other lacks.
-        let [a, b] = [0, 8].map(|at| self.0[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
+        let (a, b) = (self.number() as u64, (self.number() >> 64) as u64);
         state.write_u64(a ^ b.rotate_left(29));
     }
 }
@@ -156,6 +163,12 @@ impl NetworkKey {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Hashed([u8; 16]);
 
+impl Hashed {
+    const fn number(self) -> u128 {
+        u128::from_le_bytes(self.0)
+    }
+}
+
 /// The secret of a store; created with it and kept in it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HashKey([u8; 16]);
@@ -200,7 +213,10 @@ impl HashKey {
     pub fn address(&self, client: IpAddr) -> IdentityKey {
         let mut text = Text { bytes: [0; 48], len: 0 };
         // The longest address fits.
-        let _ = write!(text, "{}", client.to_canonical());
+        let _ = match client.to_canonical() {
+            IpAddr::V4(address) => text.write_octets(address.octets()),
+            IpAddr::V6(address) => write!(text, "{address}"),
+        };
         IdentityKey(self.hash_bytes(Field::Address, text.as_bytes()).0)
     }
 
@@ -253,16 +269,29 @@ impl HashKey {
 
     fn hash_bytes(&self, field: Field, bytes: &[u8]) -> Hashed {
         let mut hasher = SipHasher13::new_with_key(&self.0);
-        hasher.write(&[NORMALISER_VERSION, field as u8]);
-        hasher.write(bytes);
-        let mut hash = hasher.finish128().as_bytes();
+        let head = [NORMALISER_VERSION, field as u8];
+        let mut joined = [0; 2 + USUAL_LEN];
+        let hash = match joined.get_mut(..2 + bytes.len()) {
+            Some(joined) => {
+                let (first, rest) = joined.split_at_mut(2);
+                first.copy_from_slice(&head);
+                rest.copy_from_slice(bytes);
+                hasher.hash(joined)
+            }
+            None => {
+                hasher.write(&head);
+                hasher.write(bytes);
+                hasher.finish128()
+            }
+        };
+        let mut hash = u128::from_le_bytes(hash.as_bytes());
         // Zero stands for a part that does not matter.
         for part in [SENDER, RECIPIENT, IDENTITY] {
-            if hash[part.clone()].iter().all(|byte| *byte == 0) {
-                hash[part.start] = 1;
+            if hash & part == 0 {
+                hash |= part & part.wrapping_neg();
             }
         }
-        Hashed(hash)
+        Hashed(hash.to_le_bytes())
     }
 }
 
@@ -356,9 +385,9 @@ impl QueryKeys {
     /// The keys of all records of the sender stand between these two, where a sender is asked for.
     pub fn bounds(&self) -> (Key, Key) {
         let (mut first, mut last) = ([0; 16], [0xff; 16]);
-        if let Some(Hashed(sender)) = self.sender {
-            first[SENDER].copy_from_slice(&sender[SENDER]);
-            last[SENDER].copy_from_slice(&sender[SENDER]);
+        if let Some(Hashed(sender)) = &self.sender {
+            first[..5].copy_from_slice(&sender[..5]);
+            last[..5].copy_from_slice(&sender[..5]);
         }
         (Key(first), Key(last))
     }
@@ -374,14 +403,37 @@ impl Text {
     fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
+
+    /// An IPv4 address as it is displayed, without the machinery for it: each first attempt needs it.
+    fn write_octets(&mut self, octets: [u8; 4]) -> fmt::Result {
+        for (at, octet) in octets.into_iter().enumerate() {
+            let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+            let zeros = if octet >= 100 {
+                0
+            } else if octet >= 10 {
+                1
+            } else {
+                2
+            };
+            if at > 0 {
+                self.write_bytes(b".")?;
+            }
+            self.write_bytes(&digits[zeros..])?;
+        }
+        Ok(())
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) -> fmt::Result {
+        let end = self.len + bytes.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(bytes);
+        self.len = end;
+        Ok(())
+    }
 }
 
 impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.len + text.len();
-        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
+        self.write_bytes(text.as_bytes())
     }
 }
 
@@ -433,6 +485,26 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 4 * 8 * (8 * 8 + 8 + 8));
+    }
+
+    #[test]
+    fn an_address_is_hashed_as_it_is_displayed() {
+        for address in [[0, 0, 0, 0], [9, 10, 99, 100], [255, 200, 1, 19]] {
+            let mut text = Text { bytes: [0; 48], len: 0 };
+            text.write_octets(address).unwrap();
+            assert_eq!(text.as_bytes(), std::net::Ipv4Addr::from(address).to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn long_texts_are_hashed_as_short_ones_are() {
+        for len in [USUAL_LEN - 1, USUAL_LEN, USUAL_LEN + 1, 1_000] {
+            let text = vec![b'x'; len];
+            let mut hasher = SipHasher13::new_with_key(HASH_KEY.as_bytes());
+            hasher.write(&[NORMALISER_VERSION, Field::Sender as u8]);
+            hasher.write(&text);
+            assert_eq!(HASH_KEY.hash_bytes(Field::Sender, &text).0, hasher.finish128().as_bytes());
+        }
     }
 
     #[test]

@@ -417,6 +417,7 @@ impl Clocks {
     /// Begins the clocks of identities that were never seen; and of those seen at a time yet to come, by a clock that was set back
     /// since: the earlier moment counts, or the client would wait until that time comes again.
     fn begin(&self, attempt: &Attempt, hash_key: &HashKey, now: Timestamp, writes: &mut Vec<Write>) {
+        let mut account = None;
         for Found { under, state } in &self.each {
             let begins = match state {
                 State::None => true,
@@ -424,7 +425,7 @@ impl Clocks {
                 State::Unused | State::Proven => false,
             };
             if begins {
-                let network = Some(hash_key.cap_network(attempt.client));
+                let network = Some(*account.get_or_insert_with(|| hash_key.cap_network(attempt.client)));
                 let lasts = attempt.rules.retry_window;
                 writes.push(Write::Begin(under.triplet, Clock { first_seen: now, lasts, network }));
             }
