@@ -11,6 +11,7 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, Tab
 
 use super::encoding;
 use super::files;
+use super::filter::Filter;
 use crate::store::model::{Proofs, Proven, Standing, Standings};
 use crate::store::table::{KeyMap, Shards, is_forgettable, lock};
 use crate::store::{HashKey, IdentityKey, Key, QueryKeys, StoreFault, Timestamp};
@@ -48,6 +49,8 @@ pub(super) struct Records {
     /// How many proofs wait.
     waiting: AtomicUsize,
     standings: Mutex<HashMap<IdentityKey, Option<Standing>>>,
+    /// Which keys of proofs and standings are not in the database, whatever was committed.
+    filter: Filter,
     /// The tables as of the last commit, kept open because opening one costs more than looking something up.
     committed: ArcSwap<Committed>,
     /// How often `committed` was replaced. It is counted before what was committed leaves what waits.
@@ -99,11 +102,13 @@ impl Records {
             None => initialise(&database, path, new_hash_key()?)?,
         };
         let committed = Committed::open(&database).map_err(|error| database_fault(path, error))?;
+        let filter = committed.filter().map_err(|error| database_fault(path, error.into()))?;
         let records = Self {
             path: path.to_owned(),
             proofs: Shards::new(KeyMap::default),
             waiting: AtomicUsize::new(0),
             standings: Mutex::default(),
+            filter,
             committed: ArcSwap::from_pointee(committed),
             commits: AtomicU64::new(0),
             database,
@@ -191,6 +196,9 @@ impl Records {
     }
 
     fn committed_proof(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
+        if !self.filter.may_have(key) {
+            return Ok(None);
+        }
         // Kept while what is found is looked at: without it, redb may give the page to somebody else.
         let committed = self.committed.load();
         let found = committed.proofs.get(key.as_bytes()).map_err(|error| self.fault(error))?;
@@ -202,6 +210,9 @@ impl Records {
     }
 
     fn committed_standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
+        if !self.filter.may_have(&identity.as_key()) {
+            return Ok(None);
+        }
         let committed = self.committed.load();
         let found = committed.standings.get(identity.as_bytes()).map_err(|error| self.fault(error))?;
         Ok(found.and_then(|bytes| encoding::stored_standing(bytes.value())))
@@ -241,6 +252,9 @@ impl Records {
         }
         proofs.sort_unstable_by_key(|(key, _)| *key);
         standings.sort_unstable_by_key(|(identity, _)| *identity);
+        // Before they leave what waits: whoever does not find them there must not be told that they are nowhere.
+        proofs.iter().for_each(|(key, _)| self.filter.insert(key));
+        standings.iter().for_each(|(identity, _)| self.filter.insert(&identity.as_key()));
         self.commit(|transaction| {
             let mut table = transaction.open_table(PROVEN)?;
             for (key, proof) in &proofs {
@@ -399,6 +413,18 @@ impl Committed {
     fn open(database: &Database) -> Result<Self, redb::Error> {
         let transaction = database.begin_read()?;
         Ok(Self { proofs: transaction.open_table(PROVEN)?, standings: transaction.open_table(STANDINGS)? })
+    }
+
+    /// A filter that has all keys.
+    fn filter(&self) -> Result<Filter, redb::StorageError> {
+        let filter = Filter::new(self.proofs.len()? + self.standings.len()?);
+        for entry in self.proofs.range::<&[u8; 16]>(..)? {
+            filter.insert(&Key::from_bytes(*entry?.0.value()));
+        }
+        for entry in self.standings.range::<&[u8; 16]>(..)? {
+            filter.insert(&Key::from_bytes(*entry?.0.value()));
+        }
+        Ok(filter)
     }
 }
 

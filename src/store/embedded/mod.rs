@@ -13,6 +13,7 @@
 mod database;
 mod encoding;
 mod files;
+mod filter;
 mod journal;
 mod maintenance;
 mod opening;
