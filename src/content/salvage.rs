@@ -33,7 +33,7 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Res
     let mut salvage = Salvage { scanner, text, place: &place, open_ended: 0 };
     salvage.data_urls()?;
     for data in script::files(text) {
-        salvage.file(&[], &data)?;
+        salvage.file_or_page(&data)?;
     }
     let mut at = 0;
     while at < text.len() {
@@ -47,6 +47,14 @@ pub(super) fn from_utf16(data: &[u8]) -> Option<Vec<u8>> {
     let (encoding, mark) = Encoding::for_bom(data).filter(|(encoding, _)| *encoding != encoding_rs::UTF_8)?;
     let (text, _) = encoding.decode_without_bom_handling(&data[mark..]);
     Some(text.into_owned().into_bytes())
+}
+
+/// Whether a file begins as a page does, or as a picture with a script.
+pub(super) fn begins_page(data: &[u8]) -> bool {
+    const BEGINNINGS: [&[u8]; 4] = [b"<html", b"<!doctype html", b"<script", b"<svg"];
+    let text = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data).trim_ascii_start();
+    let begins_as = |tag: &&[u8]| text.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag));
+    BEGINNINGS.iter().any(begins_as)
 }
 
 struct Salvage<'v, 's, 't> {
@@ -128,7 +136,7 @@ impl Salvage<'_, '_, '_> {
         for at in memmem::find_iter(self.text, b";base64,") {
             let from = &self.text[at + 8..];
             let begins = decode::base64(&from[..from.len().min(2 * GLANCE)], Padding::EndsAll, GLANCE);
-            if !magic::is_sure(&begins) {
+            if !magic::is_sure(&begins) && !begins_page(&begins) {
                 continue;
             }
             let belongs = |byte: &&u8| {
@@ -136,7 +144,7 @@ impl Salvage<'_, '_, '_> {
             };
             let length = from.iter().take_while(belongs).count();
             let data = decode::base64(&from[..length], Padding::EndsAll, usize::MAX);
-            self.file(&[], &data)?;
+            self.file_or_page(&data)?;
         }
         Ok(())
     }
@@ -231,6 +239,17 @@ impl Salvage<'_, '_, '_> {
             self.file(&[String::from_utf8_lossy(&file.name).into_owned()], &file.data)?;
         }
         Ok(start + colon + 1 + length)
+    }
+
+    /// A file that was found, or a page, which may put together others.
+    fn file_or_page(&mut self, data: &[u8]) -> Result<(), Exceeded> {
+        if !begins_page(data) {
+            return self.file(&[], data);
+        }
+        let inside = self.place.child("page");
+        self.scanner.budget.part()?;
+        self.scanner.budget.work(data.len() as u64)?;
+        if self.scanner.enter(&inside) { scan(self.scanner, data, &inside) } else { Ok(()) }
     }
 
     /// A file that was found.

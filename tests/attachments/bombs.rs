@@ -24,7 +24,7 @@ type Maker = (&'static str, fn() -> Vec<u8>, Option<Reason>);
 
 /// All bombs. They are made one by one, as some are large.
 pub(crate) fn all() -> impl Iterator<Item = Bomb> {
-    let makers: [Maker; 51] = [
+    let makers: [Maker; 52] = [
         ("zeros in a zip in a zip", zeros_in_zip, Some(Reason::AttachmentLimitBytes)),
         ("zeros in a zip", || of("a.zip", &zip(&[("zeros.txt", &zeros(100))])), None),
         ("quine", || of("a.zip", &quine()), Some(Reason::AttachmentLimitDepth)),
@@ -137,6 +137,11 @@ pub(crate) fn all() -> impl Iterator<Item = Bomb> {
             "programs in a script",
             || header("Content-Type: text/html\r\n\r\n[", &program_in_numbers(), 1_000_000),
             Some(Reason::AttachmentForbiddenType),
+        ),
+        (
+            "pages in scripts of pages",
+            || header("Content-Type: text/html\r\n\r\n", &deep_scripts(20), 1_000_000),
+            Some(Reason::AttachmentLimitDepth),
         ),
         ("pages in pages", || of("a.zip", &deep_pages(20)), Some(Reason::AttachmentLimitDepth)),
         (
@@ -290,6 +295,13 @@ fn program_in_numbers() -> String {
     program.resize(64, 0);
     let numbers: Vec<String> = program.iter().map(u8::to_string).collect();
     format!("{}]\"[", numbers.join(","))
+}
+
+/// A page whose script writes a page, and so on.
+fn deep_scripts(levels: usize) -> String {
+    (0..levels).fold("<html>hello".to_owned(), |inner, _| {
+        format!("<html><script>atob('{}')", base64(inner.as_bytes()).replace("\r\n", ""))
+    })
 }
 
 /// A zip of a page that holds a zip of a page, and so on.

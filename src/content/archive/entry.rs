@@ -38,11 +38,8 @@ fn may_be_disc(begins: &[u8]) -> bool {
 /// Whether a browser opens a file of this name that begins so: a page or a picture with a script.
 fn is_page(names: &[String], begins: &[u8]) -> bool {
     const EXTENSIONS: [&str; 6] = ["htm", "html", "shtml", "xht", "xhtml", "svg"];
-    const BEGINNINGS: [&[u8]; 4] = [b"<html", b"<!doctype html", b"<script", b"<svg"];
     let is_named = |name: &String| EXTENSIONS.contains(&filename::extension(name).as_str());
-    let text = begins.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begins).trim_ascii_start();
-    let begins_as = |tag: &&[u8]| text.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag));
-    names.iter().any(is_named) || BEGINNINGS.iter().any(begins_as)
+    names.iter().any(is_named) || salvage::begins_page(begins)
 }
 
 /// Looks for files in a page, as far as what is set aside for pages allows: whole sites are sent, too.

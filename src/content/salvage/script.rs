@@ -34,7 +34,7 @@ const BEGINNINGS: [(Form, &[&str]); 4] = [
         Form::Base64,
         &[
             "UEsDB", "UmFyIRoH", "N3q8ryc", "H4sI", "/Td6WFo", "QlpoO", "TVNDRg", "0M8R4KGx", "TAAAAAEU",
-            "5FJcey", "TVqQ", "TVpQ", "TVoA", "TVpB", "TVro", "TVpF",
+            "5FJcey", "TVqQ", "TVpQ", "TVoA", "TVpB", "TVro", "TVpF", "PGh0bWw", "PHNjcmlw",
         ],
     ),
     (
@@ -107,7 +107,7 @@ static SEARCH: LazyLock<(Option<Searcher>, Option<AhoCorasick>)> = LazyLock::new
     }
 });
 
-/// The files in `text` that surely are containers or programs. What only begins like one is decoded no further than it takes
+/// The files in `text` that surely are containers, programs or pages. What only begins like one is decoded no further than it takes
 /// to see that.
 pub(super) fn files(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let (fast, other) = &*SEARCH;
@@ -132,6 +132,7 @@ pub(super) fn files(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 fn is_file(form: Form, text: &[u8]) -> bool {
     let (glance, _) = form.decoded(text, GLANCE);
     magic::is_sure(&glance)
+        || super::begins_page(&glance)
         || (magic::is_told_by_more(&glance) && magic::is_sure(&form.decoded(text, magic::SURE).0))
 }
 

@@ -217,6 +217,17 @@ fn in_pages(payload: &Payload) -> Vec<(&'static str, Vec<u8>)> {
         "address without base64",
         link(format!("data:application/zip,{}", list(&|byte| format!("%{byte:02X}"), ""))),
     ));
+    all.push((
+        "page in an address",
+        link(format!("data:text/html;base64,{}", base64(saving(payload).as_bytes()).replace("\r\n", ""))),
+    ));
+    all.push((
+        "page in a script",
+        format!(
+            "Content-Type: text/html\r\n\r\n<script>document.write(atob('{}'))</script>\r\n",
+            base64(saving(payload).as_bytes()).replace("\r\n", "")
+        ),
+    ));
     all.push(("comment", format!("Content-Type: text/html\r\n\r\n<!-- {digits} -->\r\n")));
     all.into_iter().map(|(what, part)| (what, part.into_bytes())).collect()
 }
