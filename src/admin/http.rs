@@ -12,7 +12,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +19,7 @@ use tracing::debug;
 
 use super::Readiness;
 use crate::listener::{self, Listener, Stream};
+use crate::telemetry::metrics::Metrics;
 
 /// Connections at a time: Prometheus and a few probes.
 const MAX_CONNECTIONS: usize = 64;
@@ -46,7 +46,7 @@ const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; versi
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// Renders the metrics.
-    pub metrics: PrometheusHandle,
+    pub metrics: Metrics,
     /// What `/readyz` answers by.
     pub readiness: Arc<Readiness>,
 }
@@ -153,7 +153,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let recorder = PrometheusBuilder::new().build_recorder();
-        let metrics = recorder.handle();
+        let metrics = recorder.handle().into();
         metrics::with_local_recorder(&recorder, || metrics::counter!("greylag_test_total").increment(7));
         let readiness = Arc::new(Readiness::default());
         let admin = Admin { metrics, readiness: Arc::clone(&readiness) };

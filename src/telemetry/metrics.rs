@@ -3,17 +3,14 @@
 //! Labels are closed: they come from enums, never from an address, a domain or a text. Handles are looked up once, so that an event
 //! costs an atomic operation. Before [`install`] every function does nothing.
 
+mod histogram;
 mod labelled;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram,
-};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio_util::sync::CancellationToken;
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
 use super::protocol_name;
 use crate::checks::greylist::Exemption;
@@ -23,6 +20,7 @@ use crate::facts::Stage;
 use crate::filter::Fault;
 use crate::store::{Answer, IdentityKind, KnownBy};
 use crate::verdict::Verdict;
+use histogram::Histogram;
 use labelled::{DecisionCounters, Labelled, PROTOCOLS};
 
 const DECISIONS: &str = "greylag_decisions_total";
@@ -64,10 +62,7 @@ const WAIT_BUCKETS: [f64; 13] = [
 fn describe() {
     describe_counter!(DECISIONS, Unit::Count, "Decisions, by the finding that was decisive.");
     describe_counter!(WOULD, Unit::Count, "What checks in monitor mode would have decided.");
-    describe_histogram!(DECISION_DURATION, Unit::Seconds, "Time from a question of the MTA to the verdict.");
-    describe_histogram!(LOOKUP_DURATION, Unit::Seconds, "Time a look-up took until its answer or failure.");
     describe_counter!(GREYLIST, Unit::Count, "Delivery attempts, by what the greylist knew of them.");
-    describe_histogram!(GREYLIST_WAIT, Unit::Seconds, "Time from first attempt to the retry that passed.");
     describe_counter!(
         GREYLIST_MATURED,
         Unit::Count,
@@ -95,11 +90,6 @@ fn describe() {
         "Whether the policy files as they were last read are refused, and those before in force: 1 or 0."
     );
     describe_gauge!(STORE_UP, Unit::Count, "Whether the greylist store answers: 1 or 0.");
-    describe_histogram!(
-        STORE_DURATION,
-        Unit::Seconds,
-        "Time a request to a store over the network took, by its outcome."
-    );
     describe_counter!(
         DNS_LOOKUPS,
         Unit::Count,
@@ -119,35 +109,39 @@ fn describe() {
     describe_gauge!(BUILD_INFO, Unit::Count, "The version that runs; always 1.");
 }
 
-/// Installs the recorder of this process. The handle renders what `/metrics` shows.
+/// Renders the metrics of this process.
+#[derive(Clone, Debug)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// What `/metrics` shows, in the text format of Prometheus.
+    pub fn render(&self) -> String {
+        let mut out = self.0.render();
+        if let Some(handles) = HANDLES.get() {
+            handles.render_histograms(&mut out);
+        }
+        out
+    }
+}
+
+/// What this recorder has, and the histograms of this process.
+impl From<PrometheusHandle> for Metrics {
+    fn from(handle: PrometheusHandle) -> Self {
+        Self(handle)
+    }
+}
+
+/// Installs the recorder of this process. What is returned renders what `/metrics` shows.
 ///
 /// # Errors
 ///
 /// When a recorder is installed already.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let mut builder = PrometheusBuilder::new();
-    for (name, buckets) in [
-        (DECISION_DURATION, &DURATION_BUCKETS[..]),
-        (LOOKUP_DURATION, &DURATION_BUCKETS[..]),
-        (STORE_DURATION, &DURATION_BUCKETS[..]),
-        (GREYLIST_WAIT, &WAIT_BUCKETS[..]),
-    ] {
-        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)?;
-    }
-    let handle = builder.install_recorder()?;
+pub fn install() -> Result<Metrics, BuildError> {
+    let handle = PrometheusBuilder::new().install_recorder()?;
     describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1);
     HANDLES.get_or_init(Handles::register);
-    Ok(handle)
-}
-
-/// Moves recorded samples into their histograms every few seconds until `drain` is cancelled; without it they pile up between
-/// scrapes.
-pub async fn upkeep(handle: PrometheusHandle, drain: CancellationToken) {
-    const EVERY: Duration = Duration::from_secs(5);
-    while drain.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
-        handle.run_upkeep();
-    }
+    Ok(handle.into())
 }
 
 /// Counts a verdict: its decisive finding, or that there was none, and every finding of a check in monitor mode. To be called once
@@ -215,7 +209,7 @@ pub fn greylist(answer: &Answer) {
         Answer::TooEarly { .. } => handles.greylist_too_early.increment(1),
         Answer::Matured { waited, identity } => {
             handles.greylist_matured.increment(1);
-            handles.greylist_wait.record(waited.as_secs_f64());
+            handles.greylist_wait.record(*waited);
             handles.greylist_matured_by.get(*identity).into_iter().for_each(|matured| matured.increment(1));
         }
         Answer::Known { by, identity } => {
@@ -482,12 +476,13 @@ impl Handles {
             would: DecisionCounters::new(WOULD),
             decision_duration: Labelled::new(stages, |(protocol, stage)| {
                 let protocol = protocol_name(protocol);
-                histogram!(DECISION_DURATION, "protocol" => protocol, "stage" => stage.name())
+                Histogram::new(&DURATION_BUCKETS, &[("protocol", protocol), ("stage", stage.name())])
             }),
             lookup_duration: Labelled::of(
                 lookups
                     .map(|((lookup, name), (result, ended))| {
-                        let handle = histogram!(LOOKUP_DURATION, "lookup" => name, "result" => ended);
+                        let labels = [("lookup", name), ("result", ended)];
+                        let handle = Histogram::new(&DURATION_BUCKETS, &labels);
                         ((lookup, result), handle)
                     })
                     .collect(),
@@ -498,7 +493,7 @@ impl Handles {
             greylist_known: counter!(GREYLIST, "outcome" => "known"),
             greylist_released: counter!(GREYLIST, "outcome" => "released"),
             greylist_capped: counter!(GREYLIST, "outcome" => "capped"),
-            greylist_wait: histogram!(GREYLIST_WAIT),
+            greylist_wait: Histogram::new(&WAIT_BUCKETS, &[]),
             greylist_matured_by: Labelled::new(
                 IdentityKind::ALL,
                 |it| counter!(GREYLIST_MATURED, "identity" => it.name()),
@@ -532,7 +527,7 @@ impl Handles {
             store_up: gauge!(STORE_UP),
             store_duration: Labelled::of(
                 STORE_RESULTS
-                    .map(|(result, ended)| (result, histogram!(STORE_DURATION, "result" => ended)))
+                    .map(|(result, ended)| (result, Histogram::new(&DURATION_BUCKETS, &[("result", ended)])))
                     .into(),
             ),
             dns_lookups: Labelled::of(
@@ -552,10 +547,29 @@ impl Handles {
             log_lines_dropped: counter!(LOG_LINES_DROPPED),
         }
     }
+
+    fn render_histograms(&self, out: &mut String) {
+        let decisions = self.decision_duration.each();
+        render(DECISION_DURATION, "Time from a question of the MTA to the verdict.", decisions, out);
+        let lookups = self.lookup_duration.each();
+        render(LOOKUP_DURATION, "Time a look-up took until its answer or failure.", lookups, out);
+        let waits = std::iter::once(&self.greylist_wait);
+        render(GREYLIST_WAIT, "Time from first attempt to the retry that passed.", waits, out);
+        let requests = self.store_duration.each();
+        let help = "Time a request to a store over the network took, by its outcome.";
+        render(STORE_DURATION, help, requests, out);
+    }
+}
+
+/// Appends the histograms of one name.
+fn render<'a>(name: &str, help: &str, series: impl Iterator<Item = &'a Histogram>, out: &mut String) {
+    out.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " histogram\n"]);
+    series.for_each(|histogram| histogram.render(name, out));
+    out.push('\n');
 }
 
 fn record<K: PartialEq>(which: impl Fn(&Handles) -> &Labelled<K, Histogram>, key: K, took: Duration) {
     if let Some(histogram) = HANDLES.get().and_then(|handles| which(handles).get(key)) {
-        histogram.record(took.as_secs_f64());
+        histogram.record(took);
     }
 }

@@ -107,7 +107,6 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         files::allow(config.max_milter_connections.get(), config.max_policy_connections.get());
         let drain = CancellationToken::new();
         let tasks = TaskTracker::new();
-        tasks.spawn(metrics::upkeep(metrics.clone(), drain.clone()));
         let (reloader, reload) = Reloader::new(directory, read.fingerprint(), Arc::clone(&driver));
         tasks.spawn(reloader.run(drain.clone()));
         let control = Control {

@@ -28,6 +28,10 @@ impl<K: PartialEq, H> Labelled<K, H> {
     pub(super) fn get(&self, key: K) -> Option<&H> {
         self.0.iter().find(|(it, _)| *it == key).map(|(_, handle)| handle)
     }
+
+    pub(super) fn each(&self) -> impl Iterator<Item = &H> {
+        self.0.iter().map(|(_, handle)| handle)
+    }
 }
 
 /// Counters by protocol, reason and action. Hundreds are possible and few ever count, so each is registered when it first does.
