@@ -153,8 +153,25 @@ impl CommandKind {
     }
 
     /// The command with this byte.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            b'O' => Self::Negotiate,
+            b'D' => Self::Macros,
+            b'C' => Self::Connect,
+            b'H' => Self::Helo,
+            b'M' => Self::Mail,
+            b'R' => Self::Rcpt,
+            b'T' => Self::Data,
+            b'U' => Self::Unknown,
+            b'L' => Self::Header,
+            b'N' => Self::EndOfHeader,
+            b'B' => Self::Body,
+            b'E' => Self::EndOfMessage,
+            b'A' => Self::Abort,
+            b'Q' => Self::Quit,
+            b'K' => Self::QuitNewConnection,
+            _ => return None,
+        })
     }
 }
 
@@ -192,9 +209,11 @@ mod tests {
         }
         for (index, kind) in CommandKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, index);
-            assert_eq!(CommandKind::from_code(kind.code()), Some(kind));
         }
-        assert_eq!(CommandKind::from_code(b'x'), None);
+        for code in 0..=u8::MAX {
+            let kind = CommandKind::ALL.into_iter().find(|kind| kind.code() == code);
+            assert_eq!(CommandKind::from_code(code), kind, "{code}");
+        }
     }
 
     #[test]
