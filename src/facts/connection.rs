@@ -18,13 +18,13 @@ pub enum Client {
 impl Client {
     /// Reads the text form both protocols use; an `IPv6:` prefix is dropped, anything that is no address is `Unknown`.
     pub fn parse(text: &str) -> Self {
+        if let Some(address) = dotted_quad(text) {
+            return Self::Ip(address.into());
+        }
         let bare = match text.get(..5) {
             Some(prefix) if prefix.eq_ignore_ascii_case("ipv6:") => &text[5..],
             _ => text,
         };
-        if let Some(address) = dotted_quad(bare) {
-            return Self::Ip(address.into());
-        }
         bare.parse::<IpAddr>().map_or(Self::Unknown, |address| Self::Ip(address.to_canonical()))
     }
 
@@ -39,22 +39,25 @@ impl Client {
 
 /// Reads an IPv4 address, as nearly all are, at a third of what the standard library's parser of all addresses costs.
 fn dotted_quad(text: &str) -> Option<Ipv4Addr> {
-    let (mut octets, mut place) = ([0; 4], 0);
-    let mut octet: Option<u8> = None;
-    for byte in text.bytes() {
-        match (byte, octet) {
-            (b'.', Some(read)) => {
-                *octets.get_mut(place)? = read;
-                (place, octet) = (place + 1, None);
-            }
-            (b'0'..=b'9', None) => octet = Some(byte - b'0'),
-            // No number begins with a needless 0.
-            (b'0'..=b'9', Some(1..)) => octet = Some(octet?.checked_mul(10)?.checked_add(byte - b'0')?),
-            _ => return None,
+    let (first, rest) = octet(text.as_bytes())?;
+    let (second, rest) = octet(rest.strip_prefix(b".")?)?;
+    let (third, rest) = octet(rest.strip_prefix(b".")?)?;
+    let (fourth, rest) = octet(rest.strip_prefix(b".")?)?;
+    rest.is_empty().then(|| Ipv4Addr::new(first, second, third, fourth))
+}
+
+/// A number up to 255 without a needless 0 before it, and what follows it.
+fn octet(text: &[u8]) -> Option<(u8, &[u8])> {
+    let digit = |byte: u8| byte.wrapping_sub(b'0');
+    match *text {
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', ref rest @ ..] => {
+            let value = (digit(a) * 10 + digit(b)).checked_mul(10)?.checked_add(digit(c))?;
+            Some((value, rest))
         }
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', ref rest @ ..] => Some((digit(a) * 10 + digit(b), rest)),
+        [a @ b'0'..=b'9', ref rest @ ..] => Some((digit(a), rest)),
+        _ => None,
     }
-    *octets.get_mut(place)? = octet?;
-    (place == 3).then(|| octets.into())
 }
 
 impl std::fmt::Display for Client {

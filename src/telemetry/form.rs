@@ -259,18 +259,19 @@ fn write_number(out: &mut Vec<u8>, number: u64) {
 fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10];
-                let first = match octet {
-                    100.. => 0,
-                    10.. => 1,
-                    _ => 2,
+            for octet in address.octets() {
+                let [hundreds, tens, ones] =
+                    [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+                // Four bytes each time, as few lengths are as quick to copy; what is too many goes again.
+                let (digits, too_many) = match octet {
+                    100.. => ([hundreds, tens, ones, b'.'], 0),
+                    10.. => ([tens, ones, b'.', 0], 1),
+                    _ => ([ones, b'.', 0, 0], 2),
                 };
-                if index > 0 {
-                    out.push(b'.');
-                }
-                out.extend_from_slice(&digits[first..]);
+                out.extend_from_slice(&digits);
+                out.truncate(out.len() - too_many);
             }
+            out.pop();
         }
         // Writing to memory does not fail.
         IpAddr::V6(address) => drop(write!(out, "{address}")),
