@@ -4,6 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+/// Header fields for which there is room from the first on: most messages have no more when they come.
+const USUAL_HEADERS: usize = 16;
+
 /// One header field as the MTA passes it on: name without colon, value unfolded by nobody (bare LF between its lines).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderField {
@@ -64,7 +67,11 @@ impl Message {
 
     /// Adds a header field below the others.
     pub fn push_header(&mut self, field: HeaderField) {
-        self.parts().headers.push(field);
+        let headers = &mut self.parts().headers;
+        if headers.is_empty() {
+            headers.reserve(USUAL_HEADERS);
+        }
+        headers.push(field);
     }
 
     /// Adds a piece to the body.

@@ -152,7 +152,7 @@ impl Command {
 }
 
 /// The bytes before the first NUL, and those behind it. What follows the last part of a payload is ignored.
-pub(super) fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (string, rest) = bytes.split_at_checked(memchr(0, bytes)?)?;
     Some((string, rest.get(1..)?))
 }

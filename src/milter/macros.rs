@@ -1,6 +1,6 @@
 //! What the MTA says beside its commands: macros, kept by the stage of the session they came with.
 
-use super::command::string;
+use memchr::memchr_iter;
 
 /// A stage of the SMTP session that has macros of its own, in session order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,17 +70,17 @@ impl Macros {
 
     /// The value of a macro (its name without braces), the latest stage first. Empty values count as none.
     pub(super) fn get(&self, name: &str) -> Option<String> {
-        self.find(MacroStage::Connect, name)
+        Self::find(&self.sets, name)
     }
 
-    /// The value of a macro of the message: what MAIL and later stages say.
-    pub(super) fn of_message(&self, name: &str) -> Option<String> {
-        self.find(MacroStage::Mail, name)
+    /// The value of a macro in the set of `stage`.
+    pub(super) fn of(&self, stage: MacroStage, name: &str) -> Option<String> {
+        Self::find(std::slice::from_ref(&self.sets[stage as usize]), name)
     }
 
-    fn find(&self, first: MacroStage, name: &str) -> Option<String> {
-        let sets = self.sets[first as usize..].iter().rev();
-        let value = sets.flat_map(|set| definitions(set)).find(|(defined, _)| *defined == name.as_bytes())?.1;
+    fn find(sets: &[Vec<u8>], name: &str) -> Option<String> {
+        let mut all = sets.iter().rev().flat_map(|set| definitions(set));
+        let value = all.find(|(defined, _)| *defined == name.as_bytes())?.1;
         Some(String::from_utf8_lossy(value).into_owned()).filter(|value| !value.is_empty())
     }
 }
@@ -90,11 +90,12 @@ fn forget(set: &mut Vec<u8>) {
 }
 
 /// Names without braces, and values. A last name without a value is dropped.
-fn definitions(mut set: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+fn definitions(set: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let (mut ends, mut start) = (memchr_iter(0, set), 0);
     std::iter::from_fn(move || {
-        let (name, rest) = string(set)?;
-        let (value, rest) = string(rest)?;
-        set = rest;
+        let (middle, end) = (ends.next()?, ends.next()?);
+        let (name, value) = (set.get(start..middle)?, set.get(middle + 1..end)?);
+        start = end + 1;
         let bare = name.strip_prefix(b"{").and_then(|name| name.strip_suffix(b"}"));
         Some((bare.unwrap_or(name), value))
     })
@@ -172,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn message_macros_come_from_the_message_only() {
+    fn a_macro_of_one_stage_comes_from_no_other() {
         let mut macros = Macros::default();
         macros.define(Connect, b"i\0stale\0");
-        macros.define(Helo, b"i\0stale\0");
-        assert_eq!(macros.of_message("i"), None);
         macros.define(Mail, b"i\0A1\0");
-        assert_eq!(macros.of_message("i").as_deref(), Some("A1"));
+        macros.define(Rcpt, b"i\0\0");
+        assert_eq!(macros.of(Mail, "i").as_deref(), Some("A1"));
+        assert_eq!((macros.of(Rcpt, "i"), macros.of(Data, "i")), (None, None));
     }
 
     #[test]

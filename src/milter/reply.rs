@@ -2,6 +2,7 @@
 //! nothing accepts, discards or shuts down, of a message only the body can be skipped, and it is changed only where it is
 //! let through.
 
+use std::borrow::Cow;
 use std::num::NonZeroU16;
 
 use bytes::BytesMut;
@@ -128,10 +129,10 @@ impl HeaderValue {
     /// The value `text`: control characters become spaces, each line after an LF begins with white space, and
     /// empty lines vanish.
     pub fn new(text: &str) -> Self {
-        let mut value = String::with_capacity(text.len());
+        // Room for the space of `spaced` too.
+        let mut value = String::with_capacity(text.len() + 1);
         for line in text[..text.floor_char_boundary(MAX_VALUE)].split('\n') {
-            let line: String =
-                line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
+            let line = printable(line);
             if line.trim().is_empty() {
                 continue;
             }
@@ -147,8 +148,9 @@ impl HeaderValue {
     }
 
     /// The value with the space after the colon, for an MTA that writes none itself.
-    pub fn spaced(self) -> Self {
-        Self(format!(" {}", self.0))
+    pub fn spaced(mut self) -> Self {
+        self.0.insert(0, ' ');
+        self
     }
 
     /// The items with `; ` between them, folded into lines.
@@ -166,6 +168,14 @@ impl HeaderValue {
         }
         Self::new(&value)
     }
+}
+
+/// The line with its control characters as spaces, but for tabs. Hardly any has one.
+fn printable(line: &str) -> Cow<'_, str> {
+    if line.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+        return line.into();
+    }
+    line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect()
 }
 
 /// Why a message is on hold, for the operator: one line.

@@ -265,12 +265,12 @@ impl Session {
             }
             Command::Rcpt(path) => {
                 self.macros.enter(MacroStage::Rcpt);
-                self.learn_queue_id();
+                self.learn_queue_id(MacroStage::Rcpt);
                 self.facts.recipient = Some(Recipient::parse(&path));
                 self.judge(Stage::Rcpt, kind)
             }
             Command::Data => {
-                self.learn_queue_id();
+                self.learn_queue_id(MacroStage::Data);
                 self.judge(Stage::Data, kind)
             }
             Command::Unknown => self.go_on(kind),
@@ -279,7 +279,7 @@ impl Session {
                 self.go_on(kind)
             }
             Command::EndOfHeader => {
-                self.learn_queue_id();
+                self.learn_queue_id(MacroStage::EndOfHeader);
                 self.go_on(kind)
             }
             Command::Body(chunk) => self.on_body(chunk),
@@ -323,7 +323,7 @@ impl Session {
         }
         self.facts.sender = Some(ReversePath::parse(path));
         self.facts.login = self.macros.get("auth_authen");
-        self.learn_queue_id();
+        self.learn_queue_id(MacroStage::Mail);
     }
 
     /// Keeps a piece of the body, and declines the others where nothing comes of them.
@@ -344,7 +344,7 @@ impl Session {
     }
 
     fn on_end_of_message(&mut self) -> Step {
-        self.learn_queue_id();
+        self.learn_queue_id(MacroStage::EndOfMessage);
         if self.too_large {
             let response = self.held.take().map_or_else(render::too_large, Response::Refuse);
             self.end_message();
@@ -356,9 +356,10 @@ impl Session {
         Step::Judge(Pending(Stage::EndOfMessage))
     }
 
-    /// Sendmail has a queue id at MAIL, Postfix from the second RCPT or DATA on.
-    fn learn_queue_id(&mut self) {
-        if let Some(id) = self.macros.of_message("i") {
+    /// Sendmail has a queue id at MAIL, Postfix from the second RCPT or DATA on. What came with earlier commands of the message was
+    /// learned then.
+    fn learn_queue_id(&mut self, stage: MacroStage) {
+        if let Some(id) = self.macros.of(stage, "i") {
             self.facts.queue_id = Some(id);
         }
     }
