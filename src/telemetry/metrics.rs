@@ -156,7 +156,10 @@ pub fn decision(protocol: Protocol, verdict: &Verdict) {
 
 /// Records how long the MTA waited for a verdict.
 pub fn decision_duration(protocol: Protocol, stage: Stage, took: Duration) {
-    record(|handles| &handles.decision_duration, (protocol, stage), took);
+    let place = protocol as usize * Stage::ALL.len() + stage as usize;
+    if let Some(times) = HANDLES.get().and_then(|it| it.decision_duration.get_at(place, (protocol, stage))) {
+        times.record(took);
+    }
 }
 
 /// A question put to the world.
@@ -198,7 +201,10 @@ impl From<&Fault> for LookupResult {
 
 /// Records a look-up.
 pub fn lookup(lookup: Lookup, result: LookupResult, took: Duration) {
-    record(|handles| &handles.lookup_duration, (lookup, result), took);
+    let place = lookup as usize * (LookupResult::Failed as usize + 1) + result as usize;
+    if let Some(times) = HANDLES.get().and_then(|it| it.lookup_duration.get_at(place, (lookup, result))) {
+        times.record(took);
+    }
 }
 
 /// Counts what the greylist said of an attempt, and records how long a sender was kept waiting when its wait is over.
@@ -325,7 +331,9 @@ pub enum StoreResult {
 
 /// Records a request to a store over the network.
 pub fn store(result: StoreResult, took: Duration) {
-    record(|handles| &handles.store_duration, result, took);
+    if let Some(times) = HANDLES.get().and_then(|handles| handles.store_duration.get(result)) {
+        times.record(took);
+    }
 }
 
 /// Shows whether the name servers answer.
@@ -566,10 +574,4 @@ fn render<'a>(name: &str, help: &str, series: impl Iterator<Item = &'a Histogram
     out.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " histogram\n"]);
     series.for_each(|histogram| histogram.render(name, out));
     out.push('\n');
-}
-
-fn record<K: PartialEq>(which: impl Fn(&Handles) -> &Labelled<K, Histogram>, key: K, took: Duration) {
-    if let Some(histogram) = HANDLES.get().and_then(|handles| which(handles).get(key)) {
-        histogram.record(took);
-    }
 }

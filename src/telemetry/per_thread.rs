@@ -1,5 +1,6 @@
 //! One of something for each thread that answers mail, so that none of them waits for another.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -23,7 +24,8 @@ impl<T> PerThread<T> {
 
     /// That of this thread. More threads than processors share.
     pub(super) fn own(&self) -> Option<MutexGuard<'_, T>> {
-        let place = NUMBER.with(|number| number % self.0.len());
+        let number = number();
+        let place = if number < self.0.len() { number } else { number % self.0.len() };
         self.0.get(place).map(lock)
     }
 
@@ -33,12 +35,17 @@ impl<T> PerThread<T> {
     }
 }
 
-thread_local! {
-    /// This thread's number, given when it first asks: threads that never do take no place.
-    static NUMBER: usize = {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    };
+/// This thread's number, given when it first asks: threads that never do take no place.
+fn number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    NUMBER.get().unwrap_or_else(|| {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        NUMBER.set(Some(number));
+        number
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

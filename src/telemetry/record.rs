@@ -417,7 +417,7 @@ impl<'a> Reader<'a> {
 
     /// A list; its items are read later.
     fn list<T>(&mut self) -> Option<List<'a, T>> {
-        let [length, more] = [self.array()?, self.array()?].map(u32::from_le_bytes);
+        let (length, more) = (u32::from_le_bytes(self.array()?), u32::from_le_bytes(self.array()?));
         let shown = Self(self.bytes(length as usize)?);
         Some(List { shown, more: more as usize, of: PhantomData })
     }

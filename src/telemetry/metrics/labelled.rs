@@ -29,6 +29,14 @@ impl<K: PartialEq, H> Labelled<K, H> {
         self.0.iter().find(|(it, _)| *it == key).map(|(_, handle)| handle)
     }
 
+    /// As [`Self::get`], looked for at `place` first.
+    pub(super) fn get_at(&self, place: usize, key: K) -> Option<&H> {
+        match self.0.get(place) {
+            Some((it, handle)) if *it == key => Some(handle),
+            _ => self.get(key),
+        }
+    }
+
     pub(super) fn each(&self) -> impl Iterator<Item = &H> {
         self.0.iter().map(|(_, handle)| handle)
     }
