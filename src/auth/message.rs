@@ -174,17 +174,19 @@ pub async fn message(
     resolver: &Arc<dyn Resolver>,
 ) -> Result<MessageAuth, MessageAuthError> {
     let header = message.header_text();
-    let (is_signed, questions) = parse(&header)
-        .map(|header| (!header.dkim_signatures().is_empty(), questions(&header, spf)))
-        .unwrap_or_default();
-    let answers = look_up(questions, resolver).await?;
-    if !is_signed {
+    let Some(read) = parse(&header) else { return Ok(MessageAuth::default()) };
+    let answers = look_up(questions(&read, spf), resolver).await?;
+    if read.dkim_signatures().is_empty() {
         // DMARC is about the header alone.
-        return Box::pin(verify(&header, spf, &answers)).await;
+        return Box::pin(verify(&read, spf, &answers)).await;
     }
     let (message, spf) = (message.clone(), spf.clone());
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(verify(message.text(), &spf, &answers))).await?
+    let verify_all = move || match parse(message.text()) {
+        Some(read) => runtime.block_on(verify(&read, &spf, &answers)),
+        None => Ok(MessageAuth::default()),
+    };
+    tokio::task::spawn_blocking(verify_all).await?
 }
 
 /// Every name whose records may matter: the keys of the signatures, and the policies of the author's domain and of those that may
@@ -222,19 +224,23 @@ async fn look_up(
     questions: BTreeSet<(String, Purpose)>,
     resolver: &Arc<dyn Resolver>,
 ) -> Result<Answers, MessageAuthError> {
+    let mut answers = Answers::new();
     let mut asked = JoinSet::new();
     for (name, purpose) in questions {
+        let record_type = match purpose {
+            Purpose::Key | Purpose::Policy => RecordType::Txt,
+            Purpose::Existence => RecordType::A,
+        };
+        if let Some(answer) = resolver.at_hand(&name, record_type) {
+            answers.add(&name, purpose, answer.map(|timed| timed.answer));
+            continue;
+        }
         let resolver = Arc::clone(resolver);
         asked.spawn(async move {
-            let record_type = match purpose {
-                Purpose::Key | Purpose::Policy => RecordType::Txt,
-                Purpose::Existence => RecordType::A,
-            };
             let answer = resolver.lookup(&name, record_type).await.map(|timed| timed.answer);
             (name, purpose, answer)
         });
     }
-    let mut answers = Answers::new();
     while let Some(answered) = asked.join_next().await {
         let (name, purpose, answer) = answered?;
         answers.add(&name, purpose, answer);
@@ -243,16 +249,19 @@ async fn look_up(
 }
 
 /// Never waits: every answer is in hand.
-async fn verify(raw: &[u8], spf: &SpfOutcome, answers: &Answers) -> Result<MessageAuth, MessageAuthError> {
-    let Some(message) = parse(raw) else { return Ok(MessageAuth::default()) };
+async fn verify(
+    message: &AuthenticatedMessage<'_>,
+    spf: &SpfOutcome,
+    answers: &Answers,
+) -> Result<MessageAuth, MessageAuthError> {
     let verifier = verifier().map_err(MessageAuthError::NoVerifier)?;
-    let dkim = verifier.verify_dkim(Parameters::new(&message).with_cache(answers)).await;
+    let dkim = verifier.verify_dkim(Parameters::new(message).with_cache(answers)).await;
     let spf_output = SpfOutput::new(spf.domain.clone()).with_result(spf_result(spf.result));
-    let parameters = DmarcParameters::new(&message, &dkim, &spf.domain, &spf_output);
+    let parameters = DmarcParameters::new(message, &dkim, &spf.domain, &spf_output);
     let dmarc = verifier.verify_dmarc(Parameters::new(parameters).with_cache(answers)).await;
 
     let strict = dmarc.record().is_some_and(|record| record.adkim == Alignment::Strict);
-    let author = author_domain(&message);
+    let author = author_domain(message);
     let aligned = |domain: &str| {
         author
             .as_deref()

@@ -9,53 +9,77 @@ pub fn authentication_results(
     spf: Option<&SpfOutcome>,
     message: Option<&MessageAuth>,
 ) -> String {
-    let mut results: Vec<String> = spf.map(spf_result).into_iter().collect();
+    let mut value = Value(String::with_capacity(256));
+    value.push_plain(authserv_id);
+    if let Some(spf) = spf {
+        value.push_spf(spf);
+    }
     if let Some(MessageAuth { signatures, ignored_signatures, dmarc }) = message {
-        results.extend(signatures.iter().map(dkim_result));
+        signatures.iter().for_each(|signature| value.push_dkim(signature));
         if signatures.is_empty() {
-            let result = if *ignored_signatures { "dkim=neutral" } else { "dkim=none" };
-            results.push(result.to_owned());
+            value.push_result("dkim", if *ignored_signatures { "neutral" } else { "none" });
         }
-        results.push(dmarc_result(dmarc));
+        value.push_dmarc(dmarc);
     }
-    if results.is_empty() {
-        results.push("none".to_owned());
+    if spf.is_none() && message.is_none() {
+        value.push(&[BETWEEN, "none"]);
     }
-    format!("{};\n\t{}", plain(authserv_id), results.join(";\n\t"))
+    value.0
 }
 
-/// RFC 8601 §2.7.2
-fn spf_result(spf: &SpfOutcome) -> String {
-    let property = match spf.identity {
-        SpfIdentity::MailFrom => "smtp.mailfrom",
-        SpfIdentity::Helo => "smtp.helo",
-    };
-    format!("spf={}{}", spf.result.name(), named(property, &spf.domain))
-}
+/// Each result stands on a line of its own.
+const BETWEEN: &str = ";\n\t";
 
-/// RFC 8601 §2.7.1
-fn dkim_result(signature: &DkimSignature) -> String {
-    let DkimSignature { domain, selector, result, .. } = signature;
-    format!("dkim={}{}{}", result.name(), named("header.d", domain), named("header.s", selector))
-}
+/// The value, as far as it is written.
+struct Value(String);
 
-/// RFC 9989 §4.10 with the policy as a comment, as is usual.
-fn dmarc_result(dmarc: &DmarcOutcome) -> String {
-    let DmarcOutcome { result, policy, domain } = dmarc;
-    format!("dmarc={} (p={}){}", result.name(), policy.name(), named("header.from", domain))
-}
-
-fn named(property: &str, value: &str) -> String {
-    match value {
-        "" => String::new(),
-        value => format!(" {property}={}", plain(value)),
+impl Value {
+    /// RFC 8601 §2.7.2
+    fn push_spf(&mut self, spf: &SpfOutcome) {
+        let property = match spf.identity {
+            SpfIdentity::MailFrom => "smtp.mailfrom",
+            SpfIdentity::Helo => "smtp.helo",
+        };
+        self.push_result("spf", spf.result.name());
+        self.push_property(property, &spf.domain);
     }
-}
 
-/// The value with nothing left in it that could end it: senders choose what stands here.
-fn plain(value: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    value.chars().map(|c| if fits(c) { c } else { '_' }).collect()
+    /// RFC 8601 §2.7.1
+    fn push_dkim(&mut self, signature: &DkimSignature) {
+        let DkimSignature { domain, selector, result, .. } = signature;
+        self.push_result("dkim", result.name());
+        self.push_property("header.d", domain);
+        self.push_property("header.s", selector);
+    }
+
+    /// RFC 9989 §4.10 with the policy as a comment, as is usual.
+    fn push_dmarc(&mut self, dmarc: &DmarcOutcome) {
+        let DmarcOutcome { result, policy, domain } = dmarc;
+        self.push_result("dmarc", result.name());
+        self.push(&[" (p=", policy.name(), ")"]);
+        self.push_property("header.from", domain);
+    }
+
+    fn push_result(&mut self, method: &str, result: &str) {
+        self.push(&[BETWEEN, method, "=", result]);
+    }
+
+    fn push_property(&mut self, property: &str, value: &str) {
+        if !value.is_empty() {
+            self.push(&[" ", property, "="]);
+            self.push_plain(value);
+        }
+    }
+
+    /// The value with nothing left in it that could end it: senders choose what stands here.
+    fn push_plain(&mut self, value: &str) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        self.0.extend(value.chars().map(|c| if fits(c) { c } else { '_' }));
+    }
+
+    fn push(&mut self, texts: &[&str]) {
+        texts.iter().for_each(|text| self.0.push_str(text));
+    }
 }
 
 /// Whether a field with this value claims to come from us (RFC 8601 §5), in whatever case, with comments and quotes; an older form
