@@ -48,7 +48,7 @@ pub(super) struct Records {
     proofs: Shards<KeyMap<Proven>>,
     /// How many proofs wait.
     waiting: AtomicUsize,
-    standings: Mutex<HashMap<IdentityKey, Option<Standing>>>,
+    standings: Mutex<KeyMap<Option<Standing>>>,
     /// Which keys of proofs and standings are not in the database, whatever was committed.
     filter: Filter,
     /// The tables as of the last commit, kept open because opening one costs more than looking something up.
@@ -206,7 +206,7 @@ impl Records {
     }
 
     fn waiting_standing(&self, identity: &IdentityKey) -> Option<Option<Standing>> {
-        lock(&self.standings).get(identity).copied()
+        lock(&self.standings).get(&identity.as_key()).copied()
     }
 
     fn committed_standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
@@ -220,7 +220,7 @@ impl Records {
 
     /// Takes a standing, to be written by the next [`Self::flush`].
     pub(super) fn stand(&self, identity: IdentityKey, standing: Option<Standing>) {
-        lock(&self.standings).insert(identity, standing);
+        lock(&self.standings).insert(identity.as_key(), standing);
     }
 
     /// How many proofs wait for the database.
@@ -245,7 +245,7 @@ impl Records {
         for shard in self.proofs.each() {
             proofs.extend(shard.iter().map(|(key, proof)| (*key, *proof)));
         }
-        let mut standings: Vec<(IdentityKey, Option<Standing>)> =
+        let mut standings: Vec<(Key, Option<Standing>)> =
             lock(&self.standings).iter().map(|(identity, standing)| (*identity, *standing)).collect();
         if proofs.is_empty() && standings.is_empty() {
             return Ok(());
@@ -254,7 +254,7 @@ impl Records {
         standings.sort_unstable_by_key(|(identity, _)| *identity);
         // Before they leave what waits: whoever does not find them there must not be told that they are nowhere.
         proofs.iter().for_each(|(key, _)| self.filter.insert(key));
-        standings.iter().for_each(|(identity, _)| self.filter.insert(&identity.as_key()));
+        standings.iter().for_each(|(identity, _)| self.filter.insert(identity));
         self.commit(|transaction| {
             let mut table = transaction.open_table(PROVEN)?;
             for (key, proof) in &proofs {

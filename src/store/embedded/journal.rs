@@ -60,6 +60,8 @@ struct Current {
     synced: u64,
     /// A write failed halfway: what stands behind `len` has to go before anything is appended.
     torn: bool,
+    /// What is being appended; kept, so that it need not be allocated for each attempt.
+    bytes: Vec<u8>,
 }
 
 impl Journal {
@@ -71,11 +73,9 @@ impl Journal {
 
     /// Appends all of `entries` by one `write`, which a kill of the process does not undo. Returns the generation they are in.
     pub(super) fn append(&self, entries: impl Iterator<Item = Entry>) -> Result<u64, StoreFault> {
-        let mut bytes = Vec::with_capacity(USUAL_LEN);
-        entries.for_each(|entry| encode(&entry, &mut bytes));
         let mut current = lock(&self.current);
         let generation = current.generation;
-        current.append(&bytes).map_err(|error| fault("append to", &self.path(generation))(error))?;
+        current.append(entries).map_err(|error| fault("append to", &self.path(generation))(error))?;
         Ok(generation)
     }
 
@@ -160,18 +160,23 @@ impl Current {
         let file =
             files::create(&generation_path(directory, generation), |file| file.write_all(&header(hash_key)))?;
         let len = HEADER_LEN as u64;
-        Ok(Self { generation, file: Arc::new(file), len, synced: len, torn: false })
+        let bytes = Vec::with_capacity(USUAL_LEN);
+        Ok(Self { generation, file: Arc::new(file), len, synced: len, torn: false, bytes })
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, entries: impl Iterator<Item = Entry>) -> io::Result<()> {
+        self.bytes.clear();
+        entries.for_each(|entry| encode(&entry, &mut self.bytes));
         if self.torn {
             self.file.set_len(self.len)?;
             self.torn = false;
         }
         self.torn = true;
-        (&*self.file).write_all(bytes)?;
+        (&*self.file).write_all(&self.bytes)?;
         self.torn = false;
-        self.len += bytes.len() as u64;
+        self.len += self.bytes.len() as u64;
+        // Whoever had very much forgotten is not to be remembered by it.
+        self.bytes.shrink_to(USUAL_LEN);
         Ok(())
     }
 }
