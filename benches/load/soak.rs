@@ -23,6 +23,8 @@ const RELOAD: Duration = Duration::from_secs(30);
 /// Clocks the store has room for, three for each triplet: so few that it is full within minutes, and what grows afterwards is not the
 /// greylist.
 const MAX_ENTRIES: u32 = 50_000;
+/// Loops of each kind, so that the rate is kept where the machine has other things to do as well.
+const LOOPS: u32 = 16;
 /// Of a hundred operations so many are policy requests of known triplets over connections that stay;
 const KNOWN_SHARE: f64 = 60.0;
 /// of triplets never seen before;
@@ -49,7 +51,10 @@ pub(crate) fn run(args: &Args, minutes: f64) -> io::Result<()> {
     let samples = measure::run(async {
         let set = LocalSet::new();
         let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
-        drive(&set, greylag.ports, args.rate / 100.0, &done);
+        let next = Rc::new(Next { known: Cell::new(0), new: Cell::new(KNOWN) });
+        for _ in 0..LOOPS {
+            drive(&set, greylag.ports, args.rate / 100.0 / f64::from(LOOPS), &next, &done);
+        }
         let reloads = async {
             loop {
                 sleep(RELOAD).await;
@@ -69,35 +74,42 @@ pub(crate) fn run(args: &Args, minutes: f64) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts the loops, of which each does `each` operations a second for each hundredth it has. They end with the runtime.
-fn drive(set: &LocalSet, ports: Ports, each: f64, done: &Rc<Cell<u64>>) {
-    let next = Rc::new(Cell::new(KNOWN));
-    let known = Rc::new(Cell::new(0));
-    let turn = |counter: &Rc<Cell<u64>>| {
-        let counter = Rc::clone(counter);
-        move || counter.replace(counter.get() + 1)
-    };
-    for (share, number) in [(KNOWN_SHARE, turn(&known)), (NEW_SHARE, turn(&next))] {
-        let is_known = share == KNOWN_SHARE;
-        let mut smtpd = None;
+/// The triplets that are next, by number.
+struct Next {
+    known: Cell<u64>,
+    new: Cell<u64>,
+}
+
+impl Next {
+    fn a_known(&self) -> Triplet {
+        Triplet::new(self.known.replace(self.known.get() + 1) % KNOWN, DOMAINS)
+    }
+
+    fn a_new(&self) -> Triplet {
+        Triplet::new(self.new.replace(self.new.get() + 1), DOMAINS)
+    }
+}
+
+/// Starts a loop of each kind, which does `each` operations a second for each hundredth it has. They end with the runtime.
+fn drive(set: &LocalSet, ports: Ports, each: f64, next: &Rc<Next>, done: &Rc<Cell<u64>>) {
+    for (share, triplet) in [(KNOWN_SHARE, Next::a_known as fn(&Next) -> Triplet), (NEW_SHARE, Next::a_new)] {
+        let (next, mut smtpd) = (Rc::clone(next), None);
         at_rate(set, each * share, done, async move || {
-            let number = if is_known { number() % KNOWN } else { number() };
             let smtpd = match &mut smtpd {
                 Some(smtpd) => smtpd,
                 empty => empty.insert(Smtpd::connect(ports.policy).await?),
             };
-            smtpd.ask(&Triplet::new(number, DOMAINS)).await.map(drop)
+            smtpd.ask(&triplet(&next)).await.map(drop)
         });
     }
-    let number = turn(&known);
+    let coming = Rc::clone(next);
     at_rate(set, each * COMING_AND_GOING, done, async move || {
-        let mut smtpd = Smtpd::connect(ports.policy).await?;
-        smtpd.ask(&Triplet::new(number() % KNOWN, DOMAINS)).await.map(drop)
+        Smtpd::connect(ports.policy).await?.ask(&coming.a_known()).await.map(drop)
     });
     for (share, content) in [(SMALL_MAILS, Content::small()), (LARGE_MAILS, Content::with_zip(100_000))] {
-        let number = turn(&known);
+        let next = Rc::clone(next);
         at_rate(set, each * share, done, async move || {
-            let triplet = Triplet::new(number() % KNOWN, DOMAINS);
+            let triplet = next.a_known();
             let mut session = Session::open(ports.milter).await?;
             session.greet(&triplet).await?;
             session.mail(&triplet, &content).await?;
