@@ -26,7 +26,7 @@
 //! | [`driver`], [`dns`], [`store`], [`breaker`], `patience` | answers from the world, each under its deadline |
 //! | [`explain`] | what would happen to a mail, and why |
 //! | [`reload`] | changed policy files → the policy in force |
-//! | [`admin`], [`telemetry`] | metrics, health, control socket, log, the trace of late decisions |
+//! | [`admin`], [`telemetry`], `priority` | metrics, health, control socket, log, the trace of late decisions, beside the mail |
 //!
 //! # Invariants
 //!
@@ -60,6 +60,7 @@ pub mod listener;
 pub mod milter;
 mod patience;
 pub mod policy;
+mod priority;
 pub mod reason;
 pub mod reload;
 pub mod store;

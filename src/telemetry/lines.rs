@@ -11,12 +11,13 @@ use super::log::{Dates, Format};
 use super::metrics;
 use super::per_thread::PerThread;
 use super::record::Recorded;
+use crate::priority;
 
 /// What may wait of each thread that answers, in bytes: some 10,000 decisions.
 const MOST_WAITING: usize = 4 << 20;
 
-/// Lines are gathered for so long while they come, to be written together.
-const GATHERING: Duration = Duration::from_millis(5);
+/// Lines are gathered for so long while they come, to be written together; so few that no answer waits long for the processor.
+const GATHERING: Duration = Duration::from_millis(1);
 
 const LENGTH: usize = size_of::<u32>();
 
@@ -86,6 +87,7 @@ impl Lines {
     }
 
     fn write_on(&self) {
+        priority::give_way();
         loop {
             if self.write_waiting() {
                 thread::sleep(GATHERING);
