@@ -259,24 +259,38 @@ fn write_number(out: &mut Vec<u8>, number: u64) {
 fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
+            let (mut text, mut length) = ([0; 16], 0);
             for octet in address.octets() {
-                let [hundreds, tens, ones] =
-                    [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
-                // Four bytes each time, as few lengths are as quick to copy; what is too many goes again.
-                let (digits, too_many) = match octet {
-                    100.. => ([hundreds, tens, ones, b'.'], 0),
-                    10.. => ([tens, ones, b'.', 0], 1),
-                    _ => ([ones, b'.', 0, 0], 2),
-                };
-                out.extend_from_slice(&digits);
-                out.truncate(out.len() - too_many);
+                let (digits, used) = OCTETS[usize::from(octet)];
+                let place = text.get_mut(length..).and_then(|rest| rest.first_chunk_mut());
+                place.into_iter().for_each(|place| *place = digits);
+                length += used;
             }
-            out.pop();
+            // Without the last dot.
+            out.extend_from_slice(text.get(..length - 1).unwrap_or_default());
         }
         // Writing to memory does not fail.
         IpAddr::V6(address) => drop(write!(out, "{address}")),
     }
 }
+
+/// Each octet with a dot behind it, and how many bytes that takes.
+static OCTETS: [([u8; 4], usize); 256] = {
+    let mut all = [([b'.'; 4], 0); 256];
+    let mut octet: u8 = 0;
+    loop {
+        let (hundreds, tens, ones) = (b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10);
+        all[octet as usize] = match octet {
+            100.. => ([hundreds, tens, ones, b'.'], 4),
+            10.. => ([tens, ones, b'.', 0], 3),
+            _ => ([ones, b'.', 0, 0], 2),
+        };
+        if octet == u8::MAX {
+            break all;
+        }
+        octet += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {
@@ -312,6 +326,12 @@ mod tests {
             let mut out = Vec::new();
             write_address(&mut out, address.parse().unwrap());
             assert_eq!(String::from_utf8(out).unwrap(), address);
+        }
+        for octet in 0..=u8::MAX {
+            let address = IpAddr::from([octet, 255 - octet, octet, octet]);
+            let mut out = Vec::new();
+            write_address(&mut out, address);
+            assert_eq!(String::from_utf8(out).unwrap(), address.to_string());
         }
     }
 }
