@@ -33,7 +33,8 @@
 //! 1. `milter`, `delegation` (but for their `server.rs`), `policy`, `facts`, `filter`, `checks` and `content` do no IO and know no
 //!    clock: time and answers come in as arguments. A test enforces it.
 //! 2. Every question that is asked comes back as an answer or as unknown; unknown never refuses mail for good.
-//! 3. One task owns a connection. No lock is held across an await; CPU work runs on a bounded pool.
+//! 3. One task owns a connection. No lock is held across an await; CPU work runs on a bounded pool, but for the
+//!    little that a small mail without archives takes.
 //! 4. An illegal reply cannot be written: one answer for each command, codes and texts are types.
 //! 5. What a retry cannot cure is not deferred; what is our fault is never a 5xx.
 //! 6. Everything that is inflated goes through one budget a message, which counts work and not time.

@@ -103,6 +103,17 @@ impl<'c> Budget<'c> {
         }
     }
 
+    /// The same, but with no more than so much work, and dictionaries no larger than that.
+    pub(super) fn within(self, work: u64) -> Self {
+        self.dictionaries.set(self.dictionaries.get().min(work));
+        Self { work_limit: self.work_limit.min(work), ..self }
+    }
+
+    /// Whether more work was asked for than is allowed: what was found is not all there is, whoever made what of it.
+    pub(super) const fn is_spent(&self) -> bool {
+        self.work > self.work_limit
+    }
+
     /// Containers and messages one inside the other, at most.
     pub(super) const fn max_depth(&self) -> u32 {
         self.max_depth
@@ -153,7 +164,11 @@ impl<'c> Budget<'c> {
 
     /// The dictionary of a decoder, until it is dropped.
     pub(super) fn dictionary(&mut self, bytes: u64) -> Result<Dictionary, Exceeded> {
-        let left = self.dictionaries.get().checked_sub(bytes).ok_or(Exceeded::Bytes)?;
+        let Some(left) = self.dictionaries.get().checked_sub(bytes) else {
+            // As with work that is refused: nothing may follow.
+            self.work = self.work_limit.saturating_add(1);
+            return Err(Exceeded::Bytes);
+        };
         self.dictionaries.set(left);
         Ok(Dictionary { bytes, left: Rc::clone(&self.dictionaries) })
     }

@@ -89,6 +89,11 @@ impl<'s> Scanner<'s> {
         }
     }
 
+    /// The same, with no more than so much work.
+    pub(super) fn within(self, work: u64) -> Self {
+        Self { budget: self.budget.within(work), ..self }
+    }
+
     /// The report of a scan that ended with `result`; a limit reached is the last thing found.
     pub(super) fn finish(mut self, result: Result<(), Exceeded>, place: &Place) -> Report {
         if let Err(exceeded) = result {

@@ -23,9 +23,11 @@ pub struct Scanner {
 }
 
 type Scan = dyn Fn(&Message, &AttachmentSettings, &Cancel) -> Report + Send + Sync;
+type ScanAtOnce = fn(&Message, &AttachmentSettings) -> Option<Report>;
 
 struct Pool {
     scan: Box<Scan>,
+    scan_at_once: ScanAtOnce,
     threads: usize,
     waiting: Mutex<Waiting>,
     faults: Faults,
@@ -50,15 +52,17 @@ struct Job {
 impl Scanner {
     /// A pool that runs at most `threads` scans at once.
     pub fn new(threads: usize) -> Self {
-        Self::with(threads, content::scan)
+        Self::with(threads, content::scan, content::scan_at_once)
     }
 
     fn with(
         threads: usize,
         scan: impl Fn(&Message, &AttachmentSettings, &Cancel) -> Report + Send + Sync + 'static,
+        scan_at_once: ScanAtOnce,
     ) -> Self {
         let pool = Pool {
             scan: Box::new(scan),
+            scan_at_once,
             threads: threads.max(1),
             waiting: Mutex::default(),
             faults: Faults::new(),
@@ -79,6 +83,10 @@ impl Scanner {
         settings: Arc<AttachmentSettings>,
         budget: Duration,
     ) -> Result<Arc<Report>, Fault> {
+        let at_once = |message: &Message| (self.pool.scan_at_once)(message, &settings);
+        if let Some(result) = at_once_or_later(&message, &self.pool.faults, at_once) {
+            return result;
+        }
         let scan =
             move |pool: &Pool, message: &Message, cancel: &Cancel| (pool.scan)(message, &settings, cancel);
         self.run(client, message, budget, |pool| &pool.faults, scan).await
@@ -95,6 +103,10 @@ impl Scanner {
         settings: Arc<ContentSettings>,
         budget: Duration,
     ) -> Result<Arc<Inspection>, Fault> {
+        let at_once = |message: &Message| content::inspect_at_once(message, &settings);
+        if let Some(result) = at_once_or_later(&message, &self.pool.inspection_faults, at_once) {
+            return result;
+        }
         let inspect =
             move |_: &Pool, message: &Message, cancel: &Cancel| content::inspect(message, &settings, cancel);
         self.run(client, message, budget, |pool| &pool.inspection_faults, inspect).await
@@ -110,9 +122,7 @@ impl Scanner {
     ) -> Result<Arc<T>, Fault> {
         let (answer, answered) = oneshot::channel();
         let work = Box::new(move |pool: &Pool, message: &Message, cancel: &Cancel| {
-            // A scan that panics leaves nothing behind: what it works on is its own, or read only.
-            let guarded = AssertUnwindSafe(|| work(pool, message, cancel));
-            let result = panic::catch_unwind(guarded).map(Arc::new).map_err(|_| fault(faults(pool), message));
+            let result = guarded(message, faults(pool), || work(pool, message, cancel)).map(Arc::new);
             // Nobody may be waiting any more.
             let _ = answer.send(result);
         });
@@ -161,6 +171,21 @@ impl Pool {
             (sender, job) = due;
         }
     }
+}
+
+/// What `work` makes of the message here and now; `None` where it is left to a thread of the pool: handing it over and back takes longer
+/// than a small mail does.
+fn at_once_or_later<T>(
+    message: &Message,
+    faults: &Faults,
+    work: impl FnOnce(&Message) -> Option<T>,
+) -> Option<Result<Arc<T>, Fault>> {
+    guarded(message, faults, || work(message)).transpose().map(|result| result.map(Arc::new))
+}
+
+/// A scan that panics leaves nothing behind: what it works on is its own, or read only.
+fn guarded<T>(message: &Message, faults: &Faults, work: impl FnOnce() -> T) -> Result<T, Fault> {
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_| fault(faults, message))
 }
 
 fn fault(faults: &Faults, message: &Message) -> Fault {

@@ -34,13 +34,17 @@ fn gated(threads: usize) -> (Scanner, mpsc::Receiver<String>, mpsc::Sender<()>) 
     let (began, begun) = mpsc::channel();
     let (go, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
-    let scanner = Scanner::with(threads, move |message, _, cancel| {
-        let _ = began.send(subject(message));
-        while !cancel.is_cancelled() && gate.lock().unwrap().try_recv().is_err() {
-            thread::sleep(Duration::from_millis(1));
-        }
-        Report::default()
-    });
+    let scanner = Scanner::with(
+        threads,
+        move |message, _, cancel| {
+            let _ = began.send(subject(message));
+            while !cancel.is_cancelled() && gate.lock().unwrap().try_recv().is_err() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Report::default()
+        },
+        |_, _| None,
+    );
     (scanner, begun, go)
 }
 
@@ -132,24 +136,35 @@ async fn time_is_up_while_scanning_and_while_waiting() {
 
 #[tokio::test]
 async fn a_panic_is_a_fault_and_the_same_content_a_repeated_one() {
-    let scanner = Scanner::with(1, |message, settings, cancel| match subject(message).as_str() {
+    let beside: fn(&Message, &AttachmentSettings, &Cancel) -> Report =
+        |message, settings, cancel| match subject(message).as_str() {
+            "bad" => panic!("injected"),
+            _ => content::scan(message, settings, cancel),
+        };
+    let at_once: ScanAtOnce = |message, settings| match subject(message).as_str() {
         "bad" => panic!("injected"),
-        _ => content::scan(message, settings, cancel),
-    });
-    let scan = |subject: &str, last: u8| scanner.scan(client(last), mail(subject, 1), settings(), SOON);
-    assert_eq!(scan("bad", 1).await, Err(Fault::Failed("the scan failed".into())));
-    assert!(scan("good", 1).await.is_ok());
-    assert_eq!(scan("bad", 2).await, Err(Fault::FailedAgain("the scan failed".into())));
-    assert!(scan("good", 1).await.is_ok());
-    idle(&scanner).await;
+        _ => content::scan_at_once(message, settings),
+    };
+    for scanner in [Scanner::with(1, beside, |_, _| None), Scanner::with(1, beside, at_once)] {
+        let scan = |subject: &str, last: u8| scanner.scan(client(last), mail(subject, 1), settings(), SOON);
+        assert_eq!(scan("bad", 1).await, Err(Fault::Failed("the scan failed".into())));
+        assert!(scan("good", 1).await.is_ok());
+        assert_eq!(scan("bad", 2).await, Err(Fault::FailedAgain("the scan failed".into())));
+        assert!(scan("good", 1).await.is_ok());
+        idle(&scanner).await;
+    }
 }
 
 #[tokio::test]
 async fn mail_that_breaks_the_scan_is_deferred_once_and_then_quarantined() {
-    let scanner = Scanner::with(1, |message, settings, cancel| match subject(message).as_str() {
-        "bad" => panic!("injected"),
-        _ => content::scan(message, settings, cancel),
-    });
+    let scanner = Scanner::with(
+        1,
+        |message, settings, cancel| match subject(message).as_str() {
+            "bad" => panic!("injected"),
+            _ => content::scan(message, settings, cancel),
+        },
+        |_, _| None,
+    );
     let store = Arc::new(MemoryStore::new(1_000).unwrap());
     let driver = Driver::new(Policy::default(), Arc::new(Zone::default()), store, scanner);
     for (subject, expected) in [

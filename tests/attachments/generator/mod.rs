@@ -14,7 +14,8 @@ pub(crate) mod zips;
 
 use greylag::checks::AttachmentSettings;
 use greylag::checks::attachments::findings;
-use greylag::content::Report;
+use greylag::content::{Report, scan_at_once};
+use greylag::facts::Message;
 use greylag::verdict::Action;
 
 use crate::build::{attachment, base64, mail, part, scan, zip};
@@ -203,6 +204,23 @@ fn every_hostile_message_is_refused() {
         .map(|case| case.what.clone())
         .collect();
     assert!(missed.is_empty(), "{} of {} missed:\n{}", missed.len(), cases.len(), missed.join("\n"));
+}
+
+/// A small mail is scanned where it is answered, with little work; that must not find less.
+#[test]
+fn what_is_scanned_at_once_is_scanned_alike() {
+    let (mut at_once, mut later) = (0, 0);
+    for case in all(&EVIL) {
+        let message = Message::from_bytes(&case.mail);
+        match scan_at_once(&message, &AttachmentSettings::default()) {
+            Some(report) => {
+                assert_eq!(report, scan(&case.mail), "{}", case.what);
+                at_once += 1;
+            }
+            None => later += 1,
+        }
+    }
+    assert!(at_once >= 400 && later > 0, "{at_once} {later}");
 }
 
 #[test]
