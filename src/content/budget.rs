@@ -82,6 +82,8 @@ pub(super) struct Budget<'c> {
     dictionaries: Rc<Cell<u64>>,
     work_limit: u64,
     work: u64,
+    /// Whether more work or a larger dictionary was asked for than is allowed.
+    is_spent: bool,
 }
 
 impl<'c> Budget<'c> {
@@ -100,6 +102,7 @@ impl<'c> Budget<'c> {
             dictionaries: Rc::new(Cell::new(MAX_DICTIONARIES)),
             work_limit: bytes.saturating_mul(WORK_PER_BYTE).saturating_add(nodes.saturating_mul(NODE)),
             work: 0,
+            is_spent: false,
         }
     }
 
@@ -109,9 +112,9 @@ impl<'c> Budget<'c> {
         Self { work_limit: self.work_limit.min(work), ..self }
     }
 
-    /// Whether more work was asked for than is allowed: what was found is not all there is, whoever made what of it.
+    /// Whether more was asked for than is allowed: what was found is not all there is, whoever made what of it.
     pub(super) const fn is_spent(&self) -> bool {
-        self.work > self.work_limit
+        self.is_spent
     }
 
     /// Containers and messages one inside the other, at most.
@@ -159,14 +162,14 @@ impl<'c> Budget<'c> {
         if self.cancel.is_cancelled() {
             return Err(Exceeded::Cancelled);
         }
-        if self.work > self.work_limit { Err(Exceeded::Bytes) } else { Ok(()) }
+        self.is_spent |= self.work > self.work_limit;
+        if self.is_spent { Err(Exceeded::Bytes) } else { Ok(()) }
     }
 
     /// The dictionary of a decoder, until it is dropped.
     pub(super) fn dictionary(&mut self, bytes: u64) -> Result<Dictionary, Exceeded> {
         let Some(left) = self.dictionaries.get().checked_sub(bytes) else {
-            // As with work that is refused: nothing may follow.
-            self.work = self.work_limit.saturating_add(1);
+            self.is_spent = true;
             return Err(Exceeded::Bytes);
         };
         self.dictionaries.set(left);
