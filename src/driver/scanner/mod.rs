@@ -84,7 +84,7 @@ impl Scanner {
         budget: Duration,
     ) -> Result<Arc<Report>, Fault> {
         let at_once = |message: &Message| (self.pool.scan_at_once)(message, &settings);
-        if let Some(result) = at_once_or_later(&message, &self.pool.faults, at_once) {
+        if let Some(result) = at_once_or_later(&message, &self.pool.faults, at_once).await {
             return result;
         }
         let scan =
@@ -104,7 +104,7 @@ impl Scanner {
         budget: Duration,
     ) -> Result<Arc<Inspection>, Fault> {
         let at_once = |message: &Message| content::inspect_at_once(message, &settings);
-        if let Some(result) = at_once_or_later(&message, &self.pool.inspection_faults, at_once) {
+        if let Some(result) = at_once_or_later(&message, &self.pool.inspection_faults, at_once).await {
             return result;
         }
         let inspect =
@@ -175,11 +175,13 @@ impl Pool {
 
 /// What `work` makes of the message here and now; `None` where it is left to a thread of the pool: handing it over and back takes longer
 /// than a small mail does.
-fn at_once_or_later<T>(
+async fn at_once_or_later<T>(
     message: &Message,
     faults: &Faults,
     work: impl FnOnce(&Message) -> Option<T>,
 ) -> Option<Result<Arc<T>, Fault>> {
+    // Behind those that only wait for an answer; and another thread may take it over from here.
+    tokio::task::yield_now().await;
     guarded(message, faults, || work(message)).transpose().map(|result| result.map(Arc::new))
 }
 
