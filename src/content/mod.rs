@@ -63,12 +63,11 @@ pub fn scan(message: &Message, settings: &AttachmentSettings, cancel: &Cancel) -
 
 /// As [`scan`], where that is so little work that nobody need be asked for it: a fraction of a millisecond. `None` where it is more.
 pub fn scan_at_once(message: &Message, settings: &AttachmentSettings) -> Option<Report> {
-    let text_len = message.len();
-    if text_len > LITTLE_TEXT {
+    if !may_be_little_work(message) {
         return None;
     }
     let cancel = Cancel::default();
-    let mut scanner = Scanner::new(text_len, settings, &cancel).within(LITTLE_WORK);
+    let mut scanner = Scanner::new(message.len(), settings, &cancel).within(LITTLE_WORK);
     let place = Place::default();
     let result = message::scan(&mut scanner, message.text(), &place);
     (!scanner.budget.is_spent()).then(|| scanner.finish(result, &place))
@@ -76,8 +75,13 @@ pub fn scan_at_once(message: &Message, settings: &AttachmentSettings) -> Option<
 
 /// As [`inspect`], where that is as little work.
 pub fn inspect_at_once(message: &Message, settings: &ContentSettings) -> Option<Inspection> {
-    let is_little = message.len() <= LITTLE_TEXT && settings.rule.is_empty();
+    let is_little = may_be_little_work(message) && settings.rule.is_empty();
     is_little.then(|| inspect(message, settings, &Cancel::default()))
+}
+
+/// Whether [`scan_at_once`] and [`inspect_at_once`] are worth trying.
+pub fn may_be_little_work(message: &Message) -> bool {
+    message.len() <= LITTLE_TEXT
 }
 
 /// Bytes of a message that may be little work,

@@ -27,7 +27,8 @@ type ScanAtOnce = fn(&Message, &AttachmentSettings) -> Option<Report>;
 
 struct Pool {
     scan: Box<Scan>,
-    scan_at_once: ScanAtOnce,
+    /// For messages that may be little work.
+    scan_at_once: Option<ScanAtOnce>,
     threads: usize,
     waiting: Mutex<Waiting>,
     faults: Faults,
@@ -52,13 +53,13 @@ struct Job {
 impl Scanner {
     /// A pool that runs at most `threads` scans at once.
     pub fn new(threads: usize) -> Self {
-        Self::with(threads, content::scan, content::scan_at_once)
+        Self::with(threads, content::scan, Some(content::scan_at_once))
     }
 
     fn with(
         threads: usize,
         scan: impl Fn(&Message, &AttachmentSettings, &Cancel) -> Report + Send + Sync + 'static,
-        scan_at_once: ScanAtOnce,
+        scan_at_once: Option<ScanAtOnce>,
     ) -> Self {
         let pool = Pool {
             scan: Box::new(scan),
@@ -83,8 +84,10 @@ impl Scanner {
         settings: Arc<AttachmentSettings>,
         budget: Duration,
     ) -> Result<Arc<Report>, Fault> {
-        let at_once = |message: &Message| (self.pool.scan_at_once)(message, &settings);
-        if let Some(result) = at_once_or_later(&message, &self.pool.faults, at_once).await {
+        if let Some(scan) = self.pool.scan_at_once
+            && let Some(result) =
+                at_once_or_later(&message, &self.pool.faults, |message| scan(message, &settings)).await
+        {
             return result;
         }
         let scan =
@@ -180,6 +183,9 @@ async fn at_once_or_later<T>(
     faults: &Faults,
     work: impl FnOnce(&Message) -> Option<T>,
 ) -> Option<Result<Arc<T>, Fault>> {
+    if !content::may_be_little_work(message) {
+        return None;
+    }
     // Behind those that only wait for an answer; and another thread may take it over from here.
     tokio::task::yield_now().await;
     guarded(message, faults, || work(message)).transpose().map(|result| result.map(Arc::new))

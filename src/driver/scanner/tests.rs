@@ -43,7 +43,7 @@ fn gated(threads: usize) -> (Scanner, mpsc::Receiver<String>, mpsc::Sender<()>) 
             }
             Report::default()
         },
-        |_, _| None,
+        None,
     );
     (scanner, begun, go)
 }
@@ -145,7 +145,7 @@ async fn a_panic_is_a_fault_and_the_same_content_a_repeated_one() {
         "bad" => panic!("injected"),
         _ => content::scan_at_once(message, settings),
     };
-    for scanner in [Scanner::with(1, beside, |_, _| None), Scanner::with(1, beside, at_once)] {
+    for scanner in [Scanner::with(1, beside, None), Scanner::with(1, beside, Some(at_once))] {
         let scan = |subject: &str, last: u8| scanner.scan(client(last), mail(subject, 1), settings(), SOON);
         assert_eq!(scan("bad", 1).await, Err(Fault::Failed("the scan failed".into())));
         assert!(scan("good", 1).await.is_ok());
@@ -163,7 +163,7 @@ async fn mail_that_breaks_the_scan_is_deferred_once_and_then_quarantined() {
             "bad" => panic!("injected"),
             _ => content::scan(message, settings, cancel),
         },
-        |_, _| None,
+        None,
     );
     let store = Arc::new(MemoryStore::new(1_000).unwrap());
     let driver = Driver::new(Policy::default(), Arc::new(Zone::default()), store, scanner);
