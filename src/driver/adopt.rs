@@ -2,7 +2,6 @@
 //! count or log line.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
@@ -29,22 +28,24 @@ struct Key {
 #[derive(Debug)]
 pub(super) struct Adopted {
     verdicts: Cache<Key, (Verdict, Instant)>,
-    /// Whether a milter ever asked. Before, and where none ever does, nothing need be kept: its connection comes before any
-    /// recipient.
-    has_milter: AtomicBool,
+    /// Clients that a milter told of lately, by address and port. Of others nothing need be kept: a milter hears of the client before
+    /// it names a recipient.
+    clients: Cache<(IpAddr, u16), ()>,
 }
 
 impl Default for Adopted {
     fn default() -> Self {
-        Self { verdicts: Cache::new(CAPACITY), has_milter: AtomicBool::new(false) }
+        Self { verdicts: Cache::new(CAPACITY), clients: Cache::new(CAPACITY) }
     }
 }
 
 impl Adopted {
-    /// A connection of this protocol begins.
-    pub(super) fn note(&self, protocol: Protocol) {
-        if protocol == Protocol::Milter {
-            self.has_milter.store(true, Ordering::Relaxed);
+    /// A client is met.
+    pub(super) fn meet(&self, facts: &Facts, protocol: Protocol) {
+        if protocol == Protocol::Milter
+            && let Some(client) = client(facts)
+        {
+            self.clients.insert(client, ());
         }
     }
 
@@ -59,19 +60,55 @@ impl Adopted {
 
     /// Keeps a verdict of the policy service.
     pub(super) fn remember(&self, stage: Stage, facts: &Facts, protocol: Protocol, verdict: &Verdict) {
-        let is_ours =
-            stage == Stage::Rcpt && protocol == Protocol::Policy && self.has_milter.load(Ordering::Relaxed);
+        let is_ours = stage == Stage::Rcpt
+            && protocol == Protocol::Policy
+            && client(facts).is_some_and(|client| self.clients.contains_key(&client));
         if is_ours && let Some(key) = key(facts) {
             self.verdicts.insert(key, (verdict.clone(), Instant::now()));
         }
     }
 }
 
+/// Address and port, which are one SMTP session.
+fn client(facts: &Facts) -> Option<(IpAddr, u16)> {
+    let port = Some(facts.connection.client_port).filter(|port| *port != 0)?;
+    Some((facts.connection.client.ip()?, port))
+}
+
 fn key(facts: &Facts) -> Option<Key> {
+    let (client, client_port) = client(facts)?;
     Some(Key {
-        client: facts.connection.client.ip()?,
-        client_port: Some(facts.connection.client_port).filter(|port| *port != 0)?,
+        client,
+        client_port,
         sender: facts.sender.as_ref()?.key(),
         recipient: facts.recipient.as_ref()?.address().key(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Client, Connection, Recipient, ReversePath};
+
+    fn facts(port: u16) -> Facts {
+        let client = Client::parse("192.0.2.1");
+        Facts {
+            connection: Connection { client, client_port: port, ..Connection::default() },
+            sender: Some(ReversePath::parse("<a@b.test>")),
+            recipient: Some(Recipient::parse("<r@example.test>")),
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_kept_where_a_milter_will_ask_for_it() {
+        let adopted = Adopted::default();
+        adopted.meet(&facts(1), Protocol::Milter);
+        adopted.meet(&facts(2), Protocol::Policy);
+        let kept = [1, 2].map(|port| {
+            adopted.remember(Stage::Rcpt, &facts(port), Protocol::Policy, &Verdict::default());
+            adopted.verdict(Stage::Rcpt, &facts(port), Protocol::Milter)
+        });
+        assert_eq!(kept, [Some(Verdict::default()), None]);
+    }
 }

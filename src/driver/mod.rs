@@ -158,7 +158,6 @@ impl Driver {
 
     /// Begins the first mail of a connection.
     pub fn begin(&self, protocol: Protocol) -> Transaction {
-        self.adopted.note(protocol);
         Transaction {
             protocol,
             number: self.mails.fetch_add(1, Ordering::Relaxed),
@@ -190,8 +189,11 @@ impl Driver {
     /// verdict. Always answers, within 2 s before the end of message. What is decided is counted and logged here.
     pub async fn judge(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Verdict {
         let began = Instant::now();
-        if transaction.meet_client(facts) && self.is_live {
-            self.watch_nat(facts, began);
+        if transaction.meet_client(facts) {
+            self.adopted.meet(facts, transaction.protocol);
+            if self.is_live {
+                self.watch_nat(facts, began);
+            }
         }
         transaction.enter(stage, facts);
         if let Some(verdict) = self.adopted.verdict(stage, facts, transaction.protocol) {
