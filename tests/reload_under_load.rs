@@ -47,9 +47,10 @@ async fn every_request_is_answered_once_and_by_the_policy_in_force() {
     };
     let mut under_way = PolicyClient::tcp(address).await;
     assert_eq!(under_way.ask(&mail("first@example.org")).await.as_deref(), Some(POLICIES[0].1));
+    // Before the load begins, however late the thread that reloads does.
+    let first = Instant::now();
     let sending = tokio::spawn(async move { load.run().await });
     let reloading = tokio::task::spawn_blocking(move || {
-        let first = Instant::now();
         let mut reloads = vec![Reloaded { asked: first, acknowledged: first, action: POLICIES[0].1 }];
         for (text, action) in POLICIES.iter().cycle().skip(1).take(RELOADS) {
             std::thread::sleep(DURATION / (RELOADS as u32 + 2));
