@@ -5,6 +5,7 @@
 //! may be called `dynamic.example` or `poolside.example`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use memchr::memmem;
 
@@ -118,66 +119,117 @@ pub(super) fn is_generic(name: &str, address: Option<IpAddr>) -> bool {
     let Some(registrable) = psl::domain_str(name) else { return true };
     let hosts = name.strip_suffix(registrable).unwrap_or_default();
     let has_word = |known: &[&str]| {
-        hosts.split(|c: char| !c.is_ascii_alphabetic()).any(|word| known.binary_search(&word).is_ok())
+        let mut words = hosts.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+        words.any(|word| known.binary_search(&word).is_ok())
     };
     let is_mail = has_word(&MAIL);
-    if has_quad(name) || address.is_some_and(|address| has_address(name, address, is_mail)) {
-        return true;
-    }
-    !is_mail
-        && (has_word(&LINES) || has_word(&MACHINES) || HOSTERS.iter().any(|hoster| is_below(name, hoster)))
-}
-
-fn is_below(name: &str, domain: &str) -> bool {
-    name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
-}
-
-fn has_address(name: &str, address: IpAddr, is_mail: bool) -> bool {
-    let squeezed: Vec<u8> = name.bytes().filter(u8::is_ascii_alphanumeric).collect();
-    match address {
-        IpAddr::V4(address) => has_v4(name, &squeezed, address, is_mail),
-        IpAddr::V6(address) => has_v6(name, &squeezed, address),
-    }
-}
-
-/// Decimal forwards and backwards, padded or not; hexadecimal; one number. Three octets of four suffice, but for a mail server:
-/// large senders number theirs so.
-fn has_v4(name: &str, squeezed: &[u8], address: Ipv4Addr, is_mail: bool) -> bool {
-    let octets = address.octets();
-    let mut backwards = octets;
-    backwards.reverse();
-    let numbers: Vec<u8> = numbers(name).map(|(_, number)| number).collect();
-    let needed = if is_mail { 4 } else { 3 };
-    let has_run = || {
-        let parts = || octets.windows(needed).chain(backwards.windows(needed));
-        numbers.windows(needed).any(|run| parts().any(|part| run == part))
+    let has_address = match address {
+        None => has_numbers(name, None, is_mail),
+        Some(IpAddr::V4(v4)) => has_numbers(name, Some(v4), is_mail) || has_run_together(name, v4),
+        Some(IpAddr::V6(v6)) => has_numbers(name, None, is_mail) || has_v6(name, v6),
     };
-    let has_text = |octets| {
-        memmem::find(squeezed, &hexadecimal(octets)).is_some()
-            || memmem::find(squeezed, &padded(octets)).is_some()
-    };
-    has_run()
-        || has_text(octets)
-        || has_text(backwards)
-        || digit_runs(name).any(|(_, run)| run.parse() == Ok(address.to_bits()))
+    has_address || (!is_mail && (has_word(&LINES) || has_word(&MACHINES) || is_of_hoster(name)))
 }
 
-/// `c0000207`
-fn hexadecimal(octets: [u8; 4]) -> [u8; 8] {
-    std::array::from_fn(|place| {
-        let octet = octets[place / 2];
-        let nibble = if place % 2 == 0 { octet >> 4 } else { octet & 0xf };
-        b"0123456789abcdef"[usize::from(nibble)]
+fn is_of_hoster(name: &str) -> bool {
+    let mut below = name;
+    while let Some((_, domain)) = below.split_once('.') {
+        if HOSTERS.binary_search(&domain).is_ok() {
+            return true;
+        }
+        below = domain;
+    }
+    false
+}
+
+/// Whether the numbers in `name` show an address: four that may be octets, whosever, with one character between each; the octets
+/// of `address` side by side, forwards or backwards, padded or not; or all of it as one number. Three octets of four suffice, but
+/// for a mail server: large senders number theirs so.
+fn has_numbers(name: &str, address: Option<Ipv4Addr>, is_mail: bool) -> bool {
+    let is_single = |gap: &[u8]| matches!(gap, [b'.' | b'-' | b'_' | b'x']);
+    // The octets last read, one a byte as in an address; how many were read, and how many of these one character apart.
+    let (mut recent, mut count, mut apart, mut end) = (0_u32, 0, 0, 0);
+    for (bounds, number) in numbers(name.as_bytes()) {
+        if address.is_some_and(|address| number == u64::from(address.to_bits())) {
+            return true;
+        }
+        let Ok(octet) = u8::try_from(number) else { continue };
+        let follows = count > 0 && name.as_bytes().get(end..bounds.start).is_some_and(is_single);
+        apart = if follows { apart + 1 } else { 1 };
+        (recent, count, end) = (recent << 8 | u32::from(octet), count + 1, bounds.end);
+        if apart >= 4 || address.is_some_and(|address| ends_with_octets(recent, count, address, is_mail)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether the last of `count` octets, in `recent`, are those of `address`.
+fn ends_with_octets(recent: u32, count: usize, address: Ipv4Addr, is_mail: bool) -> bool {
+    let address = address.to_bits();
+    [address, address.swap_bytes()].into_iter().any(|octets| match count {
+        4.. if recent == octets => true,
+        3.. if !is_mail => [octets >> 8, octets & 0xff_ffff].contains(&(recent & 0xff_ffff)),
+        _ => false,
     })
 }
 
-/// `192000002007`
-fn padded(octets: [u8; 4]) -> [u8; 12] {
-    std::array::from_fn(|place| b'0' + octets[place / 3] / [100, 10, 1][place % 3] % 10)
+/// The runs of digits, where they are and what they say; nobody asks for what is beyond the largest number.
+fn numbers(name: &[u8]) -> impl Iterator<Item = (Range<usize>, u64)> + '_ {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let rest = name.get(from..)?;
+        let start = from + rest.iter().position(u8::is_ascii_digit)?;
+        let digits = name.get(start..)?.iter().take_while(|byte| byte.is_ascii_digit());
+        let (mut length, mut number) = (0, 0_u64);
+        for digit in digits {
+            length += 1;
+            number = number.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+        }
+        from = start + length;
+        Some((start..from, number))
+    })
+}
+
+/// Whether `name` has all of `address` run together, forwards or backwards: hexadecimal (`c0000207`) or padded (`192000002007`).
+/// Only letters and digits count, not what stands between them.
+fn has_run_together(name: &str, address: Ipv4Addr) -> bool {
+    const PADDED: u64 = 10_u64.pow(12);
+    let padded =
+        |octets: u32| octets.to_be_bytes().iter().fold(0, |number, octet| number * 1000 + u64::from(*octet));
+    let forwards = address.to_bits();
+    let backwards = forwards.swap_bytes();
+    // What the last eight hexadecimal digits say and the last twelve decimal ones, and how many of them are side by side.
+    let (mut hexadecimal, mut nibbles, mut decimal, mut digits) = (0_u32, 0, 0_u64, 0);
+    for byte in name.bytes() {
+        let (nibble, is_digit) = match byte {
+            b'0'..=b'9' => (byte - b'0', true),
+            b'a'..=b'f' => (byte - b'a' + 10, false),
+            byte if byte.is_ascii_alphabetic() => {
+                (nibbles, digits) = (0, 0);
+                continue;
+            }
+            _ => continue,
+        };
+        (hexadecimal, nibbles) = (hexadecimal << 4 | u32::from(nibble), nibbles + 1);
+        if nibbles >= 8 && [forwards, backwards].contains(&hexadecimal) {
+            return true;
+        }
+        if !is_digit {
+            digits = 0;
+            continue;
+        }
+        (decimal, digits) = ((decimal * 10 + u64::from(nibble)) % PADDED, digits + 1);
+        if digits >= 12 && [forwards, backwards].map(padded).contains(&decimal) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Half of the nibbles, forwards or backwards, or four of the eight groups.
-fn has_v6(name: &str, squeezed: &[u8], address: Ipv6Addr) -> bool {
+fn has_v6(name: &str, address: Ipv6Addr) -> bool {
+    let squeezed: Vec<u8> = name.bytes().filter(u8::is_ascii_alphanumeric).collect();
     let nibbles = format!("{:032x}", address.to_bits());
     let backwards: String = nibbles.chars().rev().collect();
     let groups: Vec<u16> = name
@@ -186,84 +238,12 @@ fn has_v6(name: &str, squeezed: &[u8], address: Ipv6Addr) -> bool {
         .collect();
     [&nibbles[..16], &nibbles[16..], &backwards[..16], &backwards[16..]]
         .iter()
-        .any(|half| memmem::find(squeezed, half.as_bytes()).is_some())
+        .any(|half| memmem::find(&squeezed, half.as_bytes()).is_some())
         || address
             .segments()
             .windows(4)
             .any(|part| part != [0; 4] && groups.windows(4).any(|run| run == part))
 }
 
-/// Four numbers like those of an address, whosever, with one character between each.
-fn has_quad(name: &str) -> bool {
-    let numbers: Vec<_> = numbers(name).map(|(bounds, _)| bounds).collect();
-    let is_single = |gap: &str| matches!(gap, "." | "-" | "_" | "x");
-    numbers.windows(4).any(|four| {
-        four.windows(2).all(|two| matches!(two, [one, next] if is_single(&name[one.end..next.start])))
-    })
-}
-
-/// The runs of digits that may be an octet.
-fn numbers(name: &str) -> impl Iterator<Item = (std::ops::Range<usize>, u8)> + '_ {
-    digit_runs(name).filter_map(|(at, run)| Some((at..at + run.len(), run.parse().ok()?)))
-}
-
-fn digit_runs(name: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let start = from + name[from..].find(|c: char| c.is_ascii_digit())?;
-        let length = name[start..].find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len() - start);
-        from = start + length;
-        Some((start, &name[start..from]))
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Address, name, and whether it is generic. Real shapes; addresses and company names are changed where that does not matter.
-    const NAMES: &str = include_str!("generic/names.txt");
-
-    #[test]
-    fn names_of_lines_and_rented_machines_are_told_from_those_of_mail_servers() {
-        let (mut generic, mut others) = (0, 0);
-        let mut wrong = Vec::new();
-        for line in NAMES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let [kind, address, name] = fields[..] else { panic!("{line}") };
-            let expected = match kind {
-                "generic" => true,
-                "mail" => false,
-                kind => panic!("{kind}"),
-            };
-            *(if expected { &mut generic } else { &mut others }) += 1;
-            let address = address.parse().unwrap_or_else(|_| panic!("{line}"));
-            if is_generic(name, Some(address)) != expected {
-                wrong.push(line);
-            }
-        }
-        assert_eq!(wrong, Vec::<&str>::new());
-        assert!(generic >= 60 && others >= 30, "{generic} {others}");
-    }
-
-    #[test]
-    fn without_an_address_the_words_tell() {
-        for (name, expected) in [
-            ("mx.sender.example", false),
-            ("pool12.isp.example", true),
-            ("203-0-113-7.isp.example", true),
-            ("sender.example", false),
-            ("example", true),
-            ("co.uk", true),
-            ("", true),
-            ("smtp-pool-3.sender.example", false),
-        ] {
-            assert_eq!(is_generic(name, None), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_lists_are_sorted_for_searching() {
-        assert!(LINES.is_sorted() && MACHINES.is_sorted() && MAIL.is_sorted() && HOSTERS.is_sorted());
-    }
-}
+mod tests;
