@@ -83,6 +83,7 @@ impl Key {
         agrees(query.sender, SENDER) && agrees(query.recipient, RECIPIENT) && agrees(query.identity, IDENTITY)
     }
 
+    #[inline]
     fn of(sender: Option<Hashed>, recipient: Option<Hashed>, identity: Option<Hashed>) -> Self {
         let part = |hash: Option<Hashed>, mask| hash.map_or(0, |hash| hash.number() & mask);
         let key = part(sender, SENDER) | part(recipient, RECIPIENT) | part(identity, IDENTITY);

@@ -149,14 +149,16 @@ impl Records {
         Glance { commits: self.commits.load(Ordering::Acquire), standings: [None; 2] }
     }
 
-    /// Reads the standings of these identities, of which an attempt has two at most.
+    /// Reads the standings of these identities, of which an attempt has two at most, but for those that wait.
     pub(super) fn glance_at(
         &self,
         glance: &mut Glance,
         identities: impl Iterator<Item = IdentityKey>,
     ) -> Result<(), StoreFault> {
         for (place, identity) in glance.standings.iter_mut().zip(identities) {
-            *place = Some((identity, self.committed_standing(&identity)?));
+            if self.waiting_standing(&identity).is_none() {
+                *place = Some((identity, self.committed_standing(&identity)?));
+            }
         }
         Ok(())
     }

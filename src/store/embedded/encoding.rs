@@ -7,10 +7,8 @@ use crate::store::model::{MAX_DISTINCT, Standing};
 /// Size of a standing in bytes.
 pub(super) const STANDING_LEN: usize = 1 + 3 * 8 + 2 * 4 + 2 * 4 * MAX_DISTINCT;
 
-/// Writes a standing.
-pub(super) fn of_standing(standing: &Standing) -> [u8; STANDING_LEN] {
-    let mut bytes = [0; STANDING_LEN];
-    let mut writer = Writer { bytes: &mut bytes, at: 0 };
+/// Writes a standing, of [`STANDING_LEN`] bytes.
+pub(super) fn put_standing(standing: &Standing, writer: &mut Writer<'_>) {
     writer.put(&[u8::from(standing.promoted)]);
     for time in [standing.expires, standing.since, standing.day] {
         writer.put(&time.as_millis().to_le_bytes());
@@ -18,10 +16,11 @@ pub(super) fn of_standing(standing: &Standing) -> [u8; STANDING_LEN] {
     for count in [standing.first_seen, standing.matured] {
         writer.put(&count.to_le_bytes());
     }
-    for number in standing.senders.numbers().iter().chain(standing.recipients.numbers()) {
-        writer.put(&number.to_le_bytes());
+    for numbers in [&standing.senders, &standing.recipients].map(Distinct::numbers) {
+        for number in numbers {
+            writer.put(&number.to_le_bytes());
+        }
     }
-    bytes
 }
 
 /// Reads a standing; `None` if the bytes are none.
@@ -83,11 +82,12 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    pub(super) fn put(&mut self, field: &[u8]) {
-        if let Some(place) = self.bytes.get_mut(self.at..self.at + field.len()) {
-            place.copy_from_slice(field);
+    #[inline]
+    pub(super) fn put<const N: usize>(&mut self, field: &[u8; N]) {
+        if let Some(place) = self.bytes.get_mut(self.at..).and_then(|bytes| bytes.first_chunk_mut()) {
+            *place = *field;
         }
-        self.at += field.len();
+        self.at += N;
     }
 }
 
@@ -141,6 +141,14 @@ mod tests {
             first_seen: 4,
             matured: u32::MAX,
         }
+    }
+
+    fn of_standing(standing: &Standing) -> [u8; STANDING_LEN] {
+        let mut bytes = [0; STANDING_LEN];
+        let mut writer = Writer { bytes: &mut bytes, at: 0 };
+        put_standing(standing, &mut writer);
+        assert_eq!(writer.at, STANDING_LEN);
+        bytes
     }
 
     #[test]

@@ -343,7 +343,7 @@ fn encode(entry: &Entry, to: &mut Vec<u8>) {
         Entry::Write(Write::Stand(identity, Some(standing))) => {
             writer.put(&[STAND]);
             writer.put(identity.as_bytes());
-            writer.put(&encoding::of_standing(standing));
+            encoding::put_standing(standing, &mut writer);
         }
         Entry::Write(Write::Stand(identity, None)) => {
             writer.put(&[FALL]);

@@ -30,7 +30,7 @@ use super::attempt::{Answer, Attempt, Held, Query, Release};
 use super::clocks::Clocks;
 use super::fault::StoreFault;
 use super::key::{AttemptKeys, HashKey, IdentityKey, Key, NetworkKey};
-use super::model::{self, Proofs, Proven, Records, Standing, Standings, Write};
+use super::model::{self, Proofs, Proven, Records, Standing, Standings, Unproven, Write};
 use super::table::lock;
 use super::timestamp::Timestamp;
 use super::{Stats, Store, StoreFuture};
@@ -115,6 +115,8 @@ struct State {
     running: Mutex<Running>,
     database: Database,
     journal: Journal,
+    /// How often something was proven: an attempt that finds no proof looks again under the lock only if this has changed.
+    proven: AtomicU64,
     /// The time of the latest attempt, in milliseconds: the maintenance thread has no other clock.
     now: AtomicU64,
     /// Size of the journal when the maintenance thread looked last.
@@ -132,7 +134,7 @@ impl State {
     fn decide(&self, attempt: &Attempt, now: Timestamp, record: bool) -> Result<Answer, StoreFault> {
         self.check_open()?;
         let keys = self.hash_key.keys(attempt);
-        let mut glance = self.database.glance();
+        let (mut glance, proven) = (self.database.glance(), self.proven.load(Ordering::Acquire));
         if let Some(decision) = model::known(&keys, &attempt.rules, now, &self.database)? {
             if record && !decision.writes.is_empty() {
                 self.renew(&decision.writes, now)?;
@@ -140,11 +142,15 @@ impl State {
             }
             return Ok(decision.answer);
         }
-        let identities = model::standing_keys(attempt, &self.hash_key, &keys).map(|(_, identity)| identity);
-        self.database.glance_at(&mut glance, identities)?;
+        let unproven = Unproven::new(attempt, &self.hash_key, &keys);
+        self.database.glance_at(&mut glance, unproven.standings())?;
         let mut running = lock(&self.running);
         let view = View { database: &self.database, running: &running, glance: Some(&glance) };
-        let decision = model::decide(attempt, &self.hash_key, &keys, now, &view)?;
+        let decision = if self.proven.load(Ordering::Acquire) == proven {
+            unproven.decide(now, &view)?
+        } else {
+            model::decide(attempt, &self.hash_key, &keys, now, &view)?
+        };
         if record {
             self.write(&decision.writes, &mut running, now)?;
         }
@@ -167,7 +173,7 @@ impl State {
         self.database.check_room()?;
         for write in writes {
             if let Write::Prove(key, proof) = *write {
-                self.database.prove(key, proof);
+                self.prove(key, proof);
             }
         }
         self.journal.append(writes.iter().copied().map(Entry::Write)).map(drop)
@@ -200,11 +206,17 @@ impl State {
             match *write {
                 Write::Begin(key, clock) => running.clocks.begin(key, clock, tag(generation), now),
                 Write::End(key) => running.clocks.end(&key),
-                Write::Prove(key, proof) => self.database.prove(key, proof),
+                Write::Prove(key, proof) => self.prove(key, proof),
                 Write::Stand(identity, standing) => self.database.stand(identity, standing),
             }
         }
         Ok(())
+    }
+
+    /// Whoever looked in vain before must look again when it has the lock: the count is raised once the proof is there.
+    fn prove(&self, key: Key, proof: Proven) {
+        self.database.prove(key, proof);
+        self.proven.fetch_add(1, Ordering::Release);
     }
 
     fn release(&self, key: Key, expires: Timestamp, now: Timestamp) -> Result<(), StoreFault> {

@@ -52,6 +52,7 @@ impl State {
             running: Mutex::new(Running { clocks, releases }),
             database,
             journal,
+            proven: AtomicU64::new(0),
             now: AtomicU64::new(now.as_millis()),
             journal_seen: AtomicU64::new(0),
             closed: AtomicBool::new(false),

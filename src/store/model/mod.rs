@@ -49,6 +49,7 @@
 
 mod standing;
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 pub use standing::{Distinct, MAX_DISTINCT, Standing};
@@ -159,22 +160,7 @@ pub fn decide(
         decision.writes.extend(renewed);
         return Ok(decision);
     }
-    let clocks = Clocks::read(keys, &attempt.rules, now, records)?;
-    let mut writes = Vec::with_capacity(2 * MAX_IDENTITIES);
-    let has_room = clocks.make_room(attempt, hash_key, now, records, &mut writes)?;
-    let mut answer = if has_room || clocks.earliest.is_some() {
-        clocks.answer(&attempt.rules, now)
-    } else {
-        capped(attempt, hash_key, now, records, &mut writes)?
-    };
-    clocks.write(attempt, hash_key, now, has_room, &mut writes);
-    if let Some(identity) = stand(attempt, hash_key, keys, &clocks, answer, now, records, &mut writes)? {
-        answer = Answer::Known { by: KnownBy::Promotion, identity };
-    }
-    if must_wait(answer) && is_released(keys, now, records)? {
-        answer = Answer::Released;
-    }
-    Ok(Decision { answer, writes })
+    Unproven::new(attempt, hash_key, keys).decide(now, records)
 }
 
 /// Decides about an attempt at `now` if a proof lets it pass. Every proven identity is looked at, not only the first: all that
@@ -272,6 +258,7 @@ pub fn add_identities(
     made: Timestamp,
     records: &impl Records,
 ) -> Result<Vec<Write>, StoreFault> {
+    let unproven = Unproven::new(attempt, hash_key, keys);
     let mut clocks = Clocks::read(keys, &attempt.rules, made, records)?;
     for (clock, under) in clocks.each.iter_mut().zip(keys.identities()) {
         let proven =
@@ -281,10 +268,107 @@ pub fn add_identities(
         }
     }
     let mut writes = Vec::new();
-    if clocks.make_room(attempt, hash_key, made, records, &mut writes)? {
-        clocks.begin(attempt, hash_key, made, &mut writes);
+    if clocks.make_room(&unproven, made, records, &mut writes)? {
+        clocks.begin(&unproven, made, &mut writes);
     }
     Ok(writes)
+}
+
+/// An attempt that no proof lets pass, with the keys it is decided by: each is made once.
+pub struct Unproven<'a> {
+    attempt: &'a Attempt,
+    hash_key: &'a HashKey,
+    keys: &'a AttemptKeys,
+    /// What [`standing_keys`] says.
+    standings: [Option<(IdentityKind, IdentityKey)>; 2],
+    /// The network whose account its clocks are in, once one has to be begun.
+    network: OnceCell<NetworkKey>,
+}
+
+impl<'a> Unproven<'a> {
+    /// The attempt with these `keys`, which are made with `hash_key`.
+    pub fn new(attempt: &'a Attempt, hash_key: &'a HashKey, keys: &'a AttemptKeys) -> Self {
+        let mut standings = [None; 2];
+        standings
+            .iter_mut()
+            .zip(standing_keys(attempt, hash_key, keys))
+            .for_each(|(place, of)| *place = Some(of));
+        Self { attempt, hash_key, keys, standings, network: OnceCell::new() }
+    }
+
+    /// The identities whose standings it is about.
+    pub fn standings(&self) -> impl Iterator<Item = IdentityKey> + '_ {
+        self.standings.iter().flatten().map(|(_, identity)| *identity)
+    }
+
+    /// Decides about it at `now`. There must be no live proof of it in `records`, or it is taken for new: where another may come in
+    /// between, [`decide`] looks for one.
+    pub fn decide(&self, now: Timestamp, records: &impl Records) -> Result<Decision, StoreFault> {
+        let rules = &self.attempt.rules;
+        let clocks = Clocks::read(self.keys, rules, now, records)?;
+        let mut writes = Vec::with_capacity(2 * MAX_IDENTITIES);
+        let has_room = clocks.make_room(self, now, records, &mut writes)?;
+        let mut answer = if has_room || clocks.earliest.is_some() {
+            clocks.answer(rules, now)
+        } else {
+            self.capped(now, records, &mut writes)?
+        };
+        clocks.write(self, now, has_room, &mut writes);
+        if let Some(identity) = self.stand(&clocks, answer, now, records, &mut writes)? {
+            answer = Answer::Known { by: KnownBy::Promotion, identity };
+        }
+        if must_wait(answer) && is_released(self.keys, now, records)? {
+            answer = Answer::Released;
+        }
+        Ok(Decision { answer, writes })
+    }
+
+    fn network(&self) -> NetworkKey {
+        *self.network.get_or_init(|| self.hash_key.cap_network(self.attempt.client))
+    }
+
+    /// Judges by the clock of (network, recipient's domain).
+    fn capped(
+        &self,
+        now: Timestamp,
+        records: &impl Records,
+        writes: &mut Vec<Write>,
+    ) -> Result<Answer, StoreFault> {
+        let (key, rules) = (self.hash_key.capped(self.attempt), &self.attempt.rules);
+        let clock = live_clock(&key, rules, now, records)?;
+        if clock.is_none_or(|first| now < first) {
+            let clock = Clock { first_seen: now, lasts: rules.retry_window, network: None };
+            writes.push(Write::Begin(key, clock));
+        }
+        let wait = clock.map_or(Some(rules.min_delay), |first| wait_left(now.since(first), rules));
+        Ok(Answer::Capped { wait })
+    }
+
+    /// Counts for and against the standings it is about. Returns the kind of the identity that passes as a whole, if any does.
+    fn stand(
+        &self,
+        clocks: &Clocks,
+        answer: Answer,
+        now: Timestamp,
+        records: &impl Records,
+        writes: &mut Vec<Write>,
+    ) -> Result<Option<IdentityKind>, StoreFault> {
+        let rules = &self.attempt.rules;
+        let Some(promotion) = &rules.promotion else { return Ok(None) };
+        let mut promoted = None;
+        for (kind, identity) in self.standings.iter().flatten() {
+            let before = records.standing(identity)?.filter(|standing| now <= standing.expires);
+            if promoted.is_none() && before.is_some_and(|standing| standing.promoted) {
+                promoted = Some(*kind);
+            }
+            let has_matured = clocks.matured(|matured| standing_kind(matured) == *kind, rules, now);
+            let after = standing_after(before, has_matured, answer, self.keys, promotion, rules, now);
+            if after != before {
+                writes.push(Write::Stand(*identity, after));
+            }
+        }
+        Ok(promoted)
+    }
 }
 
 /// The clocks that an attempt finds.
@@ -296,7 +380,10 @@ struct Clocks {
 
 #[derive(Clone, Copy)]
 struct Found {
-    under: KeysUnder,
+    kind: IdentityKind,
+    triplet: Key,
+    /// What it proves when it matures.
+    provable: Key,
     state: State,
 }
 
@@ -319,14 +406,15 @@ impl Clocks {
         now: Timestamp,
         records: &impl Records,
     ) -> Result<Self, StoreFault> {
-        let Some(first) = keys.identities().next() else {
-            return Ok(Self { each: [Found::UNUSED; MAX_IDENTITIES], earliest: None });
-        };
-        let mut clocks =
-            Self { each: [Found { under: first, state: State::Unused }; MAX_IDENTITIES], earliest: None };
+        let mut clocks = Self { each: [Found::UNUSED; MAX_IDENTITIES], earliest: None };
         for (found, under) in clocks.each.iter_mut().zip(keys.identities()) {
             let clock = live_clock(&under.triplet, rules, now, records)?;
-            *found = Found { under, state: clock.map_or(State::None, State::Runs) };
+            *found = Found {
+                kind: under.kind,
+                triplet: under.triplet,
+                provable: provable(&under, rules),
+                state: clock.map_or(State::None, State::Runs),
+            };
             if let Some(began) = clock
                 && clocks.earliest.is_none_or(|(earliest, _)| began < earliest)
             {
@@ -350,8 +438,7 @@ impl Clocks {
     /// Whether the clocks that have to be begun have room in the account of their network; ends older ones for it.
     fn make_room(
         &self,
-        attempt: &Attempt,
-        hash_key: &HashKey,
+        unproven: &Unproven<'_>,
         now: Timestamp,
         records: &impl Records,
         writes: &mut Vec<Write>,
@@ -360,15 +447,14 @@ impl Clocks {
         if begun == 0 {
             return Ok(true);
         }
-        let network = hash_key.cap_network(attempt.client);
-        let cap = attempt.rules.network_cap as usize;
+        let (network, rules) = (unproven.network(), &unproven.attempt.rules);
+        let cap = rules.network_cap as usize;
         if begun > cap {
             return Ok(false);
         }
         if records.running(network)? as usize + begun <= cap {
             return Ok(true);
         }
-        let rules = &attempt.rules;
         let is_over = |began: Timestamp| now.since(began) > rules.retry_window;
         let over = records.oldest(network).take_while(|(_, began)| is_over(*began)).take(MAX_SWEPT);
         let over: Vec<(Key, Timestamp)> = over.collect();
@@ -392,42 +478,33 @@ impl Clocks {
         Ok(true)
     }
 
-    fn write(
-        &self,
-        attempt: &Attempt,
-        hash_key: &HashKey,
-        now: Timestamp,
-        has_room: bool,
-        writes: &mut Vec<Write>,
-    ) {
-        for Found { under, state } in &self.each {
+    fn write(&self, unproven: &Unproven<'_>, now: Timestamp, has_room: bool, writes: &mut Vec<Write>) {
+        let rules = &unproven.attempt.rules;
+        for Found { triplet, provable, state, .. } in &self.each {
             if let State::Runs(first) = *state
-                && is_mature(first, now, &attempt.rules)
+                && is_mature(first, now, rules)
             {
-                let proof = Proven::renew(now, &attempt.rules);
-                writes.push(Write::Prove(provable(under, &attempt.rules), proof));
-                writes.push(Write::End(under.triplet));
+                writes.push(Write::Prove(*provable, Proven::renew(now, rules)));
+                writes.push(Write::End(*triplet));
             }
         }
         if has_room {
-            self.begin(attempt, hash_key, now, writes);
+            self.begin(unproven, now, writes);
         }
     }
 
     /// Begins the clocks of identities that were never seen; and of those seen at a time yet to come, by a clock that was set back
     /// since: the earlier moment counts, or the client would wait until that time comes again.
-    fn begin(&self, attempt: &Attempt, hash_key: &HashKey, now: Timestamp, writes: &mut Vec<Write>) {
-        let mut account = None;
-        for Found { under, state } in &self.each {
+    fn begin(&self, unproven: &Unproven<'_>, now: Timestamp, writes: &mut Vec<Write>) {
+        for Found { triplet, state, .. } in &self.each {
             let begins = match state {
                 State::None => true,
                 State::Runs(first) => now < *first,
                 State::Unused | State::Proven => false,
             };
             if begins {
-                let network = Some(*account.get_or_insert_with(|| hash_key.cap_network(attempt.client)));
-                let lasts = attempt.rules.retry_window;
-                writes.push(Write::Begin(under.triplet, Clock { first_seen: now, lasts, network }));
+                let (network, lasts) = (Some(unproven.network()), unproven.attempt.rules.retry_window);
+                writes.push(Write::Begin(*triplet, Clock { first_seen: now, lasts, network }));
             }
         }
     }
@@ -435,69 +512,18 @@ impl Clocks {
     /// Whether a clock matured of an identity of the given kinds.
     fn matured(&self, kinds: impl Fn(IdentityKind) -> bool, rules: &Rules, now: Timestamp) -> bool {
         self.each.iter().any(|found| {
-            kinds(found.under.kind)
-                && matches!(found.state, State::Runs(first) if is_mature(first, now, rules))
+            kinds(found.kind) && matches!(found.state, State::Runs(first) if is_mature(first, now, rules))
         })
     }
 }
 
 impl Found {
     const UNUSED: Self = Self {
-        under: KeysUnder {
-            kind: IdentityKind::Address,
-            identity: IdentityKey::from_bytes([0; 16]),
-            pair: Key::from_bytes([0; 16]),
-            triplet: Key::from_bytes([0; 16]),
-            release: Key::from_bytes([0; 16]),
-        },
+        kind: IdentityKind::Address,
+        triplet: Key::from_bytes([0; 16]),
+        provable: Key::from_bytes([0; 16]),
         state: State::Unused,
     };
-}
-
-/// Judges by the clock of (network, recipient's domain).
-fn capped(
-    attempt: &Attempt,
-    hash_key: &HashKey,
-    now: Timestamp,
-    records: &impl Records,
-    writes: &mut Vec<Write>,
-) -> Result<Answer, StoreFault> {
-    let (key, rules) = (hash_key.capped(attempt), &attempt.rules);
-    let clock = live_clock(&key, rules, now, records)?;
-    if clock.is_none_or(|first| now < first) {
-        writes.push(Write::Begin(key, Clock { first_seen: now, lasts: rules.retry_window, network: None }));
-    }
-    let wait = clock.map_or(Some(rules.min_delay), |first| wait_left(now.since(first), rules));
-    Ok(Answer::Capped { wait })
-}
-
-/// Counts for and against the standings the attempt is about. Returns the kind of the identity that passes as a whole, if any does.
-#[expect(clippy::too_many_arguments, reason = "one step of `decide`, with all it has in hand")]
-fn stand(
-    attempt: &Attempt,
-    hash_key: &HashKey,
-    keys: &AttemptKeys,
-    clocks: &Clocks,
-    answer: Answer,
-    now: Timestamp,
-    records: &impl Records,
-    writes: &mut Vec<Write>,
-) -> Result<Option<IdentityKind>, StoreFault> {
-    let rules = &attempt.rules;
-    let Some(promotion) = &rules.promotion else { return Ok(None) };
-    let mut promoted = None;
-    for (kind, identity) in standing_keys(attempt, hash_key, keys) {
-        let before = records.standing(&identity)?.filter(|standing| now <= standing.expires);
-        if promoted.is_none() && before.is_some_and(|standing| standing.promoted) {
-            promoted = Some(kind);
-        }
-        let has_matured = clocks.matured(|matured| standing_kind(matured) == kind, rules, now);
-        let after = standing_after(before, has_matured, answer, keys, promotion, rules, now);
-        if after != before {
-            writes.push(Write::Stand(identity, after));
-        }
-    }
-    Ok(promoted)
 }
 
 fn standing_after(
