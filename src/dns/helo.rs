@@ -1,6 +1,7 @@
 //! What the DNS says of a HELO name.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{Answer, DnsFault, Record, RecordType, Resolver};
 
@@ -37,14 +38,16 @@ pub async fn resolve_helo(resolver: &dyn Resolver, name: &str) -> Result<HeloRes
     })
 }
 
-/// What [`resolve_helo`] would say of `name`, where nobody has to be asked for it.
-pub fn helo_at_hand(resolver: &dyn Resolver, name: &str) -> Option<HeloResolution> {
+/// What [`resolve_helo`] would say of `name`, where nobody has to be asked for it, and how long that holds.
+pub fn helo_at_hand(resolver: &dyn Resolver, name: &str) -> Option<(HeloResolution, Duration)> {
     let v4 = resolver.at_hand(name, RecordType::A)?;
     let v6 = resolver.at_hand(name, RecordType::Aaaa)?;
-    let addresses: Vec<IpAddr> =
-        [&v4, &v6].into_iter().flatten().flat_map(|timed| addresses(&timed.answer)).collect();
+    let found = || [&v4, &v6].into_iter().flatten();
+    let addresses: Vec<IpAddr> = found().flat_map(|timed| addresses(&timed.answer)).collect();
+    // A failure is kept for a moment only.
+    let holds = found().map(|timed| timed.ttl).min().filter(|_| v4.is_ok() && v6.is_ok());
     // Names without an address are few, and need a third look-up.
-    (!addresses.is_empty()).then_some(HeloResolution::Addresses(addresses))
+    (!addresses.is_empty()).then(|| (HeloResolution::Addresses(addresses), holds.unwrap_or_default()))
 }
 
 fn addresses(answer: &Answer) -> impl Iterator<Item = IpAddr> {

@@ -15,6 +15,9 @@ use crate::patience::within;
 use crate::store::{Answer, Attempt, Timestamp};
 use crate::telemetry::metrics::{self, Lookup, LookupResult};
 
+/// Longest time for which the DNS is not asked again, whatever it says itself.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
 impl Driver {
     /// Fills the slots of everything asked. Each ends as an answer or as unknown.
     pub(super) async fn fetch(&self, mut needs: Needs, facts: &Facts, transaction: &mut Transaction) {
@@ -55,13 +58,32 @@ impl Driver {
 
     /// What the DNS says of the HELO name, where that is known already.
     pub(super) fn helo_at_hand(&self, facts: &Facts, known: &Known) -> Option<HeloResolution> {
-        helo_at_hand(&*self.resolver, helo::name(facts, known)?)
+        helo_at_hand(&*self.resolver, helo::name(facts, known)?).map(|(resolution, _)| resolution)
     }
 
     /// What SPF says, where that is known already.
     pub(super) fn spf_at_hand(&self, facts: &Facts) -> Option<SpfOutcome> {
         let (client, sender) = (facts.connection.client.ip()?, facts.sender.as_ref()?);
         self.spf.at_hand(client, sender, facts.helo.as_deref().unwrap_or_default())
+    }
+
+    /// How long what is known of the HELO name and of SPF is what the DNS says of them, an hour at most. `None` where it does not say
+    /// so at once.
+    pub(super) fn dns_holds(&self, facts: &Facts, known: &Known) -> Option<Duration> {
+        let mut holds = LONGEST;
+        match &known.helo {
+            Slot::NotAsked => {}
+            Slot::Got(resolution, _) => {
+                let (found, left) = helo_at_hand(&*self.resolver, helo::name(facts, known)?)?;
+                holds = (found == *resolution).then_some(holds.min(left))?;
+            }
+            Slot::Unknown(..) => return None,
+        }
+        match &known.spf {
+            Slot::NotAsked => Some(holds),
+            Slot::Got(outcome, _) => Some(holds.min(self.spf.holds(outcome, facts.connection.client.ip()?)?)),
+            Slot::Unknown(..) => None,
+        }
     }
 
     fn got<T>(&self, lookup: Lookup, answer: T) -> Slot<T> {

@@ -6,6 +6,7 @@ mod fetch;
 mod hosts;
 mod late;
 mod record;
+mod regulars;
 mod scanner;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::dns::Resolver;
 use crate::facts::{Client, Facts, Stage};
 use crate::filter::{self, Known, Needs, Step};
 use crate::policy::Policy;
-use crate::store::{Attempt, Store};
+use crate::store::{Answer, Attempt, Store};
 use crate::telemetry::Trace;
 use crate::telemetry::nat::NatWatch;
 use crate::verdict::{Finding, Outcome, Verdict};
@@ -28,6 +29,7 @@ use adopt::Adopted;
 pub use clock::Clock;
 use hosts::Hosts;
 use late::{LateMail, LateSpf};
+use regulars::{Regular, Regulars, Seen};
 pub use scanner::Scanner;
 
 /// Longest time a DNS question may take; with [`STORE_BUDGET`] it stays below the 2 s within which every RCPT is answered.
@@ -92,6 +94,7 @@ pub struct Driver {
     late_spf: LateSpf,
     spf: Arc<SpfMemory>,
     hosts: Hosts,
+    regulars: Regulars,
     nat: NatWatch,
     trace: Trace,
     /// Whether mails are judged, or only explained.
@@ -113,6 +116,7 @@ impl Driver {
             late_spf: LateSpf::default(),
             spf: Arc::default(),
             hosts: Hosts::default(),
+            regulars: Regulars::default(),
             nat: NatWatch::default(),
             trace: Trace::default(),
             is_live: true,
@@ -173,14 +177,15 @@ impl Driver {
     /// Begins another mail of a connection when the last one ended: by the policy in force where the connection `serves` it, and
     /// by that of the last mail otherwise.
     pub fn begin_next(&self, transaction: &mut Transaction, serves: impl FnOnce(&Policy) -> bool) {
-        let Transaction { protocol: _, policy, known, number, client: _, helo, late_spf, tags } = transaction;
+        // Of the HELO name nothing is known any more, whichever it is: it stays, to be compared with the next one.
+        let Transaction { protocol: _, policy, known, number, client: _, helo: _, late_spf, tags } =
+            transaction;
         *number = self.mails.fetch_add(1, Ordering::Relaxed);
         let in_force = self.policy.load_full();
         if serves(&in_force) {
             *policy = in_force;
         }
         known.forget_mail();
-        *helo = None;
         *late_spf = None;
         tags.clear();
     }
@@ -201,6 +206,13 @@ impl Driver {
             transaction.keep_tags(&verdict);
             return verdict;
         }
+        let seen =
+            if self.is_live { self.regulars.recall(stage, facts, &transaction.known) } else { Seen::Unlike };
+        if let Seen::Regularly(regular) = &seen
+            && self.still_holds(regular, &transaction.policy, began)
+        {
+            return self.say_again(regular, facts, transaction, began);
+        }
         self.prefetch(stage, facts, transaction);
         let is_new_host = stage == Stage::Rcpt && !self.hosts.recall(facts, &transaction.known);
         let mut verdict = self.ask_until_done(stage, facts, transaction).await;
@@ -208,6 +220,9 @@ impl Driver {
             self.hosts.remember(facts, &transaction.known);
         }
         self.adopted.remember(stage, facts, transaction.protocol, &verdict);
+        if let Some(Answer::Known { .. }) = transaction.known.greylist.got() {
+            self.regulars.remember(facts, &seen, || self.regular(facts, transaction, &verdict));
+        }
         if stage != Stage::EndOfMessage {
             transaction.keep_tags(&verdict);
         }
@@ -221,6 +236,47 @@ impl Driver {
             verdict.edits.splice(..0, filter::tag_removals(facts, &verdict));
         }
         verdict
+    }
+
+    /// Whether the filter would say again what it said of this regular.
+    fn still_holds(&self, regular: &Regular, policy: &Arc<Policy>, now: Instant) -> bool {
+        std::ptr::eq(regular.policy.as_ptr(), Arc::as_ptr(policy))
+            && now < regular.dns_until
+            && self.clock.now() <= regular.greylist.until
+            && self.store.removals() == regular.greylist.removals
+    }
+
+    /// Says it again, as if it had been judged anew.
+    fn say_again(
+        &self,
+        regular: &Regular,
+        facts: &Facts,
+        transaction: &mut Transaction,
+        began: Instant,
+    ) -> Verdict {
+        let verdict = regular.verdict.clone();
+        self.adopted.remember(Stage::Rcpt, facts, transaction.protocol, &verdict);
+        transaction.keep_tags(&verdict);
+        let when = (self.clock.now(), began.elapsed());
+        record::regular(regular, facts, transaction, when, &self.trace);
+        verdict
+    }
+
+    /// What was just decided of a recipient, if it is known how long it holds.
+    fn regular(&self, facts: &Facts, transaction: &Transaction, verdict: &Verdict) -> Option<Regular> {
+        let Transaction { policy, known, .. } = transaction;
+        let attempt = known.attempt.as_ref()?;
+        let dns_until = Instant::now() + self.dns_holds(facts, known)?;
+        Some(Regular {
+            verdict: verdict.clone(),
+            answer: *known.greylist.got()?,
+            helo_dns: known.helo.clone(),
+            spf: known.spf.clone(),
+            identities: attempt.identities.clone(),
+            policy: Arc::downgrade(policy),
+            dns_until,
+            greylist: self.store.lasting(attempt, self.clock.now())?,
+        })
     }
 
     async fn ask_until_done(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Verdict {

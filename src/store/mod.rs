@@ -43,6 +43,17 @@ pub trait Store: Send + Sync + Debug {
     /// What [`Self::attempt`] would answer; records nothing.
     fn peek<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer>;
 
+    /// How long `attempt`, which was just answered as that of a known sender, is answered so again without a record being written:
+    /// so long it need not be asked. `None` where the store cannot say, as somebody else writes to it, too.
+    fn lasting(&self, _attempt: &Attempt, _now: Timestamp) -> Option<Lasting> {
+        None
+    }
+
+    /// How often something was forgotten that [`Self::lasting`] was said of.
+    fn removals(&self) -> u64 {
+        0
+    }
+
     /// Records that an attempt made at `made` has further identities, those of `attempt`, whose look-up came too late: their clocks
     /// run from then on. Earlier ones stay.
     fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()>;
@@ -67,6 +78,15 @@ pub trait Store: Send + Sync + Debug {
 
     /// Writes everything out, for shutdown. No attempt may follow: a store on disk fails it.
     fn close(&self) -> StoreFuture<'_, ()>;
+}
+
+/// How long an answer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lasting {
+    /// The last moment at which it does.
+    pub until: Timestamp,
+    /// [`Store::removals`] as it was: with another, it does not hold.
+    pub removals: u64,
 }
 
 /// How much a store holds. Expired records count until they are swept away.

@@ -24,6 +24,7 @@ use histogram::Histogram;
 use labelled::{DecisionCounters, Labelled, PROTOCOLS};
 
 const DECISIONS: &str = "greylag_decisions_total";
+const REMEMBERED: &str = "greylag_decisions_remembered_total";
 const WOULD: &str = "greylag_would_total";
 const DECISION_DURATION: &str = "greylag_decision_duration_seconds";
 const LOOKUP_DURATION: &str = "greylag_lookup_duration_seconds";
@@ -61,6 +62,11 @@ const WAIT_BUCKETS: [f64; 13] = [
 
 fn describe() {
     describe_counter!(DECISIONS, Unit::Count, "Decisions, by the finding that was decisive.");
+    describe_counter!(
+        REMEMBERED,
+        Unit::Count,
+        "Decisions on known senders that were the same again, and not made anew."
+    );
     describe_counter!(WOULD, Unit::Count, "What checks in monitor mode would have decided.");
     describe_counter!(GREYLIST, Unit::Count, "Delivery attempts, by what the greylist knew of them.");
     describe_counter!(
@@ -151,6 +157,13 @@ pub fn decision(protocol: Protocol, verdict: &Verdict) {
     handles.decisions.count(protocol, verdict.decisive());
     for finding in &verdict.would {
         handles.would.count(protocol, Some(finding));
+    }
+}
+
+/// Counts a decision that was remembered from the last time, beside [`decision`].
+pub fn decision_remembered() {
+    if let Some(handles) = HANDLES.get() {
+        handles.remembered.increment(1);
     }
 }
 
@@ -410,6 +423,7 @@ pub fn log_line_dropped() {
 static HANDLES: OnceLock<Handles> = OnceLock::new();
 
 struct Handles {
+    remembered: Counter,
     decisions: DecisionCounters,
     would: DecisionCounters,
     decision_duration: Labelled<(Protocol, Stage), Histogram>,
@@ -495,6 +509,7 @@ impl Handles {
                     })
                     .collect(),
             ),
+            remembered: counter!(REMEMBERED),
             greylist_first_seen: counter!(GREYLIST, "outcome" => "first_seen"),
             greylist_too_early: counter!(GREYLIST, "outcome" => "too_early"),
             greylist_matured: counter!(GREYLIST, "outcome" => "matured"),

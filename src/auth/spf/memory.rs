@@ -82,6 +82,12 @@ impl SpfMemory {
         Some(SpfOutcome { result, identity, domain: domain.into_owned(), passes_anyone })
     }
 
+    /// How long what SPF said of mail of this client still holds; `None` where something else is remembered by now, or nothing.
+    pub fn holds(&self, outcome: &SpfOutcome, client: IpAddr) -> Option<Duration> {
+        let (found, left) = self.recall(About::Client(client), &outcome.domain)?;
+        (found == (outcome.result, outcome.passes_anyone)).then_some(left)
+    }
+
     pub(super) const fn records(&self) -> &Records {
         &self.records
     }

@@ -33,7 +33,7 @@ use super::key::{AttemptKeys, HashKey, IdentityKey, Key, NetworkKey};
 use super::model::{self, Proofs, Proven, Records, Standing, Standings, Unproven, Write};
 use super::table::lock;
 use super::timestamp::Timestamp;
-use super::{Stats, Store, StoreFuture};
+use super::{Lasting, Stats, Store, StoreFuture};
 
 /// Clocks looked at for each time their lock is taken, where all are.
 const PLACES_AT_ONCE: usize = 4096;
@@ -73,6 +73,18 @@ impl Store for EmbeddedStore {
         Box::pin(async move { self.state.decide(attempt, now, false) })
     }
 
+    fn lasting(&self, attempt: &Attempt, now: Timestamp) -> Option<Lasting> {
+        // Before anything is read, so that what is removed meanwhile is noticed.
+        let removals = self.removals();
+        let keys = self.state.hash_key.keys(attempt);
+        let until = model::known_until(&keys, &attempt.rules, now, &self.state.database).ok()??;
+        Some(Lasting { until, removals })
+    }
+
+    fn removals(&self) -> u64 {
+        self.state.removals.load(Ordering::Acquire)
+    }
+
     fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()> {
         Box::pin(async move { self.state.add_identities(attempt, made) })
     }
@@ -89,7 +101,12 @@ impl Store for EmbeddedStore {
 
     fn forget<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, u64> {
         let query = query.clone();
-        Box::pin(self.aside(move |state| state.forget(&query)))
+        Box::pin(self.aside(move |state| {
+            let forgotten = state.forget(&query);
+            // Afterwards, and whatever came of it.
+            state.removals.fetch_add(1, Ordering::Release);
+            forgotten
+        }))
     }
 
     fn stats(&self) -> StoreFuture<'_, Stats> {
@@ -100,6 +117,7 @@ impl Store for EmbeddedStore {
     fn close(&self) -> StoreFuture<'_, ()> {
         Box::pin(async {
             self.state.closed.store(true, Ordering::Release);
+            self.state.removals.fetch_add(1, Ordering::Release);
             self.maintenance.finish()
         })
     }
@@ -122,6 +140,8 @@ struct State {
     /// Size of the journal when the maintenance thread looked last.
     journal_seen: AtomicU64,
     closed: AtomicBool,
+    /// How often it was forgotten who is known.
+    removals: AtomicU64,
 }
 
 #[derive(Debug)]

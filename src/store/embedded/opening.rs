@@ -56,6 +56,7 @@ impl State {
             now: AtomicU64::new(now.as_millis()),
             journal_seen: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            removals: AtomicU64::new(0),
         };
         if !damaged.is_empty() {
             state.settle()?;

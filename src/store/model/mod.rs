@@ -84,7 +84,12 @@ impl Proven {
 
 /// Less than 7/8 of its life is left. Renewing only then spares nearly every write for busy senders.
 fn is_worn(expires: Timestamp, now: Timestamp, rules: &Rules) -> bool {
-    expires.since(now) < rules.pass_ttl - rules.pass_ttl / 8
+    expires.since(now) < unworn(rules)
+}
+
+/// What is left of the life of a proof at least that need not be renewed.
+fn unworn(rules: &Rules) -> Duration {
+    rules.pass_ttl - rules.pass_ttl / 8
 }
 
 /// Looks proofs up. Expired ones may be returned or not, to the same effect.
@@ -191,6 +196,32 @@ pub fn known(
         }
     }
     Ok(answer.map(|answer| Decision { answer, writes }))
+}
+
+/// Until when [`known`] answers as it does at `now`, and nothing has to be written. `None` where something has to be now, and where a
+/// stronger identity may be proven meanwhile, which would be answered then.
+pub fn known_until(
+    keys: &AttemptKeys,
+    rules: &Rules,
+    now: Timestamp,
+    proofs: &impl Proofs,
+) -> Result<Option<Timestamp>, StoreFault> {
+    let mut until = None;
+    for under in keys.identities() {
+        let proof = proofs.proven(&provable(&under, rules))?;
+        let Some(proof) = proof.filter(|proof| now <= proof.expires) else {
+            match until {
+                Some(_) => continue,
+                None => return Ok(None),
+            }
+        };
+        if is_worn(proof.expires, now, rules) {
+            return Ok(None);
+        }
+        let worn = now.plus(proof.expires.since(now).saturating_sub(unworn(rules)));
+        until = until.map_or(Some(worn), |until: Timestamp| Some(until.min(worn)));
+    }
+    Ok(until)
 }
 
 /// The standings to renew beside the proofs that `writes` renews: of promoted identities, whose mail may all be known by pairs. So a

@@ -1,0 +1,397 @@
+//! Mail that comes again and again: the same sender to the same recipient from the same client, as mailing lists, monitoring and
+//! newsletters send it.
+//!
+//! The filter is pure, so on the same facts, with the same answers of the world, it says the same. What it said of a recipient whose
+//! sender the greylist knows is kept for as long as all of these answers hold, and said again without asking for them: until the
+//! policy changes, the first answer of the DNS is no longer good, or the greylist has to write or has forgotten something.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use quick_cache::sync::Cache;
+
+use crate::auth::SpfOutcome;
+use crate::dns::HeloResolution;
+use crate::facts::{Client, Connection, Facts, Mta, ReversePath, Stage};
+use crate::filter::{Known, Slot};
+use crate::policy::Policy;
+use crate::store::{Answer, Identity, Lasting};
+use crate::verdict::Verdict;
+
+/// Triplets that are remembered: some 15 MB of them.
+const CAPACITY: usize = 20_000;
+
+/// What was decided of a recipient, and on what grounds.
+#[derive(Debug)]
+pub(super) struct Regular {
+    /// What was decided.
+    pub(super) verdict: Verdict,
+    /// What the greylist answered.
+    pub(super) answer: Answer,
+    /// What the DNS said of the HELO name.
+    pub(super) helo_dns: Slot<HeloResolution>,
+    /// What SPF said of the sender.
+    pub(super) spf: Slot<SpfOutcome>,
+    /// Under which identities the greylist was asked.
+    pub(super) identities: Vec<Identity>,
+    /// The policy it was decided by. Not kept by this: it may have large lists.
+    pub(super) policy: Weak<Policy>,
+    /// Until when the DNS would say the same.
+    pub(super) dns_until: Instant,
+    /// Until when the greylist would answer the same.
+    pub(super) greylist: Lasting,
+}
+
+/// Regulars by all facts that a recipient is judged on. One that came once only has no more than its place.
+#[derive(Debug)]
+pub(super) struct Regulars(Cache<Box<[u8]>, Option<Arc<Regular>>>);
+
+impl Default for Regulars {
+    fn default() -> Self {
+        Self(Cache::new(CAPACITY))
+    }
+}
+
+/// What is remembered of a recipient.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// It is none that could be: what is said of it does not stand on its facts alone.
+    Unlike,
+    /// It never came.
+    Never,
+    /// It came once.
+    Once,
+    /// It came more often.
+    Regularly(Arc<Regular>),
+}
+
+impl Regulars {
+    /// Looks up the recipient that is judged. Only the first one of a mail is looked up, as what is said of others depends on it; and
+    /// only if nothing could not be found out, as the rest of the mail does without it then.
+    pub(super) fn recall(&self, stage: Stage, facts: &Facts, known: &Known) -> Seen {
+        let is_first = stage == Stage::Rcpt && facts.accepted.is_empty();
+        let lacks = matches!(known.helo, Slot::Unknown(..))
+            || matches!(known.spf, Slot::Unknown(..))
+            || matches!(known.greylist, Slot::Unknown(..));
+        if !is_first || lacks {
+            return Seen::Unlike;
+        }
+        match with_key(facts, |key| self.0.get(key)) {
+            None => Seen::Never,
+            Some(None) => Seen::Once,
+            Some(Some(regular)) => Seen::Regularly(regular),
+        }
+    }
+
+    /// Makes room for a recipient that never came, and remembers one that came before.
+    pub(super) fn remember(&self, facts: &Facts, seen: &Seen, regular: impl FnOnce() -> Option<Regular>) {
+        let kept = match seen {
+            Seen::Unlike => return,
+            Seen::Never => None,
+            Seen::Once | Seen::Regularly(_) => match regular() {
+                Some(regular) => Some(Arc::new(regular)),
+                None => return,
+            },
+        };
+        with_key(facts, |key| self.0.insert(key.into(), kept));
+    }
+}
+
+/// All facts that the filter judges the first recipient of a mail on, as one key.
+fn with_key<T>(facts: &Facts, then: impl FnOnce(&[u8]) -> T) -> T {
+    thread_local! {
+        static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    // Named one by one, so that a new one has to be put on its side.
+    let Facts {
+        connection,
+        helo,
+        sender,
+        login,
+        tls,
+        policy_context,
+        recipient,
+        content_follows,
+        queue_id: _,
+        accepted: _,
+        recipient_count: _,
+        message: _,
+    } = facts;
+    let Connection { client, client_port: _, client_name, local, mta, listener } = connection;
+    let Mta { host_name, version } = mta;
+    KEY.with_borrow_mut(|key| {
+        key.clear();
+        key.push(u8::from(*content_follows));
+        match client {
+            Client::Ip(address) => push_address(key, *address),
+            Client::Local => key.push(1),
+            Client::Unknown => key.push(0),
+        }
+        match local {
+            Some(local) => {
+                push_address(key, local.ip());
+                key.extend_from_slice(&local.port().to_le_bytes());
+            }
+            None => key.push(0),
+        }
+        let sender = match sender {
+            None => [None; 2],
+            Some(ReversePath::Null) => [Some(""), None],
+            Some(ReversePath::Address(address)) => [Some(address.local()), address.domain().or(Some(""))],
+        };
+        let recipient = recipient.as_ref().map(|recipient| recipient.raw());
+        let texts = [client_name, host_name, version, helo, login, tls, policy_context].map(Option::as_deref);
+        for text in texts.into_iter().chain(sender).chain([recipient, Some(&**listener)]) {
+            push_text(key, text);
+        }
+        then(key)
+    })
+}
+
+/// The length first, so that no two sets of facts have one key.
+fn push_text(key: &mut Vec<u8>, text: Option<&str>) {
+    let length = text.map_or(u32::MAX, |text| text.len() as u32);
+    key.extend_from_slice(&length.to_le_bytes());
+    key.extend_from_slice(text.unwrap_or_default().as_bytes());
+}
+
+fn push_address(key: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            key.push(4);
+            key.extend_from_slice(&address.octets());
+        }
+        IpAddr::V6(address) => {
+            key.push(6);
+            key.extend_from_slice(&address.octets());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::{Cached, Zone};
+    use crate::driver::{Clock, Driver, Protocol, Scanner};
+    use crate::facts::Recipient;
+    use crate::reason::Reason;
+    use crate::store::{Attempt, EmbeddedStore, Held, Query, Release, Stats, Store, StoreFuture, Timestamp};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    /// A store on disk that counts the attempts it is asked about.
+    #[derive(Debug)]
+    struct Counting(EmbeddedStore, AtomicUsize);
+
+    impl Store for Counting {
+        fn attempt<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.attempt(attempt, now)
+        }
+
+        fn peek<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
+            self.0.peek(attempt, now)
+        }
+
+        fn lasting(&self, attempt: &Attempt, now: Timestamp) -> Option<Lasting> {
+            self.0.lasting(attempt, now)
+        }
+
+        fn removals(&self) -> u64 {
+            self.0.removals()
+        }
+
+        fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()> {
+            self.0.add_identities(attempt, made)
+        }
+
+        fn release<'a>(&'a self, release: &'a Release, now: Timestamp) -> StoreFuture<'a, ()> {
+            self.0.release(release, now)
+        }
+
+        fn show<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, Vec<Held>> {
+            self.0.show(query)
+        }
+
+        fn forget<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, u64> {
+            self.0.forget(query)
+        }
+
+        fn stats(&self) -> StoreFuture<'_, Stats> {
+            self.0.stats()
+        }
+
+        fn close(&self) -> StoreFuture<'_, ()> {
+            self.0.close()
+        }
+    }
+
+    /// Greylag, and one triplet that it is asked about.
+    struct Site {
+        driver: Driver,
+        store: Arc<Counting>,
+        clock: Clock,
+        facts: Facts,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Site {
+        /// A site where the triplet is known, and came twice since.
+        async fn with_a_regular() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let clock = Clock::stopped(Timestamp::from_millis(1_800_000_000_000));
+            let zone = Zone::parse(
+                "mx.sender.test A 192.0.2.1
+                 mx.sender.test AAAA 2001:db8::1
+                 other.sender.test A 192.0.2.1
+                 other.sender.test AAAA 2001:db8::1
+                 sender.test TXT v=spf1 a:mx.sender.test -all",
+            );
+            let resolver = Arc::new(Cached::new(Arc::new(zone), 100));
+            let store = EmbeddedStore::open(directory.path(), 1_000, clock.now()).unwrap();
+            let store = Arc::new(Counting(store, AtomicUsize::new(0)));
+            let driver = Driver::new(Policy::default(), resolver, Arc::clone(&store) as _, Scanner::new(1))
+                .with_clock(clock.clone());
+            let site = Self { driver, store, clock, facts: facts(), _directory: directory };
+            assert_eq!(site.ask().await, (Some(Reason::GreylistFirstSeen), 1));
+            site.clock.advance(5 * MINUTE);
+            assert_eq!(site.ask().await, (Some(Reason::GreylistMatured), 1));
+            for _ in 0..2 {
+                assert_eq!(site.ask().await, (Some(Reason::GreylistKnown), 1));
+            }
+            site
+        }
+
+        /// What a mail of its own is answered, and how often the store was asked for that.
+        async fn ask(&self) -> (Option<Reason>, usize) {
+            self.ask_with(&self.facts).await
+        }
+
+        async fn ask_with(&self, facts: &Facts) -> (Option<Reason>, usize) {
+            let mut mail = self.driver.begin(Protocol::Policy);
+            let before = self.store.1.load(Ordering::Relaxed);
+            let verdict = self.driver.judge(Stage::Rcpt, facts, &mut mail).await;
+            let asked = self.store.1.load(Ordering::Relaxed) - before;
+            (verdict.decisive().map(|finding| finding.reason), asked)
+        }
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            connection: Connection { client: Client::parse("192.0.2.1"), ..Connection::default() },
+            helo: Some("mx.sender.test".into()),
+            sender: Some(ReversePath::parse("<news@sender.test>")),
+            recipient: Some(Recipient::parse("<bob@example.test>")),
+            ..Facts::default()
+        }
+    }
+
+    const ASKED: (Option<Reason>, usize) = (Some(Reason::GreylistKnown), 1);
+    const REMEMBERED: (Option<Reason>, usize) = (Some(Reason::GreylistKnown), 0);
+
+    #[tokio::test]
+    async fn who_comes_regularly_is_remembered_until_the_policy_changes() {
+        let site = Site::with_a_regular().await;
+        assert_eq!(site.ask().await, REMEMBERED);
+        site.driver.set_policy(Policy::default());
+        assert_eq!(site.ask().await, ASKED);
+        assert_eq!(site.ask().await, REMEMBERED);
+    }
+
+    #[tokio::test]
+    async fn the_store_is_asked_again_where_it_forgot_and_where_it_has_to_write() {
+        let site = Site::with_a_regular().await;
+        assert_eq!(site.ask().await, REMEMBERED);
+        let somebody = Query { sender: Some("somebody@else.test".into()), ..Query::default() };
+        site.store.forget(&somebody).await.unwrap();
+        assert_eq!(site.ask().await, ASKED);
+        assert_eq!(site.ask().await, REMEMBERED);
+        // An eighth of 36 days.
+        site.clock.advance(4 * DAY + 12 * 60 * MINUTE);
+        assert_eq!(site.ask().await, REMEMBERED);
+        site.clock.advance(MINUTE);
+        assert_eq!(site.ask().await, ASKED);
+        let sender = Query { sender: Some("news@sender.test".into()), ..Query::default() };
+        site.store.forget(&sender).await.unwrap();
+        assert_eq!(site.ask().await, (Some(Reason::GreylistFirstSeen), 1));
+    }
+
+    #[tokio::test]
+    async fn all_that_is_judged_makes_another_of_it() {
+        let site = Site::with_a_regular().await;
+        let regular = || site.facts.clone();
+        let login = Facts { login: Some("joe".into()), ..regular() };
+        assert_eq!(site.ask_with(&login).await, (None, 0));
+        let bare = Facts { helo: Some("192.0.2.1".into()), ..regular() };
+        assert_eq!(site.ask_with(&bare).await, (Some(Reason::HeloBareAddress), 0));
+        for other in [
+            Facts { helo: Some("other.sender.test".into()), ..regular() },
+            Facts { recipient: Some(Recipient::parse("<Bob@example.test>")), ..regular() },
+            Facts { tls: Some("TLSv1.3".into()), ..regular() },
+            Facts { policy_context: Some("mx".into()), ..regular() },
+            Facts { accepted: vec![Recipient::parse("<alice@example.test>")], ..regular() },
+            Facts { content_follows: true, ..regular() },
+        ] {
+            assert_eq!(site.ask_with(&other).await, ASKED, "{other:?}");
+        }
+        let queued = Facts { queue_id: Some("4F".into()), recipient_count: Some(0), ..regular() };
+        assert_eq!(site.ask_with(&queued).await, REMEMBERED);
+    }
+
+    #[test]
+    fn no_two_sets_of_facts_have_one_key() {
+        let mut all = vec![facts()];
+        let mut add = |change: &dyn Fn(&mut Facts)| {
+            let mut changed = facts();
+            change(&mut changed);
+            all.push(changed);
+        };
+        for text in [None, Some(""), Some("a"), Some("mx")] {
+            let text = || text.map(str::to_owned);
+            add(&|facts| facts.connection.client_name = text());
+            add(&|facts| facts.connection.mta.host_name = text());
+            add(&|facts| facts.connection.mta.version = text());
+            add(&|facts| facts.helo = text());
+            add(&|facts| facts.login = text());
+            add(&|facts| facts.tls = text());
+            add(&|facts| facts.policy_context = text());
+        }
+        for client in [Client::Unknown, Client::Local, Client::parse("192.0.2.2"), Client::parse("::4")] {
+            add(&|facts| facts.connection.client = client);
+        }
+        for local in ["192.0.2.9:25", "192.0.2.9:587", "[2001:db8::9]:25"] {
+            add(&|facts| facts.connection.local = Some(local.parse().unwrap()));
+        }
+        add(&|facts| facts.connection.listener = "mx2".into());
+        for sender in ["<>", "<a>", "<@>", "<a@b.test>", "<A@b.test>"] {
+            add(&|facts| facts.sender = Some(ReversePath::parse(sender)));
+        }
+        add(&|facts| facts.sender = None);
+        add(&|facts| facts.recipient = None);
+        add(&|facts| facts.content_follows = true);
+
+        // Those that change nothing have the key of the first.
+        let same = |facts: &Facts| {
+            let Connection { client_name, mta, .. } = &facts.connection;
+            client_name.is_none()
+                && *mta == Mta::default()
+                && facts.helo.as_deref() == Some("mx.sender.test")
+                && (&facts.login, &facts.tls, &facts.policy_context) == (&None, &None, &None)
+                && facts.connection.client == Client::parse("192.0.2.1")
+                && facts.connection.local.is_none()
+                && facts.connection.listener.is_empty()
+                && facts.sender == Some(ReversePath::parse("<news@sender.test>"))
+                && facts.recipient.is_some()
+                && !facts.content_follows
+        };
+        let changed = all.iter().filter(|facts| !same(facts)).count();
+        let keys: std::collections::HashSet<Vec<u8>> =
+            all.iter().map(|facts| with_key(facts, <[u8]>::to_vec)).collect();
+        assert_eq!(keys.len(), changed + 1);
+    }
+}
