@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -20,6 +20,14 @@ pub(crate) async fn within<T>(budget: Duration, work: impl Future<Output = T>) -
     }
 }
 
+/// What comes of `work` if there is nothing it has to wait for; it is given up otherwise.
+pub(crate) fn at_once<T>(work: impl Future<Output = T>) -> Option<T> {
+    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +42,10 @@ mod tests {
         assert_eq!(within(3 * second, async { sleep(2 * second).await }).await, Some(()));
         assert_eq!(within(3 * second, pending::<()>()).await, None);
         assert_eq!(began.elapsed().as_secs(), 5);
+    }
+    #[tokio::test]
+    async fn work_that_has_to_wait_is_given_up() {
+        assert_eq!(at_once(async { ready(1).await + ready(2).await }), Some(3));
+        assert_eq!(at_once(async { ready(1).await + pending::<i32>().await }), None);
     }
 }

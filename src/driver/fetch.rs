@@ -61,10 +61,10 @@ impl Driver {
         helo_at_hand(&*self.resolver, helo::name(facts, known)?).map(|(resolution, _)| resolution)
     }
 
-    /// What SPF says, where that is known already.
+    /// What SPF says, where nobody has to be waited for.
     pub(super) fn spf_at_hand(&self, facts: &Facts) -> Option<SpfOutcome> {
         let (client, sender) = (facts.connection.client.ip()?, facts.sender.as_ref()?);
-        self.spf.at_hand(client, sender, facts.helo.as_deref().unwrap_or_default())
+        self.spf.at_hand(client, sender, facts.helo.as_deref().unwrap_or_default(), &*self.resolver)
     }
 
     /// How long what is known of the HELO name and of SPF is what the DNS says of them, an hour at most. `None` where it does not say

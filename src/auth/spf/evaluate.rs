@@ -24,7 +24,7 @@ const MAX_NAMES: usize = 10;
 pub(super) struct Evaluation<'a> {
     client: IpAddr,
     helo: &'a str,
-    sender: &'a str,
+    sender: Mailbox<'a>,
     resolver: &'a dyn Resolver,
     records: &'a Records,
     terms: u32,
@@ -37,6 +37,13 @@ pub(super) struct Evaluation<'a> {
     is_personal: bool,
     /// How long all answers so far may be kept.
     ttl: Duration,
+}
+
+/// The mailbox that sends: the reverse-path, or the postmaster of what there is in its place (RFC 7208 §4.3).
+#[derive(Clone, Copy)]
+pub(super) struct Mailbox<'a> {
+    pub(super) local: &'a str,
+    pub(super) domain: &'a str,
 }
 
 /// What ends an evaluation without a match.
@@ -54,11 +61,11 @@ impl From<DnsFault> for Stop {
 type Evaluated<'b> = Pin<Box<dyn Future<Output = SpfResult> + Send + 'b>>;
 
 impl<'a> Evaluation<'a> {
-    /// Asks about `client`, which sends as `sender` (a mailbox) and said `helo`.
+    /// Asks about `client`, which sends as `sender` and said `helo`.
     pub(super) const fn new(
         client: IpAddr,
         helo: &'a str,
-        sender: &'a str,
+        sender: Mailbox<'a>,
         resolver: &'a dyn Resolver,
         records: &'a Records,
     ) -> Self {
@@ -88,28 +95,31 @@ impl<'a> Evaluation<'a> {
         self.passes_anyone
     }
 
-    /// What the record of `domain` says. Boxed, as records include each other; [`MAX_TERMS`] bounds how deep.
-    pub(super) fn check_host<'b>(&'b mut self, domain: &'b str) -> Evaluated<'b> {
-        Box::pin(async move {
-            // RFC 7208 §4.3
-            if !is_name(domain) || !domain.contains('.') {
-                return SpfResult::None;
-            }
-            let record = match self.look_up(domain, RecordType::Txt).await {
-                Ok(answer) => self.records.read(domain, &answer),
-                Err(_) => return SpfResult::TempError,
-            };
-            let record: Arc<SpfRecord> = match record {
-                Ok(record) => record,
-                Err(NoRecord::Missing) => return SpfResult::None,
-                Err(NoRecord::Malformed) => return SpfResult::PermError,
-            };
-            match self.evaluate(&record, domain).await {
-                Ok(result) => result,
-                Err(Stop::PermError) => SpfResult::PermError,
-                Err(Stop::TempError) => SpfResult::TempError,
-            }
-        })
+    /// What the record of `domain` says.
+    pub(super) async fn check_host(&mut self, domain: &str) -> SpfResult {
+        // RFC 7208 §4.3
+        if !is_name(domain) || !domain.contains('.') {
+            return SpfResult::None;
+        }
+        let record = match self.look_up(domain, RecordType::Txt).await {
+            Ok(answer) => self.records.read(domain, &answer),
+            Err(_) => return SpfResult::TempError,
+        };
+        let record: Arc<SpfRecord> = match record {
+            Ok(record) => record,
+            Err(NoRecord::Missing) => return SpfResult::None,
+            Err(NoRecord::Malformed) => return SpfResult::PermError,
+        };
+        match self.evaluate(&record, domain).await {
+            Ok(result) => result,
+            Err(Stop::PermError) => SpfResult::PermError,
+            Err(Stop::TempError) => SpfResult::TempError,
+        }
+    }
+
+    /// What the record says that another one refers to. Boxed, as records include each other; [`MAX_TERMS`] bounds how deep.
+    fn check_referred<'b>(&'b mut self, domain: &'b str) -> Evaluated<'b> {
+        Box::pin(self.check_host(domain))
     }
 
     async fn evaluate(&mut self, record: &SpfRecord, domain: &str) -> Result<SpfResult, Stop> {
@@ -127,7 +137,7 @@ impl<'a> Evaluation<'a> {
         let Some(redirect) = &record.redirect else { return Ok(SpfResult::Neutral) };
         self.count_term()?;
         let target = self.expand(redirect, domain).await;
-        match self.check_host(&target).await {
+        match self.check_referred(&target).await {
             SpfResult::None => Err(Stop::PermError),
             result => Ok(result),
         }
@@ -178,7 +188,7 @@ impl<'a> Evaluation<'a> {
             Mechanism::Include { macro_string } => {
                 self.count_term()?;
                 let target = self.expand(macro_string, domain).await;
-                match self.check_host(&target).await {
+                match self.check_referred(&target).await {
                     SpfResult::Pass => Ok(true),
                     SpfResult::Fail | SpfResult::SoftFail | SpfResult::Neutral => Ok(false),
                     SpfResult::None | SpfResult::PermError => Err(Stop::PermError),
@@ -200,7 +210,8 @@ impl<'a> Evaluation<'a> {
 
     /// The name a term is about: its macros expanded (RFC 7208 §7), or the domain under evaluation where it gives none.
     async fn expand(&mut self, name: &Macro, domain: &str) -> String {
-        self.is_personal |= !matches!(name, Macro::Literal(_) | Macro::None);
+        let is_personal = !matches!(name, Macro::Literal(_) | Macro::None);
+        self.is_personal |= is_personal;
         let validated = if name.needs_ptr() {
             let names = self.client_names().await;
             let by_closeness: [&dyn Fn(&&String) -> bool; 3] =
@@ -211,11 +222,16 @@ impl<'a> Evaluation<'a> {
             String::new()
         };
         let mut variables = Variables::new();
-        variables.set_ip(&self.client);
-        variables.set_sender(self.sender.as_bytes());
-        variables.set_helo_domain(self.helo.as_bytes());
-        variables.set_domain(domain.as_bytes());
-        variables.set_validated_domain(validated.as_bytes());
+        let (sender, helo);
+        if is_personal {
+            sender = [self.sender.local, "@", self.sender.domain].concat();
+            helo = host_name(self.helo).unwrap_or_default();
+            variables.set_ip(&self.client);
+            variables.set_sender(sender.as_bytes());
+            variables.set_helo_domain(helo.as_bytes());
+            variables.set_domain(domain.as_bytes());
+            variables.set_validated_domain(validated.as_bytes());
+        }
         let expanded = name.eval(&variables, domain, false);
         let mut name = expanded.strip_suffix('.').unwrap_or(&expanded);
         // RFC 7208 §7.3: labels are dropped from the left until the name fits.

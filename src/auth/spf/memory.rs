@@ -12,8 +12,9 @@ use quick_cache::sync::Cache;
 
 use super::record::{self, NoRecord};
 use super::{SpfOutcome, SpfQuery, SpfResult, asked_of, evaluate_anew};
-use crate::dns::{self, Answer, Resolver};
+use crate::dns::{self, Answer, AtHand, Resolver};
 use crate::facts::ReversePath;
+use crate::patience::at_once;
 
 /// Results kept: some 5 MB of them.
 const CAPACITY: usize = 40_000;
@@ -69,14 +70,27 @@ impl Default for SpfMemory {
 impl SpfMemory {
     /// Asks as [`super::spf`] does, or remembers.
     pub async fn ask(&self, query: &SpfQuery, resolver: &dyn Resolver) -> SpfOutcome {
-        match self.at_hand(query.client, &query.sender, &query.helo) {
+        let SpfQuery { client, helo, sender } = query;
+        match self.remembered(*client, sender, helo) {
             Some(outcome) => outcome,
-            None => evaluate_anew(query, resolver, self).await,
+            None => evaluate_anew(*client, sender, helo, resolver, self).await,
         }
     }
 
-    /// What is remembered of mail of `sender` from this client, whose HELO name is `helo`.
-    pub fn at_hand(&self, client: IpAddr, sender: &ReversePath, helo: &str) -> Option<SpfOutcome> {
+    /// As [`Self::ask`] of mail of `sender` from this client, whose HELO name is `helo`, where nobody has to be waited for: `resolver`
+    /// has all answers at hand.
+    pub fn at_hand(
+        &self,
+        client: IpAddr,
+        sender: &ReversePath,
+        helo: &str,
+        resolver: &dyn Resolver,
+    ) -> Option<SpfOutcome> {
+        self.remembered(client, sender, helo)
+            .or_else(|| at_once(evaluate_anew(client, sender, helo, &AtHand(resolver), self)))
+    }
+
+    fn remembered(&self, client: IpAddr, sender: &ReversePath, helo: &str) -> Option<SpfOutcome> {
         let (identity, domain) = asked_of(sender, helo);
         let ((result, passes_anyone), _) = self.recall(About::Client(client), &domain)?;
         Some(SpfOutcome { result, identity, domain: domain.into_owned(), passes_anyone })
@@ -201,6 +215,39 @@ mod tests {
         }
     }
 
+    /// A zone of which only some names are at hand.
+    #[derive(Debug)]
+    struct Partly(Zone, &'static [&'static str]);
+
+    impl Resolver for Partly {
+        fn lookup<'a>(&'a self, _name: &'a str, _record_type: RecordType) -> Lookup<'a> {
+            unreachable!("nobody is to be asked")
+        }
+
+        fn at_hand(&self, name: &str, record_type: RecordType) -> Option<Result<dns::Timed, dns::DnsFault>> {
+            if self.1.contains(&name) { at_once(self.0.lookup(name, record_type)) } else { None }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_dns_has_at_hand_is_evaluated_at_once_and_what_it_has_not_is_left() {
+        let zone =
+            "a.test TXT v=spf1 include:b.test -all\nb.test TXT v=spf1 a:c.test -all\nc.test A 192.0.2.1";
+        let query = query("192.0.2.1", "joe@a.test");
+        let asked = |names| {
+            let memory = SpfMemory::default();
+            let dns = Partly(Zone::parse(zone), names);
+            let outcome = memory.at_hand(query.client, &query.sender, &query.helo, &dns);
+            assert_eq!(memory.remembered(query.client, &query.sender, &query.helo), outcome);
+            outcome
+        };
+        let outcome = super::super::spf(&query, &Zone::parse(zone)).await;
+        assert_eq!(outcome.result, SpfResult::Pass);
+        assert_eq!(asked(&["a.test", "b.test", "c.test"]), Some(outcome));
+        assert_eq!(asked(&["a.test", "b.test"]), None);
+        assert_eq!(asked(&[]), None);
+    }
+
     #[tokio::test]
     async fn what_is_of_one_sender_or_of_this_moment_is_not_remembered() {
         let dns = Counted::new(
@@ -217,7 +264,7 @@ mod tests {
         ] {
             let query = query("192.0.2.1", sender);
             assert_eq!(memory.ask(&query, &dns).await.result, result, "{sender}");
-            assert_eq!(memory.at_hand(query.client, &query.sender, &query.helo), None, "{sender}");
+            assert_eq!(memory.remembered(query.client, &query.sender, &query.helo), None, "{sender}");
         }
     }
 

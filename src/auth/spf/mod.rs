@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::dns::Resolver;
 use crate::facts::{Address, ReversePath, host_name};
-use evaluate::Evaluation;
+use evaluate::{Evaluation, Mailbox};
 use memory::About;
 pub use memory::SpfMemory;
 
@@ -143,34 +143,37 @@ const NOBODY_V6: [IpAddr; 4] = [
 /// Asks the policy of the sender's domain, or of the HELO name where there is none, about the client. Takes as long as its
 /// look-ups do, of which RFC 7208 §4.6.4 allows few: the caller sets the deadline.
 pub async fn spf(query: &SpfQuery, resolver: &dyn Resolver) -> SpfOutcome {
-    evaluate_anew(query, resolver, &SpfMemory::default()).await
+    evaluate_anew(query.client, &query.sender, &query.helo, resolver, &SpfMemory::default()).await
 }
 
-async fn evaluate_anew(query: &SpfQuery, resolver: &dyn Resolver, memory: &SpfMemory) -> SpfOutcome {
-    let SpfOutcome { identity, domain, .. } = query.unanswered();
-    let helo = host_name(&query.helo).unwrap_or_default();
-    let local = query.sender.address().map(Address::local).filter(|local| !local.is_empty());
-    let sender = match (identity, local) {
-        (SpfIdentity::MailFrom, Some(local)) => format!("{local}@{domain}"),
-        _ => format!("postmaster@{domain}"),
-    };
+async fn evaluate_anew(
+    client: IpAddr,
+    sender: &ReversePath,
+    helo: &str,
+    resolver: &dyn Resolver,
+    memory: &SpfMemory,
+) -> SpfOutcome {
+    let (identity, domain) = asked_of(sender, helo);
+    let local = sender.address().map(Address::local).filter(|local| !local.is_empty());
+    let local = local.filter(|_| identity == SpfIdentity::MailFrom).unwrap_or("postmaster");
+    let mailbox = Mailbox { local, domain: &domain };
     let ask = async |client| {
-        let mut evaluation = Evaluation::new(client, &helo, &sender, resolver, memory.records());
+        let mut evaluation = Evaluation::new(client, helo, mailbox, resolver, memory.records());
         let result = evaluation.check_host(&domain).await;
         (result, evaluation.passes_anyone(), evaluation.holds(result))
     };
-    let (result, mut passes_anyone, mut holds) = ask(query.client).await;
+    let (result, mut passes_anyone, mut holds) = ask(client).await;
     if result == SpfResult::Pass && !passes_anyone {
-        let v4 = query.client.is_ipv4();
+        let v4 = client.is_ipv4();
         let about_anyone = About::Anyone { v4 };
         let left;
         (passes_anyone, left) = match memory.recall(about_anyone, &domain) {
             Some(((_, passes_anyone), left)) => (passes_anyone, Some(left)),
             None => {
                 // At once, as each may look up names of its own (`exists`, `ptr`), and all of it has the time of one answer. What
-                // the first evaluation looked up is in the resolver's cache.
-                let [one, two, three, four] = (if v4 { NOBODY_V4 } else { NOBODY_V6 }).map(ask);
-                let (one, two, three, four) = tokio::join!(one, two, three, four);
+                // the first evaluation looked up is in the resolver's cache. Apart, as it is seldom asked and takes much room.
+                let [one, two, three, four] = (if v4 { NOBODY_V4 } else { NOBODY_V6 }).map(&ask);
+                let (one, two, three, four) = Box::pin(async { tokio::join!(one, two, three, four) }).await;
                 let each = [one, two, three, four];
                 let passes_anyone = each.iter().any(|(result, ..)| *result == SpfResult::Pass);
                 let shortest = each.iter().map(|(.., holds)| *holds).reduce(shorter).flatten();
@@ -180,8 +183,8 @@ async fn evaluate_anew(query: &SpfQuery, resolver: &dyn Resolver, memory: &SpfMe
         };
         holds = shorter(holds, left);
     }
-    memory.remember(About::Client(query.client), &domain, (result, passes_anyone), holds);
-    SpfOutcome { result, identity, domain, passes_anyone }
+    memory.remember(About::Client(client), &domain, (result, passes_anyone), holds);
+    SpfOutcome { result, identity, domain: domain.into_owned(), passes_anyone }
 }
 
 /// The shorter of two times; none where either is none.
