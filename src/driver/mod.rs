@@ -9,6 +9,7 @@ mod record;
 mod regulars;
 mod scanner;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::dns::Resolver;
 use crate::facts::{Client, Facts, Stage};
 use crate::filter::{self, Known, Needs, Step};
 use crate::policy::Policy;
-use crate::store::{Answer, Attempt, Store};
+use crate::store::{Answer, Attempt, Store, Timestamp};
 use crate::telemetry::Trace;
 use crate::telemetry::nat::NatWatch;
 use crate::verdict::{Finding, Outcome, Verdict};
@@ -29,7 +30,8 @@ use adopt::Adopted;
 pub use clock::Clock;
 use hosts::Hosts;
 use late::{LateMail, LateSpf};
-use regulars::{Regular, Regulars, Seen};
+pub use regulars::Regular;
+use regulars::{Regulars, Seen};
 pub use scanner::Scanner;
 
 /// Longest time a DNS question may take; with [`STORE_BUDGET`] it stays below the 2 s within which every RCPT is answered.
@@ -57,6 +59,26 @@ impl Protocol {
         match self {
             Self::Milter => "milter",
             Self::Policy => "policy",
+        }
+    }
+}
+
+/// A verdict, be it just made or made before.
+#[derive(Debug)]
+pub enum Judged {
+    /// Just made.
+    Anew(Verdict),
+    /// That of mail that comes regularly.
+    Again(Arc<Regular>),
+}
+
+impl Deref for Judged {
+    type Target = Verdict;
+
+    fn deref(&self) -> &Verdict {
+        match self {
+            Self::Anew(verdict) => verdict,
+            Self::Again(regular) => &regular.verdict,
         }
     }
 }
@@ -192,7 +214,7 @@ impl Driver {
 
     /// Judges what is known at `stage`: asks the world what the filter needs, each question under its deadline, until there is a
     /// verdict. Always answers, within 2 s before the end of message. What is decided is counted and logged here.
-    pub async fn judge(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Verdict {
+    pub async fn judge(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Judged {
         let began = Instant::now();
         if transaction.meet_client(facts) {
             self.adopted.meet(facts, transaction.protocol);
@@ -204,14 +226,16 @@ impl Driver {
         if let Some(verdict) = self.adopted.verdict(stage, facts, transaction.protocol) {
             let verdict = self.adopt(verdict, facts, transaction, began);
             transaction.keep_tags(&verdict);
-            return verdict;
+            return Judged::Anew(verdict);
         }
         let seen =
             if self.is_live { self.regulars.recall(stage, facts, &transaction.known) } else { Seen::Unlike };
-        if let Seen::Regularly(regular) = &seen
-            && self.still_holds(regular, &transaction.policy, began)
-        {
-            return self.say_again(regular, facts, transaction, began);
+        if let Seen::Regularly(regular) = &seen {
+            let now = self.clock.now();
+            if self.still_holds(regular, &transaction.policy, (now, began)) {
+                self.say_again(regular, facts, transaction, (now, began));
+                return Judged::Again(Arc::clone(regular));
+            }
         }
         self.prefetch(stage, facts, transaction);
         let is_new_host = stage == Stage::Rcpt && !self.hosts.recall(facts, &transaction.known);
@@ -235,14 +259,19 @@ impl Driver {
             verdict.add(transaction.tags.drain(..));
             verdict.edits.splice(..0, filter::tag_removals(facts, &verdict));
         }
-        verdict
+        Judged::Anew(verdict)
     }
 
     /// Whether the filter would say again what it said of this regular.
-    fn still_holds(&self, regular: &Regular, policy: &Arc<Policy>, now: Instant) -> bool {
+    fn still_holds(
+        &self,
+        regular: &Regular,
+        policy: &Arc<Policy>,
+        (now, instant): (Timestamp, Instant),
+    ) -> bool {
         std::ptr::eq(regular.policy.as_ptr(), Arc::as_ptr(policy))
-            && now < regular.dns_until
-            && self.clock.now() <= regular.greylist.until
+            && instant < regular.dns_until
+            && now <= regular.greylist.until
             && self.store.removals() == regular.greylist.removals
     }
 
@@ -252,14 +281,11 @@ impl Driver {
         regular: &Regular,
         facts: &Facts,
         transaction: &mut Transaction,
-        began: Instant,
-    ) -> Verdict {
-        let verdict = regular.verdict.clone();
-        self.adopted.remember(Stage::Rcpt, facts, transaction.protocol, &verdict);
-        transaction.keep_tags(&verdict);
-        let when = (self.clock.now(), began.elapsed());
-        record::regular(regular, facts, transaction, when, &self.trace);
-        verdict
+        (now, began): (Timestamp, Instant),
+    ) {
+        self.adopted.remember(Stage::Rcpt, facts, transaction.protocol, &regular.verdict);
+        transaction.keep_tags(&regular.verdict);
+        record::again(regular, facts, transaction, (now, began.elapsed()), &self.trace);
     }
 
     /// What was just decided of a recipient, if it is known how long it holds.
@@ -267,15 +293,14 @@ impl Driver {
         let Transaction { policy, known, .. } = transaction;
         let attempt = known.attempt.as_ref()?;
         let dns_until = Instant::now() + self.dns_holds(facts, known)?;
+        let now = self.clock.now();
         Some(Regular {
             verdict: verdict.clone(),
             answer: *known.greylist.got()?,
-            helo_dns: known.helo.clone(),
-            spf: known.spf.clone(),
-            identities: attempt.identities.clone(),
+            said: record::of(Stage::Rcpt, facts, transaction, verdict, (now, Duration::ZERO)).said(),
             policy: Arc::downgrade(policy),
             dns_until,
-            greylist: self.store.lasting(attempt, self.clock.now())?,
+            greylist: self.store.lasting(attempt, now)?,
         })
     }
 

@@ -12,30 +12,25 @@ use std::time::Instant;
 
 use quick_cache::sync::Cache;
 
-use crate::auth::SpfOutcome;
-use crate::dns::HeloResolution;
 use crate::facts::{Client, Connection, Facts, Mta, ReversePath, Stage};
 use crate::filter::{Known, Slot};
 use crate::policy::Policy;
-use crate::store::{Answer, Identity, Lasting};
+use crate::store::{Answer, Lasting};
+use crate::telemetry::Said;
 use crate::verdict::Verdict;
 
 /// Triplets that are remembered: some 15 MB of them.
 const CAPACITY: usize = 20_000;
 
-/// What was decided of a recipient, and on what grounds.
+/// What was decided of a recipient.
 #[derive(Debug)]
-pub(super) struct Regular {
+pub struct Regular {
     /// What was decided.
     pub(super) verdict: Verdict,
     /// What the greylist answered.
     pub(super) answer: Answer,
-    /// What the DNS said of the HELO name.
-    pub(super) helo_dns: Slot<HeloResolution>,
-    /// What SPF said of the sender.
-    pub(super) spf: Slot<SpfOutcome>,
-    /// Under which identities the greylist was asked.
-    pub(super) identities: Vec<Identity>,
+    /// What is logged of it.
+    pub(super) said: Said,
     /// The policy it was decided by. Not kept by this: it may have large lists.
     pub(super) policy: Weak<Policy>,
     /// Until when the DNS would say the same.

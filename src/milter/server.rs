@@ -17,14 +17,13 @@ use super::options::{Transport, Wishes};
 use super::reply::{PROGRESS, Response};
 use super::session::{Limits, ProtocolError, Session, Step};
 use super::state::CommandKind;
-use crate::driver::{Driver, Protocol, Transaction};
+use crate::driver::{Driver, Judged, Protocol, Transaction};
 use crate::facts::Stage;
 use crate::filter::{self, Interest};
 use crate::listener::{self, Input, Listener, Readable, Stream};
 use crate::patience::within;
 use crate::policy::Policy;
 use crate::telemetry::metrics;
-use crate::verdict::Verdict;
 
 /// An SMTP client may be silent for as long as its MTA lets it; libmilter waits as long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(7210);
@@ -208,7 +207,7 @@ impl<S: Conversation> Connection<S> {
         }
     }
 
-    async fn judge(&mut self, stage: Stage) -> io::Result<Verdict> {
+    async fn judge(&mut self, stage: Stage) -> io::Result<Judged> {
         if self.transaction_number != self.session.transaction_number() {
             self.transaction_number = self.session.transaction_number();
             let session = &self.session;

@@ -13,7 +13,7 @@ mod record;
 mod trace;
 
 pub use logged::LoggedDecision;
-pub use record::Decision;
+pub use record::{Decision, Made, Said};
 pub use trace::{Trace, TraceQuery, Traced, TracedStep};
 
 use crate::driver::Protocol;

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::form::Said;
+use super::form::Said as Reply;
 use crate::auth::SpfOutcome;
 use crate::dns::HeloResolution;
 use crate::driver::Protocol;
@@ -61,18 +61,47 @@ pub struct Decision<'a> {
     pub identities: &'a [Identity],
 }
 
+/// What is its own of each decision, even where all else is as it was with another.
+#[derive(Clone, Copy, Debug)]
+pub struct Made<'a> {
+    /// The mail's number in this process.
+    pub transaction: u64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Time from question to verdict.
+    pub took: Duration,
+    /// The protocol that asked.
+    pub protocol: Protocol,
+    /// The stage that was judged.
+    pub stage: Stage,
+    /// The MTA's queue id, once there is one.
+    pub queue_id: Option<&'a str>,
+}
+
+/// All else of a decision, as it is written.
+#[derive(Debug)]
+pub struct Said(Box<[u8]>);
+
 impl Decision<'_> {
     /// Appends the decision to `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let Self { transaction, at, took, protocol, stage, facts, verdict, helo_dns, spf, identities } =
-            *self;
+        let Self { transaction, at, took, protocol, stage, facts, .. } = *self;
+        let queue_id = facts.queue_id.as_deref();
+        Made { transaction, at, took, protocol, stage, queue_id }.write(out);
+        self.write_said(out);
+    }
+
+    /// What is known and found, to be logged again with [`super::Trace::record_again`].
+    pub fn said(&self) -> Said {
+        let mut out = Vec::with_capacity(512);
+        self.write_said(&mut out);
+        Said(out.into())
+    }
+
+    fn write_said(&self, out: &mut Vec<u8>) {
+        let Self { facts, verdict, helo_dns, spf, identities, .. } = *self;
         let mut out = Writer(out);
-        out.number(transaction);
-        out.number(at.as_millis());
-        out.number(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        out.bytes(&[protocol as u8, stage as u8]);
         out.client(facts.connection.client);
-        out.optional(facts.queue_id.as_deref());
         out.optional(facts.connection.client_name.as_deref());
         out.optional(facts.helo.as_deref());
         out.sender(facts.sender.as_ref());
@@ -86,6 +115,24 @@ impl Decision<'_> {
         out.optional(facts.login.as_deref());
         out.optional(facts.tls.as_deref());
         out.findings(verdict);
+    }
+}
+
+impl Made<'_> {
+    fn write(self, out: &mut Vec<u8>) {
+        let Self { transaction, at, took, protocol, stage, queue_id } = self;
+        let mut out = Writer(out);
+        out.number(transaction);
+        out.number(at.as_millis());
+        out.number(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        out.bytes(&[protocol as u8, stage as u8]);
+        out.optional(queue_id);
+    }
+
+    /// Appends the decision that says this, but is another one, to `out`.
+    pub(super) fn write_with(self, Said(said): &Said, out: &mut Vec<u8>) {
+        self.write(out);
+        out.extend_from_slice(said);
     }
 }
 
@@ -251,8 +298,8 @@ pub(super) struct Recorded<'a> {
     pub(super) micros: u64,
     pub(super) protocol: Protocol,
     pub(super) stage: Stage,
-    pub(super) client: Client,
     pub(super) queue_id: Option<&'a [u8]>,
+    pub(super) client: Client,
     pub(super) client_name: Option<&'a [u8]>,
     pub(super) helo: Option<&'a [u8]>,
     pub(super) sender: Option<&'a [u8]>,
@@ -310,7 +357,7 @@ pub(super) struct Found<'a> {
     pub(super) mode: Mode,
     pub(super) reason: Reason,
     pub(super) action: Action,
-    pub(super) reply: Option<Said<'a>>,
+    pub(super) reply: Option<Reply<'a>>,
     pub(super) detail: &'a [u8],
 }
 
@@ -336,8 +383,8 @@ impl<'a> Recorded<'a> {
             micros: from.number()?,
             protocol: from.one_of(&PROTOCOLS)?,
             stage: from.one_of(&Stage::ALL)?,
-            client: from.client()?,
             queue_id: from.optional()?,
+            client: from.client()?,
             client_name: from.optional()?,
             helo: from.optional()?,
             sender: from.optional()?,
@@ -467,7 +514,7 @@ impl<'a> Stored<'a> for Found<'a> {
         let reply = match action.refuses() {
             true => {
                 let code = from.one_of(&CODES)?;
-                Some(Said { code, status: from.array()?, text: from.optional()?? })
+                Some(Reply { code, status: from.array()?, text: from.optional()?? })
             }
             false => None,
         };

@@ -10,7 +10,7 @@ use super::decision::DecisionLine;
 use super::form::{Form, Json, Key, key};
 use super::log;
 use super::per_thread::PerThread;
-use super::record::{Decision, Recorded};
+use super::record::{Decision, Made, Recorded, Said};
 use crate::store::Timestamp;
 
 /// What the trace may take in memory where nothing else is said, in bytes: some 10,000 decisions.
@@ -107,12 +107,21 @@ impl Trace {
 
     /// Logs a decision and keeps it.
     pub fn record(&self, decision: &Decision<'_>) {
+        self.record_bytes(|bytes| decision.write(bytes));
+    }
+
+    /// Logs and keeps a decision that says what another one said.
+    pub fn record_again(&self, made: Made<'_>, said: &Said) {
+        self.record_bytes(|bytes| made.write_with(said, bytes));
+    }
+
+    fn record_bytes(&self, write: impl FnOnce(&mut Vec<u8>)) {
         thread_local! {
             static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
-            decision.write(bytes);
+            write(bytes);
             log::decision(bytes);
             self.push(bytes);
         });

@@ -85,13 +85,13 @@ async fn mail(driver: &Driver, step: &Step) -> Outcome {
             facts.accepted.push(recipient);
         }
         if verdict.action() > worst.action() || worst == Verdict::default() {
-            worst = verdict;
+            worst = (*verdict).clone();
         }
     }
     facts.recipient = None;
     if let Some(text) = step.message.as_ref().filter(|_| !facts.accepted.is_empty()) {
         facts.message = Some(Message::from_bytes(text));
-        worst = driver.judge(Stage::EndOfMessage, &facts, &mut transaction).await;
+        worst = (*driver.judge(Stage::EndOfMessage, &facts, &mut transaction).await).clone();
         note(&mut found, "message", &worst);
     }
     Outcome {
