@@ -91,10 +91,11 @@ pub struct Reply {
 impl Reply {
     /// A reply with the enhanced code `class.subject.detail`. Bytes of `text` outside printable ASCII become `?`, and it is
     /// cut at [`MAX_TEXT`].
-    pub fn new(code: Code, (subject, detail): (u8, u8), text: &str) -> Self {
+    pub fn new(code: Code, (subject, detail): (u8, u8), text: impl Into<String>) -> Self {
         let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
+        let text = text.into();
         let text = match text.len() <= MAX_TEXT && text.bytes().all(is_printable) {
-            true => text.to_owned(),
+            true => text,
             false => {
                 let shown = |c| if (' '..='~').contains(&c) { c } else { '?' };
                 text.chars().take(MAX_TEXT).map(shown).collect()
@@ -288,7 +289,7 @@ mod tests {
     fn reply_text_is_one_line_of_printable_ascii() {
         let reply = Reply::new(Code::C550, (7, 1), "a\r\nb\u{e9}\0%s");
         assert_eq!(reply.to_string(), "550 5.7.1 a??b??%s");
-        let reply = Reply::new(Code::C451, (7, 1), &"x".repeat(1000));
+        let reply = Reply::new(Code::C451, (7, 1), "x".repeat(1000));
         assert_eq!(reply.text().len(), MAX_TEXT);
     }
 

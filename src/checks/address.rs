@@ -134,7 +134,7 @@ fn reply(reason: Reason, settings: &AddressSettings) -> Reply {
             "only {allowed} before the @, - neither first nor last, . neither first nor last nor doubled"
         ),
     };
-    Reply::new(Code::C550, (1, 3), &format!("Bad recipient address: {text}"))
+    Reply::new(Code::C550, (1, 3), format!("Bad recipient address: {text}"))
 }
 
 #[cfg(test)]

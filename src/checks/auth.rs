@@ -134,7 +134,7 @@ fn spf_finding(spf: &SpfOutcome, facts: &Facts, settings: &Settings) -> Option<F
         SpfIdentity::Helo => "HELO",
     };
     let client = facts.connection.client;
-    let reply = || Reply::new(Code::C550, (7, 23), &remedy(spf, &client.to_string()));
+    let reply = || Reply::new(Code::C550, (7, 23), remedy(spf, &client.to_string()));
     let detail = format!("SPF {} of {identity} {:?} for {client}", spf.result.name(), spf.domain);
     Some(Finding { reason, outcome: Outcome::with(action.action(), reply), detail })
 }

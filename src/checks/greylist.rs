@@ -109,7 +109,9 @@ pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
 pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Option<Finding> {
     match &known.greylist {
         Slot::NotAsked => None,
-        Slot::Got(answer, _) => Some(judge_answer(*answer, || client_text(facts, &settings.greylist, known))),
+        Slot::Got(answer, _) => {
+            Some(judge_answer(*answer, |text| push_client(text, facts, &settings.greylist, known)))
+        }
         Slot::Unknown(fault, _) => Some(judge_fault(fault, settings.greylist.on_store_failure)),
     }
 }
@@ -165,8 +167,8 @@ pub fn typed_recipient(recipient: &str) -> String {
     normalise::recipient(&Address::parse(recipient))
 }
 
-/// The client's identities, as they were asked for.
-fn client_text(facts: &Facts, settings: &GreylistSettings, known: &Known) -> String {
+/// Appends the client's identities, as they were asked for.
+fn push_client(text: &mut String, facts: &Facts, settings: &GreylistSettings, known: &Known) {
     let made;
     let identities = match (&known.attempt, facts.connection.client.ip()) {
         (Some(attempt), _) => &attempt.identities,
@@ -174,29 +176,37 @@ fn client_text(facts: &Facts, settings: &GreylistSettings, known: &Known) -> Str
             made = identity::ladder(address, facts, settings, known);
             &made
         }
-        (None, None) => return String::new(),
+        (None, None) => return,
     };
-    let mut text = String::with_capacity(160);
     for (place, identity) in identities.iter().enumerate() {
         text.push_str(if place > 0 { " or " } else { "" });
         text.push_str(&identity.key);
     }
-    text
 }
 
+/// Room for nearly every detail, in bytes.
+const USUAL_DETAIL: usize = 160;
+
 /// The log has the client's identities beside this; only what somebody may look for by itself names them.
-fn judge_answer(answer: Answer, client: impl Fn() -> String) -> Finding {
+fn judge_answer(answer: Answer, push_client: impl Fn(&mut String)) -> Finding {
+    let detail = |before: &str, behind: &str| {
+        let mut detail = String::with_capacity(USUAL_DETAIL);
+        detail.push_str(before);
+        push_client(&mut detail);
+        detail.push_str(behind);
+        detail
+    };
     let (reason, outcome, detail) = match answer {
         Answer::FirstSeen { wait } => {
-            (Reason::GreylistFirstSeen, come_again(wait), ["first attempt of ", &client()].concat())
+            (Reason::GreylistFirstSeen, come_again(wait), detail("first attempt of ", ""))
         }
         Answer::TooEarly { wait } => {
-            (Reason::GreylistTooEarly, come_again(wait), client() + " came again too early")
+            (Reason::GreylistTooEarly, come_again(wait), detail("", " came again too early"))
         }
         Answer::Matured { waited, identity } => {
-            let (client, waited) = (client(), waited.as_secs());
-            let detail = format!("{client} came again after {waited} s, known by its {}", identity.name());
-            (Reason::GreylistMatured, Outcome::Accept, detail)
+            let waited = waited.as_secs();
+            let behind = format!(" came again after {waited} s, known by its {}", identity.name());
+            (Reason::GreylistMatured, Outcome::Accept, detail("", &behind))
         }
         Answer::Known { by, identity } => {
             let by = match by {
@@ -207,13 +217,12 @@ fn judge_answer(answer: Answer, client: impl Fn() -> String) -> Finding {
             (Reason::GreylistKnown, Outcome::Accept, ["known by its ", identity.name(), by].concat())
         }
         Answer::Released => {
-            (Reason::GreylistReleased, Outcome::Accept, format!("a rule releases this mail of {}", client()))
+            (Reason::GreylistReleased, Outcome::Accept, detail("a rule releases this mail of ", ""))
         }
         Answer::Capped { wait } => {
-            let client = client();
-            let detail =
-                format!("the network of {client} has too many first attempts, and is judged as a whole");
-            (Reason::GreylistCapped, wait.map_or(Outcome::Accept, come_again), detail)
+            let behind = " has too many first attempts, and is judged as a whole";
+            let outcome = wait.map_or(Outcome::Accept, come_again);
+            (Reason::GreylistCapped, outcome, detail("the network of ", behind))
         }
     };
     Finding { reason, outcome, detail }
@@ -221,9 +230,20 @@ fn judge_answer(answer: Answer, client: impl Fn() -> String) -> Finding {
 
 /// The wait is rounded up, so that who waits as long as told is never told again.
 fn come_again(wait: Duration) -> Outcome {
-    let seconds = wait.as_millis().div_ceil(1_000).max(1);
-    let text = format!("Greylisted, try again in {seconds} seconds");
-    Outcome::Defer(Reply::new(Code::C451, (7, 1), &text))
+    let seconds = (wait.as_secs() + u64::from(wait.subsec_millis() > 0)).max(1);
+    let mut text = String::with_capacity("Greylisted, try again in 4294967295 seconds".len());
+    text.push_str("Greylisted, try again in ");
+    push_number(seconds, &mut text);
+    text.push_str(" seconds");
+    Outcome::Defer(Reply::new(Code::C451, (7, 1), text))
+}
+
+/// Appends a number as it displays, without the machinery for it: each first attempt has several.
+fn push_number(number: u64, out: &mut String) {
+    if number >= 10 {
+        push_number(number / 10, out);
+    }
+    out.push(char::from(b'0' + (number % 10) as u8));
 }
 
 fn judge_fault(fault: &Fault, on_store_failure: OnStoreFailure) -> Finding {

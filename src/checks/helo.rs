@@ -111,8 +111,7 @@ fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings) -> Finding {
     if settings.unless_verified && facts.connection.client_name.is_some() {
         action = action.min(Action::Tag);
     }
-    let reply =
-        || Reply::new(Code::C550, (7, 1), &format!("Access denied - bogus HELO [{}]", cause.number()));
+    let reply = || Reply::new(Code::C550, (7, 1), format!("Access denied - bogus HELO [{}]", cause.number()));
     let detail = quoted(facts.helo.as_deref().unwrap_or_default());
     Finding { reason: cause, outcome: Outcome::with(action, reply), detail }
 }

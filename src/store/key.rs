@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
 use super::attempt::{Attempt, Identity, IdentityKind, Query, Release, ReleaseOf, cap_network};
 use super::fault::StoreFault;
@@ -269,10 +269,11 @@ impl HashKey {
     }
 
     fn hash_bytes(&self, field: Field, bytes: &[u8]) -> Hashed {
-        let mut hasher = SipHasher13::new_with_key(&self.0);
+        let key = u128::from_le_bytes(self.0);
+        let mut hasher = SipHasher13::new_with_keys(key as u64, (key >> 64) as u64);
         let head = [NORMALISER_VERSION, field as u8];
         let mut joined = [0; 2 + USUAL_LEN];
-        let hash = match joined.get_mut(..2 + bytes.len()) {
+        let Hash128 { h1, h2 } = match joined.get_mut(..2 + bytes.len()) {
             Some(joined) => {
                 let (first, rest) = joined.split_at_mut(2);
                 first.copy_from_slice(&head);
@@ -285,7 +286,7 @@ impl HashKey {
                 hasher.finish128()
             }
         };
-        let mut hash = u128::from_le_bytes(hash.as_bytes());
+        let mut hash = u128::from(h1) | u128::from(h2) << 64;
         // Zero stands for a part that does not matter.
         for part in [SENDER, RECIPIENT, IDENTITY] {
             if hash & part == 0 {
@@ -408,33 +409,30 @@ impl Text {
     /// An IPv4 address as it is displayed, without the machinery for it: each first attempt needs it.
     fn write_octets(&mut self, octets: [u8; 4]) -> fmt::Result {
         for (at, octet) in octets.into_iter().enumerate() {
-            let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
-            let zeros = if octet >= 100 {
-                0
-            } else if octet >= 10 {
-                1
-            } else {
-                2
-            };
             if at > 0 {
-                self.write_bytes(b".")?;
+                self.write_byte(b'.')?;
             }
-            self.write_bytes(&digits[zeros..])?;
+            if octet >= 100 {
+                self.write_byte(b'0' + octet / 100)?;
+            }
+            if octet >= 10 {
+                self.write_byte(b'0' + octet / 10 % 10)?;
+            }
+            self.write_byte(b'0' + octet % 10)?;
         }
         Ok(())
     }
 
-    fn write_bytes(&mut self, bytes: &[u8]) -> fmt::Result {
-        let end = self.len + bytes.len();
-        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(bytes);
-        self.len = end;
+    fn write_byte(&mut self, byte: u8) -> fmt::Result {
+        *self.bytes.get_mut(self.len).ok_or(fmt::Error)? = byte;
+        self.len += 1;
         Ok(())
     }
 }
 
 impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.write_bytes(text.as_bytes())
+        text.bytes().try_for_each(|byte| self.write_byte(byte))
     }
 }
 

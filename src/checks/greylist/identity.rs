@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{GreylistSettings, generic};
+use super::{GreylistSettings, generic, push_number};
 use crate::checks::helo;
 use crate::dns::HeloResolution;
 use crate::facts::{Facts, ReversePath};
@@ -104,22 +104,11 @@ fn network_text(network: IpNet) -> String {
     let IpNet::V4(v4) = network else { return network.to_string() };
     let mut text = String::with_capacity("255.255.255.255/32".len());
     for (octet, behind) in v4.network().octets().into_iter().zip(['.', '.', '.', '/']) {
-        push_number(octet, &mut text);
+        push_number(octet.into(), &mut text);
         text.push(behind);
     }
-    push_number(v4.prefix_len(), &mut text);
+    push_number(v4.prefix_len().into(), &mut text);
     text
-}
-
-fn push_number(number: u8, out: &mut String) {
-    let digit = |value: u8| char::from(b'0' + value % 10);
-    if number >= 100 {
-        out.push(digit(number / 100));
-    }
-    if number >= 10 {
-        out.push(digit(number / 10));
-    }
-    out.push(digit(number));
 }
 
 /// The network the settings put the client in.

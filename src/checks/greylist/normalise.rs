@@ -69,7 +69,13 @@ impl Sender {
 
 /// The recipient's name in the triplet: in lower case, without extension.
 pub(super) fn recipient(address: &Address) -> String {
-    join(&without_extension(address.local()).to_lowercase(), address.domain())
+    let local = without_extension(address.local());
+    if !local.is_ascii() {
+        return join(&local.to_lowercase(), address.domain());
+    }
+    let mut name = join(local, address.domain());
+    name[..local.len()].make_ascii_lowercase();
+    name
 }
 
 fn key(local: &str, domain: Option<&str>) -> String {
@@ -83,7 +89,13 @@ fn key(local: &str, domain: Option<&str>) -> String {
 /// The last `@` separates: there is none in a domain.
 fn join(local: &str, domain: Option<&str>) -> String {
     match domain {
-        Some(domain) => [local, "@", domain].concat(),
+        Some(domain) => {
+            let mut joined = String::with_capacity(local.len() + 1 + domain.len());
+            joined.push_str(local);
+            joined.push('@');
+            joined.push_str(domain);
+            joined
+        }
         None => local.to_owned(),
     }
 }

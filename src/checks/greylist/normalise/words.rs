@@ -43,8 +43,12 @@ pub(super) struct Bounds {
 
 /// Whether there is nothing in `local` that these rules could take off or mask: short words of small letters.
 pub(super) fn is_plain(local: &str) -> bool {
-    let is_short_word = |word: &[u8]| word.len() < UNSPEAKABLE && word.iter().all(u8::is_ascii_lowercase);
-    local.len() < UUID && local.as_bytes().split(|byte| b".-_".contains(byte)).all(is_short_word)
+    let mut letters = 0;
+    local.len() < UUID
+        && local.bytes().all(|byte| {
+            letters = if byte.is_ascii_lowercase() { letters + 1 } else { 0 };
+            letters < UNSPEAKABLE && (letters > 0 || matches!(byte, b'.' | b'-' | b'_'))
+        })
 }
 
 /// Whether a machine makes these senders: the local part or a host of the domain says so, or it has four numbers or more.
