@@ -231,19 +231,8 @@ fn judge_answer(answer: Answer, push_client: impl Fn(&mut String)) -> Finding {
 /// The wait is rounded up, so that who waits as long as told is never told again.
 fn come_again(wait: Duration) -> Outcome {
     let seconds = (wait.as_secs() + u64::from(wait.subsec_millis() > 0)).max(1);
-    let mut text = String::with_capacity("Greylisted, try again in 4294967295 seconds".len());
-    text.push_str("Greylisted, try again in ");
-    push_number(seconds, &mut text);
-    text.push_str(" seconds");
+    let text = ["Greylisted, try again in ", itoa::Buffer::new().format(seconds), " seconds"].concat();
     Outcome::Defer(Reply::new(Code::C451, (7, 1), text))
-}
-
-/// Appends a number as it displays, without the machinery for it: each first attempt has several.
-fn push_number(number: u64, out: &mut String) {
-    if number >= 10 {
-        push_number(number / 10, out);
-    }
-    out.push(char::from(b'0' + (number % 10) as u8));
 }
 
 fn judge_fault(fault: &Fault, on_store_failure: OnStoreFailure) -> Finding {

@@ -258,18 +258,27 @@ fn address(text: &str) -> Option<IpAddr> {
 /// RFC 5321 §4.1.2 `Domain` by RFC 1123 §2.1: labels of 1–63 letters, digits and inner hyphens, at most 253 in all; the last
 /// label is not all digits, or `127.1` would be a name. Underscores pass, as many Windows hosts have one.
 fn is_host_name(name: &str) -> bool {
-    let label_is_fine = |label: &[u8]| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with(b"-")
-            && !label.ends_with(b"-")
-            && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    let mut last = &b""[..];
-    let labels_are_fine = name.as_bytes().split(|byte| *byte == b'.').all(|label| {
-        last = label;
-        label_is_fine(label)
-    });
-    name.len() <= 253 && labels_are_fine && !last.iter().all(u8::is_ascii_digit)
+    // Of the label read last: its length, whether it ends in a hyphen, and whether it is all digits.
+    let (mut length, mut ends_in_hyphen, mut is_number) = (0, false, true);
+    for byte in name.bytes() {
+        match byte {
+            b'.' if length == 0 || ends_in_hyphen => return false,
+            b'.' => {
+                (length, ends_in_hyphen, is_number) = (0, false, true);
+                continue;
+            }
+            b'-' if length == 0 => return false,
+            b'0'..=b'9' => ends_in_hyphen = false,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => (ends_in_hyphen, is_number) = (false, false),
+            b'-' => (ends_in_hyphen, is_number) = (true, false),
+            _ => return false,
+        }
+        length += 1;
+        if length > 63 {
+            return false;
+        }
+    }
+    name.len() <= 253 && length > 0 && !ends_in_hyphen && !is_number
 }
 
 #[cfg(test)]

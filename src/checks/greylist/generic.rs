@@ -113,10 +113,11 @@ const MAIL: [&str; 22] = [
     "smtpout",
 ];
 
-/// Whether `name` (in lower case, without final dot) is of this kind. `address`, where it is known, is what the name belongs to:
-/// providers write it into the name, in many ways.
-pub(super) fn is_generic(name: &str, address: Option<IpAddr>) -> bool {
-    let Some(registrable) = psl::domain_str(name) else { return true };
+/// The registrable domain of a host that has this name (in lower case, without final dot) by its owner's will; `None` for a name of
+/// the kind this file is about. `address`, where it is known, is what the name belongs to: providers write it into the name, in many
+/// ways.
+pub(super) fn owner(name: &str, address: Option<IpAddr>) -> Option<&str> {
+    let registrable = psl::domain_str(name)?;
     let hosts = name.strip_suffix(registrable).unwrap_or_default();
     let has_word = |known: &[&str]| {
         let mut words = hosts.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
@@ -128,7 +129,9 @@ pub(super) fn is_generic(name: &str, address: Option<IpAddr>) -> bool {
         Some(IpAddr::V4(v4)) => has_numbers(name, Some(v4), is_mail) || has_run_together(name, v4),
         Some(IpAddr::V6(v6)) => has_numbers(name, None, is_mail) || has_v6(name, v6),
     };
-    has_address || (!is_mail && (has_word(&LINES) || has_word(&MACHINES) || is_of_hoster(name)))
+    let is_generic =
+        has_address || (!is_mail && (has_word(&LINES) || has_word(&MACHINES) || is_of_hoster(name)));
+    (!is_generic).then_some(registrable)
 }
 
 fn is_of_hoster(name: &str) -> bool {

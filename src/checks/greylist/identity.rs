@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{GreylistSettings, generic, push_number};
+use super::{GreylistSettings, generic};
 use crate::checks::helo;
 use crate::dns::HeloResolution;
 use crate::facts::{Facts, ReversePath};
@@ -34,7 +34,13 @@ pub(super) fn ladder(
                 }
             }
             IdentityKind::Host => {
-                let name = || facts.connection.client_name.as_deref().and_then(|name| owner(name, address));
+                let name = || {
+                    facts
+                        .connection
+                        .client_name
+                        .as_deref()
+                        .and_then(|name| generic::owner(name, Some(address)))
+                };
                 let verified = known.greylist_host.get_or_init(|| name().map(Arc::from)).as_deref();
                 let helo = if is_bounce(facts) { helo_owner(address, facts, known) } else { None };
                 if let Some(verified) = verified {
@@ -91,23 +97,18 @@ fn has(settings: &GreylistSettings, kind: IdentityKind) -> bool {
 fn helo_owner(address: IpAddr, facts: &Facts, known: &Known) -> Option<String> {
     let Some(HeloResolution::Addresses(addresses)) = known.helo.got() else { return None };
     let name = helo::name(facts, known).filter(|_| addresses.contains(&address))?;
-    owner(name, address).map(str::to_owned)
+    generic::owner(name, Some(address)).map(str::to_owned)
 }
 
-/// The registrable domain of a host that has this name by its owner's will.
-fn owner(name: &str, address: IpAddr) -> Option<&str> {
-    if generic::is_generic(name, Some(address)) { None } else { psl::domain_str(name) }
-}
-
-/// As it displays. Nearly all are of IPv4, and four numbers need no formatter.
+/// As it displays. Nearly all are of IPv4, which need no formatter.
 fn network_text(network: IpNet) -> String {
     let IpNet::V4(v4) = network else { return network.to_string() };
     let mut text = String::with_capacity("255.255.255.255/32".len());
     for (octet, behind) in v4.network().octets().into_iter().zip(['.', '.', '.', '/']) {
-        push_number(octet.into(), &mut text);
+        text.push_str(itoa::Buffer::new().format(octet));
         text.push(behind);
     }
-    push_number(v4.prefix_len().into(), &mut text);
+    text.push_str(itoa::Buffer::new().format(v4.prefix_len()));
     text
 }
 

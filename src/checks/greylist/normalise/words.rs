@@ -100,7 +100,7 @@ fn without_uuids(local: &str) -> Cow<'_, str> {
 /// `domain` with the numbers of its hosts as `#`: a service sends from `mail17.eu3.` and `mail18.eu3.` alike. The registrable
 /// domain stays, and a name that a hoster gave its customer's machine.
 pub(super) fn mask_hosts(domain: &str) -> Cow<'_, str> {
-    if !has_numbered_host(domain) || generic::is_generic(domain, None) {
+    if !has_numbered_host(domain) || generic::owner(domain, None).is_none() {
         return Cow::Borrowed(domain);
     }
     Cow::Owned(mask(hosts(domain), true) + registrable(domain))
