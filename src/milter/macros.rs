@@ -68,20 +68,31 @@ impl Macros {
         *self = Self::default();
     }
 
-    /// The value of a macro (its name without braces), the latest stage first. Empty values count as none.
-    pub(super) fn get(&self, name: &str) -> Option<String> {
-        Self::find(&self.sets, name)
+    /// The values of these macros (their names without braces), each of the latest stage that has one. Empty values count as none.
+    ///
+    /// All that a command asks for, at once: each look is a walk through the sets.
+    pub(super) fn get<const N: usize>(&self, names: [&str; N]) -> [Option<String>; N] {
+        Self::find(&self.sets, names)
     }
 
     /// The value of a macro in the set of `stage`.
     pub(super) fn of(&self, stage: MacroStage, name: &str) -> Option<String> {
-        Self::find(std::slice::from_ref(&self.sets[stage as usize]), name)
+        let [value] = Self::find(std::slice::from_ref(&self.sets[stage as usize]), [name]);
+        value
     }
 
-    fn find(sets: &[Vec<u8>], name: &str) -> Option<String> {
-        let mut all = sets.iter().rev().flat_map(|set| definitions(set));
-        let value = all.find(|(defined, _)| *defined == name.as_bytes())?.1;
-        Some(String::from_utf8_lossy(value).into_owned()).filter(|value| !value.is_empty())
+    fn find<const N: usize>(sets: &[Vec<u8>], names: [&str; N]) -> [Option<String>; N] {
+        let mut values = [None; N];
+        for (defined, value) in sets.iter().rev().flat_map(|set| definitions(set)) {
+            for (name, found) in names.iter().zip(&mut values) {
+                if found.is_none() && defined == name.as_bytes() {
+                    *found = Some(value);
+                }
+            }
+        }
+        values.map(|value| {
+            value.map(|value| String::from_utf8_lossy(value).into_owned()).filter(|value| !value.is_empty())
+        })
     }
 }
 
@@ -106,14 +117,19 @@ mod tests {
     use super::MacroStage::*;
     use super::*;
 
+    fn get(macros: &Macros, name: &str) -> Option<String> {
+        let [value] = macros.get([name]);
+        value
+    }
+
     #[test]
     fn names_are_found_with_and_without_braces() {
         let mut macros = Macros::default();
         macros.define(Connect, b"{j}\0mx.test\0daemon_name\0MTA\0{_}\0x [::1]\0");
-        assert_eq!(macros.get("j").as_deref(), Some("mx.test"));
-        assert_eq!(macros.get("daemon_name").as_deref(), Some("MTA"));
-        assert_eq!(macros.get("_").as_deref(), Some("x [::1]"));
-        assert_eq!(macros.get("daemon"), None);
+        assert_eq!(get(&macros, "j").as_deref(), Some("mx.test"));
+        assert_eq!(get(&macros, "daemon_name").as_deref(), Some("MTA"));
+        assert_eq!(get(&macros, "_").as_deref(), Some("x [::1]"));
+        assert_eq!(get(&macros, "daemon"), None);
     }
 
     #[test]
@@ -129,7 +145,7 @@ mod tests {
             (b"a\0\xff\0", Some("\u{fffd}")),
         ] {
             macros.define(Connect, set);
-            assert_eq!(macros.get("a").as_deref(), expected, "{:?}", set.escape_ascii().to_string());
+            assert_eq!(get(&macros, "a").as_deref(), expected, "{:?}", set.escape_ascii().to_string());
         }
     }
 
@@ -139,7 +155,7 @@ mod tests {
         macros.define(EndOfMessage, b"i\x003\0");
         macros.define(Connect, b"i\x001\0");
         macros.define(Rcpt, b"i\x002\0");
-        assert_eq!(macros.get("i").as_deref(), Some("3"));
+        assert_eq!(get(&macros, "i").as_deref(), Some("3"));
     }
 
     #[test]
@@ -147,8 +163,8 @@ mod tests {
         let mut macros = Macros::default();
         macros.define(Mail, b"a\x001\0b\x002\0");
         macros.define(Mail, b"b\x003\0");
-        assert_eq!(macros.get("a"), None);
-        assert_eq!(macros.get("b").as_deref(), Some("3"));
+        assert_eq!(get(&macros, "a"), None);
+        assert_eq!(get(&macros, "b").as_deref(), Some("3"));
     }
 
     #[test]
@@ -164,12 +180,12 @@ mod tests {
             macros.define(stage, set);
         }
         macros.enter(Mail);
-        let left = ["c", "h", "m", "r", "t"].map(|name| macros.get(name).is_some());
+        let left = macros.get(["c", "h", "m", "r", "t"]).map(|value| value.is_some());
         assert_eq!(left, [true, true, true, false, false]);
         macros.enter(EndOfMessage);
-        assert!(macros.get("m").is_some());
+        assert!(get(&macros, "m").is_some());
         macros.clear();
-        assert!(macros.get("c").is_none());
+        assert!(get(&macros, "c").is_none());
     }
 
     #[test]

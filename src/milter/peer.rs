@@ -9,7 +9,9 @@ use crate::facts::{Client, Connection, Mta, host_name};
 
 /// The connection of a CONNECT command, whose macros came just before it.
 pub(super) fn connection(name: &str, peer: &Peer, macros: &Macros, listener: Arc<str>) -> Connection {
-    let mta = Mta { host_name: macros.get("j"), version: macros.get("v") };
+    let [host_name, version, client_resolve, origin, daemon_addr, if_addr, daemon_port] =
+        macros.get(["j", "v", "client_resolve", "_", "daemon_addr", "if_addr", "daemon_port"]);
+    let mta = Mta { host_name, version };
     let (client, client_port) = match peer {
         Peer::Internet { port, address } => (Client::parse(address), *port),
         Peer::Unix => (Client::Local, 0),
@@ -20,8 +22,8 @@ pub(super) fn connection(name: &str, peer: &Peer, macros: &Macros, listener: Arc
     Connection {
         client,
         client_port,
-        client_name: client.ip().and_then(|_| verified_name(name, macros, &mta)),
-        local: local_endpoint(macros),
+        client_name: client.ip().and_then(|_| verified_name(name, client_resolve, origin, &mta)),
+        local: local_endpoint([daemon_addr, if_addr], daemon_port),
         mta,
         listener,
     }
@@ -32,12 +34,17 @@ pub(super) fn connection(name: &str, peer: &Peer, macros: &Macros, listener: Arc
 /// Postfix sends no other; where it has none it sends `[address]` or `unknown`. Sendmail sends what the address
 /// resolves to, and says in `{client_resolve}` and `_` whether that is confirmed. A peer that says nothing
 /// confirms nothing.
-fn verified_name(name: &str, macros: &Macros, mta: &Mta) -> Option<String> {
+fn verified_name(
+    name: &str,
+    client_resolve: Option<String>,
+    origin: Option<String>,
+    mta: &Mta,
+) -> Option<String> {
     if name.starts_with('[') || name.eq_ignore_ascii_case("unknown") {
         return None;
     }
-    let resolve = macros.get("client_resolve").map(|answer| answer == "OK");
-    let origin = macros.get("_").map(|origin| !origin.contains("may be forged"));
+    let resolve = client_resolve.map(|answer| answer == "OK");
+    let origin = origin.map(|origin| !origin.contains("may be forged"));
     let verified = match (resolve, origin) {
         (None, None) => mta.is_postfix(),
         (resolve, origin) => resolve.unwrap_or(true) && origin.unwrap_or(true),
@@ -47,12 +54,12 @@ fn verified_name(name: &str, macros: &Macros, mta: &Mta) -> Option<String> {
 
 /// The MTA's end of the connection. Sendmail's `{daemon_addr}` may be the wildcard address it listens on, its
 /// `{if_addr}` is the interface; Postfix has the former only, with the real address.
-fn local_endpoint(macros: &Macros) -> Option<SocketAddr> {
-    let address = ["daemon_addr", "if_addr"]
+fn local_endpoint(addresses: [Option<String>; 2], port: Option<String>) -> Option<SocketAddr> {
+    let address = addresses
         .into_iter()
-        .filter_map(|name| Client::parse(&macros.get(name)?).ip())
+        .filter_map(|address| Client::parse(&address?).ip())
         .find(|address| !address.is_unspecified())?;
-    let port = macros.get("daemon_port").and_then(|port| port.parse().ok()).unwrap_or(0);
+    let port = port.and_then(|port| port.parse().ok()).unwrap_or(0);
     Some(SocketAddr::new(address, port))
 }
 

@@ -313,7 +313,7 @@ impl Session {
             self.begin_transaction();
         }
         self.facts.helo = Some(name).filter(|name| !name.trim().is_empty());
-        self.facts.tls = self.macros.get("tls_version");
+        [self.facts.tls] = self.macros.get(["tls_version"]);
     }
 
     fn on_mail(&mut self, path: &str, state: State) {
@@ -322,7 +322,7 @@ impl Session {
             self.begin_transaction();
         }
         self.facts.sender = Some(ReversePath::parse(path));
-        self.facts.login = self.macros.get("auth_authen");
+        [self.facts.login] = self.macros.get(["auth_authen"]);
         self.learn_queue_id(MacroStage::Mail);
     }
 
