@@ -33,12 +33,12 @@ impl Header {
         let (mut types, mut encodings): (Vec<Vec<u8>>, Vec<Vec<u8>>) = Default::default();
         for field in part.headers().iter() {
             let (name, value) = (field.raw_name().as_bytes(), field.raw_value());
-            let known = bare(name);
-            let is_type = known == b"content-type";
-            if !is_type && known != b"content-transfer-encoding" {
+            let is = |known: &[u8]| raw::bare(name).eq(known.iter().copied());
+            let is_type = is(b"content-type");
+            if !is_type && !is(b"content-transfer-encoding") {
                 continue;
             }
-            header.is_ambiguous |= !name.eq_ignore_ascii_case(&known) || has_odd_controls(value);
+            header.is_ambiguous |= !name.eq_ignore_ascii_case(&bare(name)) || has_odd_controls(value);
             if is_type {
                 header.content_type(value);
                 types.push(bare(value));

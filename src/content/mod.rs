@@ -103,6 +103,7 @@ pub fn scan_file(name: &str, data: &[u8], settings: &AttachmentSettings, cancel:
 pub fn inspect(message: &Message, settings: &ContentSettings, cancel: &Cancel) -> Inspection {
     let rules = &settings.rule;
     let wanted = Wanted {
+        fields: rules.look_at_header(),
         texts: rules.look_at(Location::Body)
             || rules.look_at(Location::Link)
             || settings.malformed_link != Action::Accept,

@@ -91,6 +91,11 @@ impl Rules {
         name.is_some_and(|name| self.in_force().any(|rule| rule.places.iter().any(|it| it == name)))
     }
 
+    /// Whether a rule that holds looks at a header field.
+    pub(crate) fn look_at_header(&self) -> bool {
+        self.in_force().any(|rule| rule.places.iter().any(|it| it.starts_with(HEADER)))
+    }
+
     /// Whether a rule is limited to this scope.
     pub(super) fn names_scope(&self, scope: &str) -> bool {
         self.rules.iter().any(|rule| rule.scope.as_deref() == Some(scope))

@@ -45,9 +45,11 @@ pub(crate) struct Texts {
     pub(super) attachment_names: Vec<String>,
 }
 
-/// What is read beside the header, as somebody looks at it.
+/// What is read, as somebody looks at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
+    /// The fields of the header.
+    pub(super) fields: bool,
     /// Text parts and links.
     pub(super) texts: bool,
     pub(super) names: bool,
@@ -58,7 +60,7 @@ impl Texts {
     /// time linear in the size of the message.
     pub(super) fn read(message: &Message, wanted: Wanted, max_text: u64, cancel: &Cancel) -> Self {
         let mut texts = Self::default();
-        for field in message.headers() {
+        for field in message.headers().iter().filter(|_| wanted.fields) {
             let name = String::from_utf8_lossy(&field.name).trim().to_ascii_lowercase();
             let value = field.value.get(..MAX_FIELD).unwrap_or(&field.value);
             texts.fields.push((name, visible(&header::decoded(value))));
@@ -192,14 +194,15 @@ mod tests {
     #[test]
     fn only_what_is_wanted_is_read() {
         let mail = b"Subject: x\r\nContent-Disposition: inline; filename=a.txt\r\n\r\nsee http://example.com/ now\r\n";
-        let read = |texts, names| {
-            let wanted = Wanted { texts, names };
+        let read = |fields, texts, names| {
+            let wanted = Wanted { fields, texts, names };
             let texts = Texts::read(&Message::from_bytes(mail), wanted, 1000, &Cancel::default());
             (texts.fields.len(), texts.bodies.len(), texts.links.len(), texts.attachment_names.len())
         };
-        assert_eq!(read(true, true), (2, 1, 1, 1));
-        assert_eq!(read(true, false), (2, 1, 1, 0));
-        assert_eq!(read(false, true), (2, 0, 0, 1));
-        assert_eq!(read(false, false), (2, 0, 0, 0));
+        assert_eq!(read(true, true, true), (2, 1, 1, 1));
+        assert_eq!(read(true, true, false), (2, 1, 1, 0));
+        assert_eq!(read(true, false, true), (2, 0, 0, 1));
+        assert_eq!(read(false, true, false), (0, 1, 1, 0));
+        assert_eq!(read(false, false, false), (0, 0, 0, 0));
     }
 }
