@@ -42,12 +42,17 @@ pub async fn resolve_helo(resolver: &dyn Resolver, name: &str) -> Result<HeloRes
 pub fn helo_at_hand(resolver: &dyn Resolver, name: &str) -> Option<(HeloResolution, Duration)> {
     let v4 = resolver.at_hand(name, RecordType::A)?;
     let v6 = resolver.at_hand(name, RecordType::Aaaa)?;
-    let found = || [&v4, &v6].into_iter().flatten();
-    let addresses: Vec<IpAddr> = found().flat_map(|timed| addresses(&timed.answer)).collect();
-    // A failure is kept for a moment only.
-    let holds = found().map(|timed| timed.ttl).min().filter(|_| v4.is_ok() && v6.is_ok());
+    let mut found = Vec::new();
+    let mut holds = Duration::MAX;
+    for asked in [&v4, &v6] {
+        // A failure is kept for a moment only.
+        holds = holds.min(asked.as_ref().map_or(Duration::ZERO, |timed| timed.ttl));
+        if let Ok(timed) = asked {
+            found.extend(addresses(&timed.answer));
+        }
+    }
     // Names without an address are few, and need a third look-up.
-    (!addresses.is_empty()).then(|| (HeloResolution::Addresses(addresses), holds.unwrap_or_default()))
+    (!found.is_empty()).then_some((HeloResolution::Addresses(found), holds))
 }
 
 fn addresses(answer: &Answer) -> impl Iterator<Item = IpAddr> {

@@ -58,11 +58,14 @@ pub use standing::{Distinct, MAX_DISTINCT, Standing};
 
 use super::attempt::{Answer, Attempt, IdentityKind, KnownBy, Promotion, Rules};
 use super::fault::StoreFault;
-use super::key::{AttemptKeys, HashKey, IdentityKey, Key, KeysUnder, MAX_IDENTITIES, NetworkKey};
+use super::key::{AttemptKeys, HashKey, IdentityKey, Key, KeysUnder, NetworkKey};
 use super::timestamp::Timestamp;
 
 /// Most expired clocks that one attempt looks at in a full account.
 pub const MAX_SWEPT: usize = 64;
+
+/// Room for what nearly every attempt writes.
+const USUAL_WRITES: usize = 6;
 
 /// Lets a pair or a triplet pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -338,7 +341,7 @@ impl<'a> Unproven<'a> {
     pub fn decide(&self, now: Timestamp, records: &impl Records) -> Result<Decision, StoreFault> {
         let rules = &self.attempt.rules;
         let clocks = Clocks::read(self.keys, rules, now, records)?;
-        let mut writes = Vec::with_capacity(2 * MAX_IDENTITIES);
+        let mut writes = Vec::with_capacity(USUAL_WRITES);
         let has_room = clocks.make_room(self, now, records, &mut writes)?;
         let mut answer = if has_room || clocks.earliest.is_some() {
             clocks.answer(rules, now)

@@ -121,7 +121,11 @@ fn hosts(domain: &str) -> &str {
 /// own words.
 pub(super) fn embedded(local: &str, recipient: &Address) -> Option<Bounds> {
     let domain = recipient.domain()?;
-    // Hardly any sender has its recipient's domain in it: one look at its first word tells.
+    // Nearly every sender is too short, as each letter of the address and what separates its parts has to stand in it.
+    if local.len() <= recipient.local().chars().count() + domain.chars().count() {
+        return None;
+    }
+    // Hardly any other has its recipient's domain in it: one look at its first word tells.
     let first = words(domain).next()?;
     if recipient.local().is_empty() || !contains_ignoring_case(local, &domain[first.start..first.end]) {
         return None;
