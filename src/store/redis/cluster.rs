@@ -23,10 +23,10 @@ use crate::store::{
     Answer, IdentityKey, IdentityKind, Key, MAX_IDENTITIES, NetworkKey, StoreFault, Timestamp,
 };
 
-static CLOCKS: Script = lua!("common", "clocks", "part_clocks");
-static ADD: Script = lua!("common", "clocks", "part_add");
+static CLOCKS: Script = lua!("common", "proofs", "part_known", "clocks", "write", "part_clocks");
+static ADD: Script = lua!("common", "proofs", "clocks", "add", "part_add");
 static LOOK: Script = lua!("part_look");
-static ACCOUNT: Script = lua!("common", "account", "part_account");
+static ACCOUNT: Script = lua!("common", "append", "part_account");
 static STANDING: Script = lua!("common", "standing", "part_standing");
 static RENEW: Script = lua!("common", "standing", "part_renew");
 static END: Script = lua!("part_end");
@@ -113,7 +113,7 @@ impl Cluster<'_> {
 
     /// What the slots of others have.
     async fn look_around(self, question: &Question<'_>) -> Result<Around, RedisError> {
-        let [spf, others] = question.standings();
+        let [spf, others] = question.standings;
         let (account, spf, others, releases) = tokio::join!(
             self.look_at_account(question),
             self.look_at_standing(spf),
@@ -160,7 +160,7 @@ impl Cluster<'_> {
 
     /// Renews the standings beside the proofs of the identities with these letters.
     async fn renew_standings(self, question: &Question<'_>, now: Timestamp, renewed: &str) {
-        let standings = question.standings();
+        let standings = question.standings;
         let kinds = standings.iter().zip(["s", "o"]).filter(|(_, letter)| renewed.contains(letter));
         let work = kinds.filter_map(|(identity, _)| {
             let identity = (*identity)?;
@@ -218,7 +218,7 @@ impl Cluster<'_> {
             match *write {
                 Write::Stand(identity, standing) => {
                     self.recent.note_standing(identity, standing);
-                    let is_spf = question.standings().first() == Some(&Some(identity));
+                    let is_spf = question.standings.first() == Some(&Some(identity));
                     let mut arguments = arguments();
                     arguments.extend(
                         [found.has_matured(question, is_spf), is_first]

@@ -57,7 +57,9 @@ impl Kind {
         let slot = slot.first_chunk().copied().unwrap_or_default();
         let mut name = Vec::with_capacity(PREFIX_LEN + 1 + hash.len());
         name.extend_from_slice(PREFIX);
-        name.extend_from_slice(format!("{:04x}", u16::from_be_bytes(slot)).as_bytes());
+        let [high, low]: [u8; 2] = slot;
+        let digit = |value: u8| char::from_digit(u32::from(value & 15), 16).map_or(b'0', |it| it as u8);
+        name.extend([high >> 4, high, low >> 4, low].map(digit));
         name.extend_from_slice(&[b'}', self.letter()]);
         name.extend_from_slice(hash);
         name

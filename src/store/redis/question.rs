@@ -25,42 +25,49 @@ pub(super) struct Question<'a> {
     pub(super) keys: AttemptKeys,
     pub(super) network: NetworkKey,
     pub(super) hash_key: HashKey,
+    /// The identities whose standing counts: the SPF domain, and for the other kinds the exact address.
+    pub(super) standings: [Option<IdentityKey>; 2],
 }
 
 impl<'a> Question<'a> {
     pub(super) fn new(attempt: &'a Attempt, hash_key: HashKey) -> Self {
         let (keys, network) = (hash_key.keys(attempt), hash_key.cap_network(attempt.client));
-        Self { attempt, keys, network, hash_key }
+        let mut standings = [None, None];
+        for (kind, identity) in model::standing_keys(attempt, &hash_key, &keys) {
+            let [spf, others] = &mut standings;
+            *(if kind == IdentityKind::Spf { spf } else { others }) = Some(identity);
+        }
+        Self { attempt, keys, network, hash_key, standings }
     }
 
-    /// The arguments that all scripts begin with.
+    /// The arguments that all scripts begin with; `lua/common.lua` unpacks them.
     pub(super) fn arguments(&self, at: At, record: bool) -> Vec<Vec<u8>> {
         let rules = &self.attempt.rules;
-        let (now, ago) = match at {
-            At::Given(now) => (millis_of(now).to_string(), 0),
-            At::Ago(span) => (String::new(), millis(span)),
-        };
-        let letter = |kind| if kind == IdentityKind::Spf { 's' } else { 'o' };
-        let kinds: String = self.keys.identities().map(|under| letter(under.kind)).collect();
         let promotion = self.promotion();
-        let of_promotion = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
+        let [spf, others] = self.standings.map(|standing| standing.is_some());
+        let (is_given, time) = match at {
+            At::Given(now) => (true, millis_of(now)),
+            At::Ago(span) => (false, millis(span)),
+        };
+        let mut numbers = Vec::with_capacity(64);
+        numbers.extend([is_given, record, rules.promote_pairs, spf, others].map(u8::from));
+        let span = promotion.map_or(0, |it| millis(it.span));
+        for time in [time, millis(rules.min_delay), millis(rules.retry_window), millis(rules.pass_ttl), span]
+        {
+            numbers.extend(time.to_be_bytes());
+        }
+        let [senders, recipients, bearable] = promotion
+            .map_or([0; 3], |it| [it.senders.into(), it.recipients.into(), it.first_seen_per_matured]);
+        for number in [rules.network_cap, senders, recipients, bearable] {
+            numbers.extend(number.to_be_bytes());
+        }
+        let letter = |kind| if kind == IdentityKind::Spf { b's' } else { b'o' };
         vec![
-            now.into(),
-            ago.to_string().into(),
-            flag(record),
-            kinds.into(),
-            millis(rules.min_delay).to_string().into(),
-            millis(rules.retry_window).to_string().into(),
-            millis(rules.pass_ttl).to_string().into(),
-            flag(rules.promote_pairs),
+            self.keys.identities().map(|under| letter(under.kind)).collect(),
             names::network(self.network).into(),
-            rules.network_cap.to_string().into(),
-            of_promotion(promotion.map(|it| it.senders.into())).into(),
-            of_promotion(promotion.map(|it| it.recipients.into())).into(),
-            of_promotion(promotion.map(|it| millis(it.span))).into(),
-            of_promotion(promotion.map(|it| it.first_seen_per_matured.into())).into(),
             distinct(self.keys.sender()).into(),
             distinct(self.keys.recipient()).into(),
+            numbers,
         ]
     }
 
@@ -83,16 +90,6 @@ impl<'a> Question<'a> {
 
     pub(super) fn capped_key(&self) -> Vec<u8> {
         names::capped(&names::network(self.network), &self.capped())
-    }
-
-    /// The identities whose standing counts: the SPF domain, and for the other kinds the exact address.
-    pub(super) fn standings(&self) -> [Option<IdentityKey>; 2] {
-        let mut standings = [None, None];
-        for (kind, identity) in model::standing_keys(self.attempt, &self.hash_key, &self.keys) {
-            let [spf, others] = &mut standings;
-            *(if kind == IdentityKind::Spf { spf } else { others }) = Some(identity);
-        }
-        standings
     }
 
     /// The rules of release that let it pass.
@@ -137,10 +134,6 @@ impl<'a> Question<'a> {
 /// The number by which a standing tells senders and recipients apart.
 fn distinct(hash: &[u8; 16]) -> String {
     hash.first_chunk().map_or(0, |part| u32::from_le_bytes(*part)).max(1).to_string()
-}
-
-fn flag(value: bool) -> Vec<u8> {
-    if value { b"1".into() } else { b"0".into() }
 }
 
 /// The largest time scripts are given: their numbers are exact up to 2^53, and sums have to be, too.

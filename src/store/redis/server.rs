@@ -8,8 +8,9 @@ use super::question::{At, Question};
 use super::script::{Script, lua};
 use crate::store::Answer;
 
-static DECIDE: Script = lua!("common", "clocks", "account", "capped", "standing", "whole");
-static ADD: Script = lua!("common", "clocks", "account", "whole_add");
+static DECIDE: Script =
+    lua!("common", "proofs", "standing", "whole_known", "clocks", "write", "append", "account", "whole");
+static ADD: Script = lua!("common", "proofs", "clocks", "add", "append", "account", "whole_add");
 
 pub(super) async fn decide(
     connection: &Connection,
@@ -17,7 +18,7 @@ pub(super) async fn decide(
     at: At,
     record: bool,
 ) -> Result<Answer, RedisError> {
-    let standings = question.standings();
+    let standings = question.standings;
     let mut keys = question.clock_keys();
     keys.extend([question.account_key(), question.capped_key()]);
     // What does not count is not looked at, but it has to be a key that an ACL allows.
@@ -26,10 +27,7 @@ pub(super) async fn decide(
         standings.map(|identity| identity.map_or_else(unused, |identity| names::standing(&identity))),
     );
     keys.extend(question.release_keys());
-    let mut arguments = question.arguments(at, record);
-    let counting = standings.iter().zip("so".chars()).filter(|(identity, _)| identity.is_some());
-    arguments.push(counting.map(|(_, letter)| letter).collect::<String>().into());
-    let reply: Vec<String> = DECIDE.run(connection, &keys, &arguments).await?;
+    let reply: Vec<String> = DECIDE.run(connection, &keys, &question.arguments(at, record)).await?;
     let field = |at: usize| reply.get(at).map_or("", String::as_str);
     question.answer(field(0), field(1), field(2))
 }

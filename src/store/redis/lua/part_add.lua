@@ -1,10 +1,10 @@
 -- Adds identities to an attempt that was made before, in the slot of the sender of a Cluster, as if the account had room. Returns what
 -- `part_clocks` does, and for each identity in the place of the letters whether it is proven.
 
-local it = read()
-local changed = add(it, true)
-local proven = ''
+add(true)
+local flags = ''
 for i = 1, n do
-  proven = proven .. (it.proven[i] and '1' or '0')
+  flags = flags .. (proven[i] and '1' or '0')
+  began[i] = began[i] and text(began[i]) or ''
 end
-return { text(a.now), '', '', proven, began(it), changed.leave, changed.come }
+return { now_text, '', '', flags, began, leave, come }

@@ -48,38 +48,38 @@ local function insert(numbers, number)
 end
 
 local function begin_day(standing)
-  if since(standing.day, a.now) >= DAY then
-    standing.day, standing.first_seen, standing.matured = a.now, 0, 0
+  if max(now - standing.day, 0) >= DAY then
+    standing.day, standing.first_seen, standing.matured = now, 0, 0
   end
 end
 
--- Counts for or against the standing under `key`; whether the identity passes as a whole.
-local function stand(key, matured, is_first)
-  local senders, recipients, span, bearable = unpack(a.promotion)
-  local it = read_standing(redis.call('GET', key))
-  if it and a.now > it.expires then it = nil end
+-- Counts for or against the standing kept as `value` under `key`; whether the identity passes as a whole.
+local function stand(key, value, matured, is_first)
+  if not value and not matured then return nil end
+  local it = read_standing(value)
+  if it and now > it.expires then it = nil end
   local promoted = it and it.promoted
-  if not a.record then return promoted end
+  if not record then return promoted end
   if matured then
-    it = it or { since = a.now, day = a.now, expires = a.now, first_seen = 0, matured = 0, senders = {}, recipients = {} }
+    it = it or { since = now, day = now, expires = now, first_seen = 0, matured = 0, senders = {}, recipients = {} }
     begin_day(it)
     it.matured = it.matured + 1
-    insert(it.senders, a.sender)
-    insert(it.recipients, a.recipient)
-    it.expires = math.max(it.expires, a.now + a.pass_ttl)
+    insert(it.senders, sender)
+    insert(it.recipients, recipient)
+    it.expires = max(it.expires, now + pass_ttl)
     it.promoted = it.promoted
-      or (#it.senders >= senders and #it.recipients >= recipients and since(it.since, a.now) >= span)
+      or (#it.senders >= senders and #it.recipients >= recipients and max(now - it.since, 0) >= span)
   elseif it and (is_first or it.promoted) then
     if is_first then
       begin_day(it)
       it.first_seen = it.first_seen + 1
-      if it.first_seen > bearable * math.max(it.matured, 1) then
-        redis.call('DEL', key)
+      if it.first_seen > bearable * max(it.matured, 1) then
+        call('DEL', key)
         return promoted
       end
     end
     if it.promoted and is_worn(it.expires) then
-      it.expires = a.now + a.pass_ttl
+      it.expires = now + pass_ttl
     end
   else
     return promoted
@@ -90,9 +90,9 @@ end
 
 -- Renews the standing under `key` with the proofs of its identity, once that is promoted.
 local function renew_standing(key)
-  local it = read_standing(redis.call('GET', key))
-  if it and it.promoted and a.now <= it.expires and is_worn(it.expires) then
-    it.expires = a.now + a.pass_ttl
+  local it = read_standing(call('GET', key))
+  if it and it.promoted and now <= it.expires and is_worn(it.expires) then
+    it.expires = now + pass_ttl
     keep_standing(key, it)
   end
 end

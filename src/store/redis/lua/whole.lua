@@ -1,47 +1,51 @@
--- A decision on one server: all of the model in one step. KEYS, after those of the clocks: the account of the network, the capped
--- clock, the standing of the SPF domain and of the address, the releases. ARGV[17] has 's' and 'o' for the standings that count.
-
-local STANDINGS = { s = KEYS[3 * n + 3], o = KEYS[3 * n + 4] }
-
-local function counts(kind)
-  return string.find(ARGV[17], kind, 1, true)
-end
-
-local it = read()
-if it.known_by then
-  local renewed = a.record and renew(it) or ''
-  for kind, key in pairs(STANDINGS) do
-    if counts(kind) and string.find(renewed, kind, 1, true) then renew_standing(key) end
+-- Whether a clock matured of an SPF domain, or of one of the other kinds.
+local function has_matured(of_spf)
+  if not earliest then return false end
+  for i = 1, n do
+    if (string.sub(kinds, i, i) == 's') == of_spf and is_mature(runs[i]) then return true end
   end
-  return { it.known_by, text(it.known_as) }
+  return false
 end
 
 local account = KEYS[3 * n + 1]
-local has_room, leaving = make_room(account, it.begins)
-local answer, value
-if has_room or it.earliest then
-  answer, value = judge(it)
-else
-  answer, value = 'capped', judge_capped(KEYS[3 * n + 2])
+local has_room, leaving = make_room(account, begins)
+local answer, value = 'first', min_delay
+if earliest then
+  local waited = max(now - earliest, 0)
+  if waited < min_delay then
+    answer, value = 'early', min_delay - waited
+  else
+    answer, value = 'matured', waited
+  end
+elseif not has_room then
+  -- Judged by the clock of (network, recipient's domain), which proves nothing.
+  local key = KEYS[3 * n + 2]
+  local kept = call('GET', key)
+  local first = kept and read_clock(kept)
+  if first and now - first > retry_window then first = nil end
+  if record and (not first or now < first) then
+    keep(key, now_text .. ' ', now + retry_window)
+  end
+  local left = first and min_delay - max(now - first, 0) or min_delay
+  answer, value = 'capped', (not first or left > 0) and left or nil
 end
-if a.record then
-  settle(account, leaving, write(it, has_room))
+if record then
+  write(has_room)
+  settle(account, leaving)
 end
 
-local promoted
-for _, kind in ipairs({ 's', 'o' }) do
-  if counts(kind) then
-    local passes = stand(STANDINGS[kind], has_matured(it, kind == 's'), answer == 'first')
-    promoted = promoted or (passes and kind)
-  end
-end
-if promoted then
-  return { 'promoted', promoted }
+local around = call('MGET', unpack(KEYS, 3 * n + 3))
+local is_first = answer == 'first'
+local spf_passes = spf_counts == 1 and stand(KEYS[3 * n + 3], around[1], has_matured(true), is_first)
+local other_passes = other_counts == 1 and stand(KEYS[3 * n + 4], around[2], has_matured(false), is_first)
+if spf_passes or other_passes then
+  return { 'promoted', spf_passes and 's' or 'o' }
 end
 
 if value and answer ~= 'matured' then
-  for _, expires in ipairs(redis.call('MGET', unpack(KEYS, 3 * n + 5))) do
-    if a.now <= tonumber(expires or -1) then return { 'released' } end
+  for i = 3, #around do
+    if around[i] and now <= tonumber(around[i]) then return { 'released' } end
   end
 end
-return { answer, value and text(value) or '', it.earliest_of and text(it.earliest_of) }
+if is_first then return { answer } end
+return { answer, value and text(value) or '', earliest_of and text(earliest_of) }
