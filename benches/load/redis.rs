@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::{Args, measure};
 const CLIENTS: &str = "16";
 /// What `redis-benchmark` replaces by a number of as many digits, another one each time.
 const RANDOM: &[u8] = b"__rand_int__";
+/// Numbers it chooses from. It reads this as an `int`, and takes one too large for none: each decision would be about the same triplet.
+const NUMBERS: &str = "2000000000";
 /// Greylags that share a Cluster: one for each core here.
 const GREYLAGS: usize = 2;
 
@@ -112,7 +114,7 @@ fn one_decision(redis: u16, policy: u16, next: &Cell<u64>) -> io::Result<Vec<Vec
     Ok(decision)
 }
 
-/// The words of a line of MONITOR: quoted, with `\xHH` for what is not printable.
+/// The words of a line of MONITOR: quoted as in C, with `\xHH` for what is not printable and has no letter.
 fn words(line: &str) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     let mut rest = line.bytes();
@@ -126,6 +128,11 @@ fn words(line: &str) -> Vec<Vec<u8>> {
                         let digits: String = rest.by_ref().take(2).map(char::from).collect();
                         word.push(u8::from_str_radix(&digits, 16).unwrap_or_default());
                     }
+                    Some(b'n') => word.push(b'\n'),
+                    Some(b'r') => word.push(b'\r'),
+                    Some(b't') => word.push(b'\t'),
+                    Some(b'a') => word.push(7),
+                    Some(b'b') => word.push(8),
                     Some(other) => word.push(other),
                     None => break,
                 },
@@ -141,6 +148,10 @@ fn words(line: &str) -> Vec<Vec<u8>> {
 fn benchmark(port: u16, decision: &[Vec<u8>], requests: f64) -> io::Result<f64> {
     let keys: usize =
         decision.get(2).and_then(|count| std::str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0);
+    // The last argument is numbers of any bytes, and read from the standard input; the others are words of the command line, which
+    // holds no NUL: hashes of printable bytes are as good.
+    let (numbers, decision) =
+        decision.split_last().ok_or_else(|| io::Error::other("no decision was seen"))?;
     let words = decision.iter().enumerate().map(|(at, word)| {
         let mut word = word.clone();
         if (3..3 + keys).contains(&at) {
@@ -148,18 +159,37 @@ fn benchmark(port: u16, decision: &[Vec<u8>], requests: f64) -> io::Result<f64> 
             word.truncate(kept);
             word.extend_from_slice(RANDOM);
         }
-        // A command line holds no NUL; hashes of any bytes are as good.
         let printable = |byte: u8| if (b'!'..=b'~').contains(&byte) { char::from(byte) } else { 'x' };
         word.into_iter().map(printable).collect::<String>()
     });
-    let output = Command::new(process::program("redis-benchmark"))
-        .args(["-p", &port.to_string(), "-c", CLIENTS, "-P", "1", "--csv", "-r", "999999999999"])
+    let before = keys_in(port)?;
+    let mut child = Command::new(process::program("redis-benchmark"))
+        .args(["-p", &port.to_string(), "-c", CLIENTS, "-P", "1", "--csv", "-r", NUMBERS, "-x"])
         .args(["-n", &format!("{requests:.0}")])
         .args(words)
-        .output()?;
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(numbers)?;
+    }
+    let output = child.wait_with_output()?;
+    let made = keys_in(port)? - before;
+    if made < requests {
+        return Err(io::Error::other(format!("{requests:.0} scripts made {made:.0} keys: not new triplets")));
+    }
     let text = String::from_utf8_lossy(&output.stdout);
     // "the command","requests a second", and six latencies; the command may hold whatever it likes.
     let rate = text.lines().last().and_then(|line| line.rsplit("\",\"").nth(6));
     let rate = rate.and_then(|rate| rate.trim_matches('"').parse().ok());
     rate.ok_or_else(|| io::Error::other(format!("redis-benchmark said {text:?}")))
+}
+
+/// How many keys there are: each new triplet makes some.
+fn keys_in(port: u16) -> io::Result<f64> {
+    let mut stream = TcpStream::connect(process::loopback(port))?;
+    stream.write_all(b"DBSIZE\r\n")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    line.trim().trim_start_matches(':').parse().map_err(io::Error::other)
 }
