@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -85,33 +85,29 @@ fn new_triplets(connections: usize, time: Duration, ports: &[u16], next: &Rc<Cel
     })
 }
 
-/// The command by which Greylag asks Redis about a new triplet, as the server itself shows it.
+/// The command by which Greylag asks Redis about a new triplet, as the server itself shows it: with the text of the script.
 fn one_decision(redis: u16, policy: u16, next: &Cell<u64>) -> io::Result<Vec<Vec<u8>>> {
+    let ask = || {
+        let triplet = Triplet::new(next.replace(next.get() + 1), DOMAINS);
+        measure::run(async { Smtpd::connect(policy).await?.ask(&triplet).await.map(drop) })?
+    };
+    // The first ones find no look-up answered. The last finds no script, and so sends it.
+    (0..5).try_for_each(|_| ask())?;
     let mut monitor = TcpStream::connect(process::loopback(redis))?;
     monitor.set_read_timeout(Some(Duration::from_secs(10)))?;
     monitor.write_all(b"MONITOR\r\n")?;
     let mut lines = BufReader::new(monitor);
     lines.read_line(&mut String::new())?;
-    measure::run(async {
-        let mut smtpd = Smtpd::connect(policy).await?;
-        // The first ones find no script and no look-up answered.
-        for _ in 0..5 {
-            smtpd.ask(&Triplet::new(next.replace(next.get() + 1), DOMAINS)).await?;
+    command(redis, &[b"SCRIPT", b"FLUSH"])?;
+    ask()?;
+    loop {
+        let mut line = String::new();
+        lines.read_line(&mut line)?;
+        let words = words(&line);
+        if words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"EVAL")) {
+            return Ok(words);
         }
-        io::Result::Ok(())
-    })??;
-    let mut decision = Vec::new();
-    for _ in 0..5 {
-        decision = loop {
-            let mut line = String::new();
-            lines.read_line(&mut line)?;
-            let words = words(&line);
-            if words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"EVALSHA")) {
-                break words;
-            }
-        };
     }
-    Ok(decision)
 }
 
 /// The words of a line of MONITOR: quoted as in C, with `\xHH` for what is not printable and has no letter.
@@ -148,13 +144,17 @@ fn words(line: &str) -> Vec<Vec<u8>> {
 fn benchmark(port: u16, decision: &[Vec<u8>], requests: f64) -> io::Result<f64> {
     let keys: usize =
         decision.get(2).and_then(|count| std::str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0);
-    // The last argument is numbers of any bytes, and read from the standard input; the others are words of the command line, which
-    // holds no NUL: hashes of printable bytes are as good.
-    let (numbers, decision) =
-        decision.split_last().ok_or_else(|| io::Error::other("no decision was seen"))?;
-    let words = decision.iter().enumerate().map(|(at, word)| {
+    let [_, text, command_line @ .., numbers] = decision else {
+        return Err(io::Error::other("Redis showed no decision"));
+    };
+    // A command line holds no NUL: hashes of printable bytes are as good, but numbers have to be what they are, so the script has them.
+    let numbers: String = numbers.iter().map(|byte| format!("\\{byte:03}")).collect();
+    let place = command_line.len() - keys;
+    let script = [format!("ARGV[{place}] = '{numbers}'\n").as_bytes(), text].concat();
+    let hash = command(port, &[b"SCRIPT", b"LOAD", &script])?;
+    let words = command_line.iter().enumerate().map(|(at, word)| {
         let mut word = word.clone();
-        if (3..3 + keys).contains(&at) {
+        if (1..=keys).contains(&at) {
             let kept = word.len().saturating_sub(RANDOM.len()).max(b"greylag:{0123}p".len());
             word.truncate(kept);
             word.extend_from_slice(RANDOM);
@@ -163,17 +163,11 @@ fn benchmark(port: u16, decision: &[Vec<u8>], requests: f64) -> io::Result<f64> 
         word.into_iter().map(printable).collect::<String>()
     });
     let before = keys_in(port)?;
-    let mut child = Command::new(process::program("redis-benchmark"))
-        .args(["-p", &port.to_string(), "-c", CLIENTS, "-P", "1", "--csv", "-r", NUMBERS, "-x"])
-        .args(["-n", &format!("{requests:.0}")])
+    let output = Command::new(process::program("redis-benchmark"))
+        .args(["-p", &port.to_string(), "-c", CLIENTS, "-P", "1", "--csv", "-r", NUMBERS])
+        .args(["-n", &format!("{requests:.0}"), "EVALSHA", &hash])
         .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(numbers)?;
-    }
-    let output = child.wait_with_output()?;
+        .output()?;
     let made = keys_in(port)? - before;
     if made < requests {
         return Err(io::Error::other(format!("{requests:.0} scripts made {made:.0} keys: not new triplets")));
@@ -187,9 +181,23 @@ fn benchmark(port: u16, decision: &[Vec<u8>], requests: f64) -> io::Result<f64> 
 
 /// How many keys there are: each new triplet makes some.
 fn keys_in(port: u16) -> io::Result<f64> {
+    command(port, &[b"DBSIZE"])?.parse().map_err(io::Error::other)
+}
+
+/// The answer of Redis, where it is one line.
+fn command(port: u16, words: &[&[u8]]) -> io::Result<String> {
     let mut stream = TcpStream::connect(process::loopback(port))?;
-    stream.write_all(b"DBSIZE\r\n")?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    line.trim().trim_start_matches(':').parse().map_err(io::Error::other)
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend([format!("${}\r\n", word.len()).as_bytes(), word, b"\r\n"].concat());
+    }
+    stream.write_all(&bytes)?;
+    let mut lines = BufReader::new(stream).lines();
+    let mut line = || lines.next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+    let first = line()?;
+    match first.split_at_checked(1) {
+        Some(("$", _)) => line(),
+        Some(("+" | ":", rest)) => Ok(rest.to_owned()),
+        _ => Err(io::Error::other(format!("Redis said {first:?}"))),
+    }
 }
