@@ -228,9 +228,11 @@ impl Driver {
             transaction.keep_tags(&verdict);
             return Judged::Anew(verdict);
         }
-        let seen =
-            if self.is_live { self.regulars.recall(stage, facts, &transaction.known) } else { Seen::Unlike };
-        if let Seen::Regularly(regular) = &seen {
+        let seen = match self.store.removals() {
+            Some(_) if self.is_live => self.regulars.recall(stage, facts, &transaction.known),
+            _ => Seen::Unlike,
+        };
+        if let Seen::Regularly(_, regular) = &seen {
             let now = self.clock.now();
             if self.still_holds(regular, &transaction.policy, (now, began)) {
                 self.say_again(regular, facts, transaction, (now, began));
@@ -245,7 +247,7 @@ impl Driver {
         }
         self.adopted.remember(stage, facts, transaction.protocol, &verdict);
         if let Some(Answer::Known { .. }) = transaction.known.greylist.got() {
-            self.regulars.remember(facts, &seen, || self.regular(facts, transaction, &verdict));
+            self.regulars.remember(&seen, || self.regular(facts, transaction, &verdict));
         }
         if stage != Stage::EndOfMessage {
             transaction.keep_tags(&verdict);
@@ -272,7 +274,7 @@ impl Driver {
         std::ptr::eq(regular.policy.as_ptr(), Arc::as_ptr(policy))
             && instant < regular.dns_until
             && now <= regular.greylist.until
-            && self.store.removals() == regular.greylist.removals
+            && self.store.removals() == Some(regular.greylist.removals)
     }
 
     /// Says it again, as if it had been judged anew.

@@ -6,11 +6,14 @@
 //! policy changes, the first answer of the DNS is no longer good, or the greylist has to write or has forgotten something.
 
 use std::cell::RefCell;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use quick_cache::sync::Cache;
+use siphasher::sip128::SipHasher13;
 
 use crate::facts::{Client, Connection, Facts, Mta, ReversePath, Stage};
 use crate::filter::{Known, Slot};
@@ -19,7 +22,7 @@ use crate::store::{Answer, Lasting};
 use crate::telemetry::Said;
 use crate::verdict::Verdict;
 
-/// Triplets that are remembered: some 15 MB of them.
+/// Triplets that are remembered: some 12 MB of them.
 const CAPACITY: usize = 20_000;
 
 /// What was decided of a recipient.
@@ -39,13 +42,27 @@ pub struct Regular {
     pub(super) greylist: Lasting,
 }
 
-/// Regulars by all facts that a recipient is judged on. One that came once only has no more than its place.
-#[derive(Debug)]
-pub(super) struct Regulars(Cache<Box<[u8]>, Option<Arc<Regular>>>);
+/// A hash of all facts that a recipient is judged on.
+type Key = u128;
+
+/// Regulars by a hash of all facts that a recipient is judged on. One that came once only has no more than its place.
+pub(super) struct Regulars {
+    known: Cache<Key, Option<Arc<Regular>>>,
+    /// Makes keys that nobody outside can aim at, of 128 bits, so that no two sets of facts have one.
+    hasher: SipHasher13,
+}
 
 impl Default for Regulars {
     fn default() -> Self {
-        Self(Cache::new(CAPACITY))
+        let random = RandomState::new();
+        let hasher = SipHasher13::new_with_keys(random.hash_one(0), random.hash_one(1));
+        Self { known: Cache::new(CAPACITY), hasher }
+    }
+}
+
+impl fmt::Debug for Regulars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Regulars").field("len", &self.known.len()).finish_non_exhaustive()
     }
 }
 
@@ -55,11 +72,11 @@ pub(super) enum Seen {
     /// It is none that could be: what is said of it does not stand on its facts alone.
     Unlike,
     /// It never came.
-    Never,
+    Never(Key),
     /// It came once.
-    Once,
+    Once(Key),
     /// It came more often.
-    Regularly(Arc<Regular>),
+    Regularly(Key, Arc<Regular>),
 }
 
 impl Regulars {
@@ -73,31 +90,36 @@ impl Regulars {
         if !is_first || lacks {
             return Seen::Unlike;
         }
-        match with_key(facts, |key| self.0.get(key)) {
-            None => Seen::Never,
-            Some(None) => Seen::Once,
-            Some(Some(regular)) => Seen::Regularly(regular),
+        let key = self.key(facts);
+        match self.known.get(&key) {
+            None => Seen::Never(key),
+            Some(None) => Seen::Once(key),
+            Some(Some(regular)) => Seen::Regularly(key, regular),
         }
     }
 
     /// Makes room for a recipient that never came, and remembers one that came before.
-    pub(super) fn remember(&self, facts: &Facts, seen: &Seen, regular: impl FnOnce() -> Option<Regular>) {
-        let kept = match seen {
-            Seen::Unlike => return,
-            Seen::Never => None,
-            Seen::Once | Seen::Regularly(_) => match regular() {
-                Some(regular) => Some(Arc::new(regular)),
-                None => return,
-            },
-        };
-        with_key(facts, |key| self.0.insert(key.into(), kept));
+    pub(super) fn remember(&self, seen: &Seen, regular: impl FnOnce() -> Option<Regular>) {
+        match seen {
+            Seen::Unlike => {}
+            Seen::Never(key) => self.known.insert(*key, None),
+            Seen::Once(key) | Seen::Regularly(key, _) => {
+                if let Some(regular) = regular() {
+                    self.known.insert(*key, Some(Arc::new(regular)));
+                }
+            }
+        }
+    }
+
+    fn key(&self, facts: &Facts) -> Key {
+        with_bytes(facts, |bytes| self.hasher.hash(bytes).as_u128())
     }
 }
 
-/// All facts that the filter judges the first recipient of a mail on, as one key.
-fn with_key<T>(facts: &Facts, then: impl FnOnce(&[u8]) -> T) -> T {
+/// All facts that the filter judges the first recipient of a mail on, one behind the other.
+fn with_bytes<T>(facts: &Facts, then: impl FnOnce(&[u8]) -> T) -> T {
     thread_local! {
-        static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
     // Named one by one, so that a new one has to be put on its side.
     let Facts {
@@ -116,20 +138,20 @@ fn with_key<T>(facts: &Facts, then: impl FnOnce(&[u8]) -> T) -> T {
     } = facts;
     let Connection { client, client_port: _, client_name, local, mta, listener } = connection;
     let Mta { host_name, version } = mta;
-    KEY.with_borrow_mut(|key| {
-        key.clear();
-        key.push(u8::from(*content_follows));
+    BYTES.with_borrow_mut(|bytes| {
+        bytes.clear();
+        bytes.push(u8::from(*content_follows));
         match client {
-            Client::Ip(address) => push_address(key, *address),
-            Client::Local => key.push(1),
-            Client::Unknown => key.push(0),
+            Client::Ip(address) => push_address(bytes, *address),
+            Client::Local => bytes.push(1),
+            Client::Unknown => bytes.push(0),
         }
         match local {
             Some(local) => {
-                push_address(key, local.ip());
-                key.extend_from_slice(&local.port().to_le_bytes());
+                push_address(bytes, local.ip());
+                bytes.extend_from_slice(&local.port().to_le_bytes());
             }
-            None => key.push(0),
+            None => bytes.push(0),
         }
         let sender = match sender {
             None => [None; 2],
@@ -139,28 +161,28 @@ fn with_key<T>(facts: &Facts, then: impl FnOnce(&[u8]) -> T) -> T {
         let recipient = recipient.as_ref().map(|recipient| recipient.raw());
         let texts = [client_name, host_name, version, helo, login, tls, policy_context].map(Option::as_deref);
         for text in texts.into_iter().chain(sender).chain([recipient, Some(&**listener)]) {
-            push_text(key, text);
+            push_text(bytes, text);
         }
-        then(key)
+        then(bytes)
     })
 }
 
-/// The length first, so that no two sets of facts have one key.
-fn push_text(key: &mut Vec<u8>, text: Option<&str>) {
+/// The length first, so that no two sets of facts have one bytes.
+fn push_text(bytes: &mut Vec<u8>, text: Option<&str>) {
     let length = text.map_or(u32::MAX, |text| text.len() as u32);
-    key.extend_from_slice(&length.to_le_bytes());
-    key.extend_from_slice(text.unwrap_or_default().as_bytes());
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(text.unwrap_or_default().as_bytes());
 }
 
-fn push_address(key: &mut Vec<u8>, address: IpAddr) {
+fn push_address(bytes: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            key.push(4);
-            key.extend_from_slice(&address.octets());
+            bytes.push(4);
+            bytes.extend_from_slice(&address.octets());
         }
         IpAddr::V6(address) => {
-            key.push(6);
-            key.extend_from_slice(&address.octets());
+            bytes.push(6);
+            bytes.extend_from_slice(&address.octets());
         }
     }
 }
@@ -197,7 +219,7 @@ mod tests {
             self.0.lasting(attempt, now)
         }
 
-        fn removals(&self) -> u64 {
+        fn removals(&self) -> Option<u64> {
             self.0.removals()
         }
 
@@ -339,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_sets_of_facts_have_one_key() {
+    fn no_two_sets_of_facts_are_the_same_bytes() {
         let mut all = vec![facts()];
         let mut add = |change: &dyn Fn(&mut Facts)| {
             let mut changed = facts();
@@ -370,7 +392,7 @@ mod tests {
         add(&|facts| facts.recipient = None);
         add(&|facts| facts.content_follows = true);
 
-        // Those that change nothing have the key of the first.
+        // Those that change nothing are those of the first.
         let same = |facts: &Facts| {
             let Connection { client_name, mta, .. } = &facts.connection;
             client_name.is_none()
@@ -385,8 +407,8 @@ mod tests {
                 && !facts.content_follows
         };
         let changed = all.iter().filter(|facts| !same(facts)).count();
-        let keys: std::collections::HashSet<Vec<u8>> =
-            all.iter().map(|facts| with_key(facts, <[u8]>::to_vec)).collect();
-        assert_eq!(keys.len(), changed + 1);
+        let all: std::collections::HashSet<Vec<u8>> =
+            all.iter().map(|facts| with_bytes(facts, <[u8]>::to_vec)).collect();
+        assert_eq!(all.len(), changed + 1);
     }
 }

@@ -44,14 +44,15 @@ pub trait Store: Send + Sync + Debug {
     fn peek<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer>;
 
     /// How long `attempt`, which was just answered as that of a known sender, is answered so again without a record being written:
-    /// so long it need not be asked. `None` where the store cannot say, as somebody else writes to it, too.
+    /// so long it need not be asked. `None` where that is not certain.
     fn lasting(&self, _attempt: &Attempt, _now: Timestamp) -> Option<Lasting> {
         None
     }
 
-    /// How often something was forgotten that [`Self::lasting`] was said of.
-    fn removals(&self) -> u64 {
-        0
+    /// How often something was forgotten that [`Self::lasting`] was said of. `None` where nothing can be said of it, as somebody else
+    /// writes to the store, too.
+    fn removals(&self) -> Option<u64> {
+        None
     }
 
     /// Records that an attempt made at `made` has further identities, those of `attempt`, whose look-up came too late: their clocks
@@ -85,7 +86,7 @@ pub trait Store: Send + Sync + Debug {
 pub struct Lasting {
     /// The last moment at which it does.
     pub until: Timestamp,
-    /// [`Store::removals`] as it was: with another, it does not hold.
+    /// [`Store::removals`] as it was: once it is another, the answer does not hold.
     pub removals: u64,
 }
 

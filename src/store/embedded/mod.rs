@@ -75,14 +75,14 @@ impl Store for EmbeddedStore {
 
     fn lasting(&self, attempt: &Attempt, now: Timestamp) -> Option<Lasting> {
         // Before anything is read, so that what is removed meanwhile is noticed.
-        let removals = self.removals();
+        let removals = self.removals()?;
         let keys = self.state.hash_key.keys(attempt);
         let until = model::known_until(&keys, &attempt.rules, now, &self.state.database).ok()??;
         Some(Lasting { until, removals })
     }
 
-    fn removals(&self) -> u64 {
-        self.state.removals.load(Ordering::Acquire)
+    fn removals(&self) -> Option<u64> {
+        Some(self.state.removals.load(Ordering::Acquire))
     }
 
     fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()> {
