@@ -89,7 +89,7 @@ fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
             return Step::Ask(needs);
         }
     }
-    let mut fold = Fold::from(before.clone());
+    let mut fold = Fold::from(before);
     if is_for_greylist {
         fold.add(settings.greylist.mode, greylist::judge(facts, settings, known));
     }

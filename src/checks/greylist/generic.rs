@@ -120,8 +120,9 @@ pub(super) fn owner(name: &str, address: Option<IpAddr>) -> Option<&str> {
     let registrable = psl::domain_str(name)?;
     let hosts = name.strip_suffix(registrable).unwrap_or_default();
     let has_word = |known: &[&str]| {
-        let mut words = hosts.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
-        words.any(|word| known.binary_search(&word).is_ok())
+        let words = hosts.as_bytes().split(|byte| !byte.is_ascii_alphabetic());
+        let mut words = words.filter(|word| !word.is_empty());
+        words.any(|word| known.binary_search_by(|known| known.as_bytes().cmp(word)).is_ok())
     };
     let is_mail = has_word(&MAIL);
     let has_address = match address {

@@ -17,6 +17,8 @@ pub struct NameMap<T> {
     /// Where each name begins in `text`.
     table: HashTable<(usize, T)>,
     hasher: RandomState,
+    /// Length of the longest name in bytes: nothing longer has to be looked for.
+    longest: usize,
 }
 
 /// A byte no UTF-8 text has.
@@ -25,7 +27,7 @@ const END: u8 = 0xff;
 impl<T> NameMap<T> {
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&T> {
-        if self.table.is_empty() {
+        if self.table.is_empty() || name.len() > self.longest {
             return None;
         }
         let hash = self.hasher.hash_one(name.as_bytes());
@@ -50,7 +52,8 @@ impl<T> NameMap<T> {
 
     /// The value of `name`, which is `value` where the name is new, and whether it is.
     pub fn get_or_insert(&mut self, name: &str, value: T) -> (&mut T, bool) {
-        let Self { text, table, hasher } = self;
+        let Self { text, table, hasher, longest } = self;
+        *longest = name.len().max(*longest);
         let hash = hasher.hash_one(name.as_bytes());
         let rehash = |(start, _): &(usize, T)| hasher.hash_one(name_at(text, *start));
         match table.entry(hash, |(start, _)| is_at(text, *start, name), rehash) {
@@ -76,7 +79,7 @@ fn name_at(text: &[u8], start: usize) -> &[u8] {
 
 impl<T> Default for NameMap<T> {
     fn default() -> Self {
-        Self { text: Vec::new(), table: HashTable::new(), hasher: RandomState::default() }
+        Self { text: Vec::new(), table: HashTable::new(), hasher: RandomState::default(), longest: 0 }
     }
 }
 
@@ -133,7 +136,7 @@ impl<E: AsRef<str> + From<String>> Set<E> for NameSet {
 impl<T> NameMap<T> {
     /// Gives back memory that was kept for more names.
     pub fn shrink(&mut self) {
-        let Self { text, table, hasher } = self;
+        let Self { text, table, hasher, longest: _ } = self;
         text.shrink_to_fit();
         table.shrink_to_fit(|(start, _)| hasher.hash_one(name_at(text, *start)));
     }
