@@ -21,16 +21,15 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 impl Driver {
     /// Fills the slots of everything asked. Each ends as an answer or as unknown.
     pub(super) async fn fetch(&self, mut needs: Needs, facts: &Facts, transaction: &mut Transaction) {
-        let made = self.clock.now();
-        let attempt = needs.greylist.take();
-        if let Some(attempt) = &attempt {
-            transaction.known.greylist = self.greylist(attempt, made).await;
+        let attempt = needs.greylist.take().map(|attempt| (attempt, self.clock.now()));
+        if let Some((attempt, made)) = &attempt {
+            transaction.known.greylist = self.greylist(attempt, *made).await;
         }
         if !self.take_at_hand(&mut needs, facts, transaction) {
             // Apart, as a connection's task has room for all that it may have to wait for, and mostly waits for nothing.
             Box::pin(self.look_up(&needs, facts, transaction)).await;
         }
-        if let Some(attempt) = attempt {
+        if let Some((attempt, made)) = attempt {
             if self.is_live {
                 self.watch_for_late_spf(&attempt, made, facts, transaction);
             }

@@ -17,6 +17,9 @@ use super::timestamp::Timestamp;
 /// The index grows part by part: each time a part of it is too small, so few entries are moved that nobody notices.
 const PARTS: usize = 1024;
 
+/// Room of each part from the beginning, some 50 kB in all: to let so small ones grow takes longer than to fill them.
+const FIRST_ROOM: usize = 7;
+
 /// Due clocks looked at for each one begun: more than one, so that sweeping outruns filling.
 const SWEEP_STEPS: usize = 2;
 
@@ -78,7 +81,7 @@ impl Clocks {
         Self {
             slots: Vec::new(),
             free: NONE,
-            index: (0..PARTS).map(|_| HashTable::new()).collect(),
+            index: new_index(),
             all: Ends::EMPTY,
             accounts: Accounts::default(),
             len: 0,
@@ -295,7 +298,7 @@ struct Account {
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: NONE, index: (0..PARTS).map(|_| HashTable::new()).collect() }
+        Self { slots: Vec::new(), free: NONE, index: new_index() }
     }
 }
 
@@ -353,6 +356,10 @@ impl Accounts {
 
 fn hash_of(key: &Key) -> u64 {
     BuildHasherDefault::<KeyHasher>::default().hash_one(key)
+}
+
+fn new_index() -> Box<[HashTable<u32>]> {
+    (0..PARTS).map(|_| HashTable::with_capacity(FIRST_ROOM)).collect()
 }
 
 /// The part of an index that has this hash. Chosen by bits in the middle: a hash table goes by those at both ends.
