@@ -8,7 +8,7 @@ use super::clocks::Clocks;
 use super::fault::StoreFault;
 use super::key::{HashKey, IdentityKey, Key, NetworkKey};
 use super::model::{self, Proofs, Proven, Records, Standing, Standings, Write};
-use super::table::{Shards, Table, lock};
+use super::table::{Shards, Table, is_forgettable, lock};
 use super::timestamp::Timestamp;
 use super::{Stats, Store, StoreFuture};
 
@@ -180,7 +180,7 @@ impl Store for MemoryStore {
     fn release<'a>(&'a self, release: &'a Release, now: Timestamp) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let mut rest = lock(&self.rest);
-            rest.releases.retain(|_, expires| now <= *expires);
+            rest.releases.retain(|_, expires| !is_forgettable(*expires, now));
             rest.releases.insert(self.hash_key.release(release), release.expires);
             Ok(())
         })

@@ -65,6 +65,7 @@ every_store! { suite!({
     a_full_network_is_judged_as_a_whole,
     a_late_identity_runs_from_the_attempts_time,
     a_release_lets_mail_pass_at_once,
+    a_release_that_expired_holds_again_when_the_clock_is_set_right,
     what_is_held_is_shown_and_forgotten,
 })}
 
@@ -386,6 +387,21 @@ fn a_release_lets_mail_pass_at_once(store: &dyn Store) {
             (attempt("198.51.100.0/24", "b@sender.test", "r1"), 48 * 3600, first_seen()),
             (attempt("203.0.113.0/24", "a@sender.test", "r1"), 48 * 3600 + 1, first_seen()),
         ],
+    );
+}
+
+fn a_release_that_expired_holds_again_when_the_clock_is_set_right(store: &dyn Store) {
+    let release = |recipient: &str, expires| Release {
+        recipient: recipient.into(),
+        of: ReleaseOf::Sender("a@sender.test".into()),
+        expires,
+    };
+    wait_for(store.release(&release("r1", at(100)), at(1))).unwrap();
+    wait_for(store.release(&release("r2", at(5_000)), at(2_000))).unwrap();
+    let to = |recipient| attempt("192.0.2.0/24", "a@sender.test", recipient);
+    run(
+        store,
+        &[(to("r1"), 2_000, first_seen()), (to("r3"), 100, first_seen()), (to("r1"), 100, Answer::Released)],
     );
 }
 

@@ -31,7 +31,7 @@ use super::clocks::Clocks;
 use super::fault::StoreFault;
 use super::key::{AttemptKeys, HashKey, IdentityKey, Key, NetworkKey};
 use super::model::{self, Proofs, Proven, Records, Standing, Standings, Unproven, Write};
-use super::table::lock;
+use super::table::{is_forgettable, lock};
 use super::timestamp::Timestamp;
 use super::{Lasting, Stats, Store, StoreFuture};
 
@@ -242,7 +242,7 @@ impl State {
     fn release(&self, key: Key, expires: Timestamp, now: Timestamp) -> Result<(), StoreFault> {
         self.check_open()?;
         let mut releases = lock(&self.running).releases.clone();
-        releases.retain(|_, expires| now <= *expires);
+        releases.retain(|_, expires| !is_forgettable(*expires, now));
         releases.insert(key, expires);
         self.database.write_releases(&releases)?;
         lock(&self.running).releases = releases;
