@@ -35,8 +35,8 @@ fn exact(mail: &str) -> Message {
         }
     }
     let field = |(name, value): (String, String)| HeaderField { name: name.into(), value: value.into() };
-    let body = vec![body.replace('\n', "\r\n").into()];
-    Message::new(headers.into_iter().map(field).collect(), body, true)
+    let body = body.replace('\n', "\r\n");
+    Message::new(headers.into_iter().map(field).collect(), body.as_bytes(), true)
 }
 
 fn spf(result: SpfResult, domain: &str) -> SpfOutcome {

@@ -4,7 +4,6 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use greylag::config::{LogFormat, LogLevel};
 use greylag::content::{Cancel, scan};
 use greylag::delegation;
@@ -206,10 +205,10 @@ fn scans(times: u64) {
         value: value.clone().into_bytes().into(),
     };
     let header: Vec<HeaderField> = header.iter().map(field).collect();
-    let body: Vec<Bytes> = body.chunks(65_535).map(|chunk| chunk.to_vec().into()).collect();
     let policy = Policy::default();
     for _ in 0..times {
-        let message = Message::new(header.clone(), body.clone(), true);
+        let mut message = Message::new(header.clone(), b"", true);
+        body.chunks(65_535).for_each(|chunk| message.push_body(chunk));
         let report = scan(black_box(&message), &policy.base().attachments, &Cancel::default());
         assert!(report.found.is_empty(), "{report:?}");
     }

@@ -174,7 +174,7 @@ pub async fn message(
     resolver: &Arc<dyn Resolver>,
 ) -> Result<MessageAuth, MessageAuthError> {
     let header = message.header_text();
-    let Some(read) = parse(&header) else { return Ok(MessageAuth::default()) };
+    let Some(read) = parse(header) else { return Ok(MessageAuth::default()) };
     let answers = look_up(questions(&read, spf), resolver).await?;
     if read.dkim_signatures().is_empty() {
         // DMARC is about the header alone.

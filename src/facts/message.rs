@@ -1,4 +1,4 @@
-//! Header and body, in the chunks in which they arrived.
+//! Header fields as they arrived, and the message they make with the body.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,6 +6,9 @@ use bytes::Bytes;
 
 /// Header fields for which there is room from the first on: most messages have no more when they come.
 const USUAL_HEADERS: usize = 16;
+
+/// Behind a piece of the body that is not smaller come others, in bytes: MTAs cut what is longer than some 64 kB.
+const LARGE_CHUNK: usize = 32 << 10;
 
 /// One header field as the MTA passes it on: name without colon, value unfolded by nobody (bare LF between its lines).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,32 +19,39 @@ pub struct HeaderField {
     pub value: Bytes,
 }
 
-/// A received message: a cheap handle, whose copies share everything. Header and body are kept as the chunks in which they came, so
-/// that receiving them copies nothing; whoever needs them in one piece gets the one that is put together for all.
+/// A received message: a cheap handle, whose copies share everything. The pieces of a body are put behind the header, where the next
+/// one has room, as they come: what they came in can be used for the next, and nobody has to put them together later.
 #[derive(Clone, Debug, Default)]
 pub struct Message(Arc<Parts>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Parts {
     headers: Vec<HeaderField>,
-    body: Vec<Bytes>,
     exact: bool,
-    /// Of these parts as they are; what changes them forgets it.
-    text: OnceLock<Vec<u8>>,
+    /// Of these header fields; made when the body begins, or somebody asks.
+    text: OnceLock<Text>,
 }
 
-/// Made to be changed.
-impl Clone for Parts {
-    fn clone(&self) -> Self {
-        let Self { headers, body, exact, text: _ } = self;
-        Self { headers: headers.clone(), body: body.clone(), exact: *exact, text: OnceLock::new() }
+/// A message as one text.
+#[derive(Clone, Debug, Default)]
+struct Text {
+    bytes: Vec<u8>,
+    /// Where the body begins.
+    body_at: usize,
+}
+
+impl Text {
+    fn body(&self) -> &[u8] {
+        self.bytes.get(self.body_at..).unwrap_or_default()
     }
 }
 
 impl Message {
-    /// The message of these header fields and pieces of a body. [`Self::is_exact`] tells of `exact`.
-    pub fn new(headers: Vec<HeaderField>, body: Vec<Bytes>, exact: bool) -> Self {
-        Self(Arc::new(Parts { headers, body, exact, text: OnceLock::new() }))
+    /// The message of these header fields and this body. [`Self::is_exact`] tells of `exact`.
+    pub fn new(headers: Vec<HeaderField>, body: &[u8], exact: bool) -> Self {
+        let mut message = Self(Arc::new(Parts { headers, exact, text: OnceLock::new() }));
+        message.push_body(body);
+        message
     }
 
     /// The header fields in order.
@@ -49,9 +59,9 @@ impl Message {
         &self.0.headers
     }
 
-    /// The body, lines ended by CRLF, in the pieces in which it came.
-    pub fn body(&self) -> &[Bytes] {
-        &self.0.body
+    /// The body, lines ended by CRLF.
+    pub fn body(&self) -> &[u8] {
+        self.0.text.get().map_or(&[], Text::body)
     }
 
     /// Whether values begin right after the colon, as the MTA does when asked to (`SMFIP_HDR_LEADSPC`). Signatures over the
@@ -62,37 +72,53 @@ impl Message {
 
     /// Says whether the message is [exact](Self::is_exact).
     pub fn set_exact(&mut self, exact: bool) {
-        self.parts().exact = exact;
+        if self.is_exact() != exact {
+            self.change_header(|parts| parts.exact = exact);
+        }
     }
 
     /// Adds a header field below the others.
     pub fn push_header(&mut self, field: HeaderField) {
-        let headers = &mut self.parts().headers;
-        if headers.is_empty() {
-            headers.reserve(USUAL_HEADERS);
+        self.change_header(|Parts { headers, .. }| {
+            if headers.is_empty() {
+                headers.reserve(USUAL_HEADERS);
+            }
+            headers.push(field);
+        });
+    }
+
+    /// The header comes before the body. Where it does not, the text is made anew.
+    fn change_header(&mut self, change: impl FnOnce(&mut Parts)) {
+        let parts = Arc::make_mut(&mut self.0);
+        let before = parts.text.take();
+        change(parts);
+        if let Some(before) = before {
+            self.push_body(before.body());
         }
-        headers.push(field);
     }
 
     /// Adds a piece to the body.
-    pub fn push_body(&mut self, chunk: Bytes) {
-        self.parts().body.push(chunk);
+    pub fn push_body(&mut self, chunk: &[u8]) {
+        if chunk.is_empty() {
+            return;
+        }
+        let parts = Arc::make_mut(&mut self.0);
+        let mut text = parts.text.take().unwrap_or_else(|| {
+            let is_all = chunk.len() < LARGE_CHUNK;
+            parts.header_text(if is_all { chunk.len() } else { 4 * chunk.len() })
+        });
+        text.bytes.extend_from_slice(chunk);
+        parts.text = text.into();
     }
 
     /// Leaves the header alone.
     pub fn clear_body(&mut self) {
-        self.parts().body.clear();
-    }
-
-    fn parts(&mut self) -> &mut Parts {
-        let parts = Arc::make_mut(&mut self.0);
-        parts.text = OnceLock::new();
-        parts
+        Arc::make_mut(&mut self.0).text.take();
     }
 
     /// Size of header and body in bytes: that of [`Self::text`], but that a fold in the header gains a CR there.
     pub fn len(&self) -> usize {
-        self.header_len() + self.body().iter().map(Bytes::len).sum::<usize>()
+        self.0.header_len() + self.body().len()
     }
 
     /// Whether there is neither header nor body.
@@ -101,47 +127,19 @@ impl Message {
     }
 
     /// The message as one text with CRLF line ends: header fields, an empty line, the body. Byte for byte what the client sent
-    /// when the message is [exact](Self::is_exact); else each value stands after one space. Put together once, for all copies.
+    /// when the message is [exact](Self::is_exact); else each value stands after one space.
     pub fn text(&self) -> &[u8] {
-        self.0.text.get_or_init(|| {
-            let mut out = Vec::with_capacity(self.len() + self.headers().len());
-            self.write_header(&mut out);
-            for chunk in self.body() {
-                out.extend_from_slice(chunk);
-            }
-            out
-        })
+        &self.whole().bytes
     }
 
     /// The header with the empty line at its end, as [`Self::text`] has it.
-    pub fn header_text(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.header_len() + self.headers().len());
-        self.write_header(&mut out);
-        out
+    pub fn header_text(&self) -> &[u8] {
+        let Text { bytes, body_at } = self.whole();
+        bytes.get(..*body_at).unwrap_or_default()
     }
 
-    fn header_len(&self) -> usize {
-        let around = self.separator().len() + 2;
-        self.headers().iter().map(|field| field.name.len() + field.value.len() + around).sum::<usize>() + 2
-    }
-
-    fn write_header(&self, out: &mut Vec<u8>) {
-        for field in self.headers() {
-            out.extend_from_slice(&field.name);
-            out.extend_from_slice(self.separator());
-            for (index, line) in field.value.split(|byte| *byte == b'\n').enumerate() {
-                if index > 0 {
-                    out.extend_from_slice(b"\r\n");
-                }
-                out.extend_from_slice(line);
-            }
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
-    }
-
-    fn separator(&self) -> &'static [u8] {
-        if self.is_exact() { b":" } else { b": " }
+    fn whole(&self) -> &Text {
+        self.0.text.get_or_init(|| self.0.header_text(0))
     }
 
     /// Reads a message file as an MTA would pass it on: header fields until the first empty line or the first line that is
@@ -171,9 +169,37 @@ impl Message {
         }
         let field =
             |(name, value): (Vec<u8>, Vec<u8>)| HeaderField { name: name.into(), value: value.into() };
-        let headers = headers.into_iter().map(field).collect();
-        let body = if rest.is_empty() { Vec::new() } else { vec![Bytes::copy_from_slice(rest)] };
-        Self::new(headers, body, false)
+        Self::new(headers.into_iter().map(field).collect(), rest, false)
+    }
+}
+
+impl Parts {
+    /// The header as text, with room for so much body.
+    fn header_text(&self, room: usize) -> Text {
+        let mut bytes = Vec::with_capacity(self.header_len() + self.headers.len() + room);
+        for HeaderField { name, value } in &self.headers {
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(self.separator());
+            let mut line = 0;
+            for end in memchr::memchr_iter(b'\n', value) {
+                bytes.extend_from_slice(value.get(line..end).unwrap_or_default());
+                bytes.extend_from_slice(b"\r\n");
+                line = end + 1;
+            }
+            bytes.extend_from_slice(value.get(line..).unwrap_or_default());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        Text { body_at: bytes.len(), bytes }
+    }
+
+    fn header_len(&self) -> usize {
+        let around = self.separator().len() + 2;
+        self.headers.iter().map(|field| field.name.len() + field.value.len() + around).sum::<usize>() + 2
+    }
+
+    const fn separator(&self) -> &'static [u8] {
+        if self.exact { b":" } else { b": " }
     }
 }
 
@@ -196,7 +222,7 @@ mod tests {
             value: Bytes::from_static(value.as_bytes()),
         };
         let headers = vec![field("A", "b"), field("C", "  d\n\te"), field("F", "")];
-        let message = Message::new(headers, vec![Bytes::from_static(b"g\r\n")], true);
+        let message = Message::new(headers, b"g\r\n", true);
         assert_eq!(message.text(), b"A:b\r\nC:  d\r\n\te\r\nF:\r\n\r\ng\r\n");
         assert_eq!(message.header_text(), b"A:b\r\nC:  d\r\n\te\r\nF:\r\n\r\n");
         let mut spaced = message.clone();
@@ -214,11 +240,11 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_put_together_once_for_all_copies_and_anew_after_a_change() {
+    fn the_text_is_one_for_all_copies_until_one_changes() {
         let mut message = Message::from_bytes(b"A: b\r\n\r\nc\r\n");
         let copy = message.clone();
         assert_eq!(message.text().as_ptr(), copy.text().as_ptr());
-        message.push_body(Bytes::from_static(b"d\r\n"));
+        message.push_body(b"d\r\n");
         message.push_header(HeaderField { name: "E".into(), value: "f".into() });
         assert_eq!(message.text(), b"A: b\r\nE: f\r\n\r\nc\r\nd\r\n");
         message.clear_body();

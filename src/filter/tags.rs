@@ -47,7 +47,7 @@ mod tests {
         let other = |name: &str| HeaderField { name: name.to_owned().into(), value: "tag".into() };
         let headers = [other("Subject")].into_iter().chain(values.iter().map(field));
         let headers = headers.chain([other("X-Greylag-Other")]).collect();
-        let message = Message::new(headers, Vec::new(), false);
+        let message = Message::new(headers, b"", false);
         let mut facts = Facts { message: Some(message), ..Facts::default() };
         facts.connection.client = Client::parse(client);
         let number = |edit| match edit {

@@ -285,7 +285,7 @@ impl Session {
             Command::Body(chunk) => self.on_body(chunk),
             Command::EndOfMessage(chunk) => {
                 if !chunk.is_empty() && self.reads_body != Some(false) {
-                    self.keep(|message| message.push_body(chunk));
+                    self.keep_body(&chunk);
                 }
                 self.on_end_of_message()
             }
@@ -333,11 +333,11 @@ impl Session {
             _ if self.too_large && may_skip => Step::Answer(Response::SkipBody),
             Some(false) => Step::Answer(Response::SkipBody),
             None if may_skip => {
-                self.message.push_body(chunk);
+                self.keep_body(&chunk);
                 Step::WeighBody(PendingBody(()))
             }
             Some(true) | None => {
-                self.keep(|message| message.push_body(chunk));
+                self.keep_body(&chunk);
                 self.go_on(CommandKind::Body)
             }
         }
@@ -377,6 +377,14 @@ impl Session {
         if !self.too_large {
             add(&mut self.message);
         }
+    }
+
+    fn keep_body(&mut self, chunk: &[u8]) {
+        let is_exact = self.options.exact_headers();
+        self.keep(|message| {
+            message.set_exact(is_exact);
+            message.push_body(chunk);
+        });
     }
 
     /// The stage is judged, and answered where the MTA waits for it.

@@ -57,7 +57,7 @@ fn a_body_that_nobody_reads_is_declined() {
         let Step::Judge(pending) = mta.session.on_command(last) else { panic!("the message is judged") };
         let message = mta.facts().message.clone().unwrap();
         mta.session.on_verdict(pending, &Verdict::default());
-        (message.headers().len(), message.body().iter().map(Bytes::len).sum::<usize>())
+        (message.headers().len(), message.body().len())
     };
     let mut read = begun(true);
     assert_eq!([(); 2].map(|()| read.accept(body())), [const { Some(Response::Continue) }; 2]);
