@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, cmd};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 
 use super::dial::Connection;
 
@@ -62,7 +62,10 @@ impl Script {
 }
 
 fn invocation(name: &str, script: &str, keys: &[Vec<u8>], arguments: &[Vec<u8>]) -> Cmd {
-    let mut command = cmd(name);
-    command.arg(script).arg(keys.len()).arg(keys).arg(arguments);
+    let words = keys.iter().chain(arguments);
+    let (count, size) =
+        words.fold((3, name.len() + script.len() + 20), |(count, size), word| (count + 1, size + word.len()));
+    let mut command = Cmd::with_capacity(count, size);
+    command.arg(name).arg(script).arg(keys.len()).arg(keys).arg(arguments);
     command
 }
