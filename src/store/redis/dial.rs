@@ -1,8 +1,8 @@
 //! Connections: to one server, to the master the Sentinels name, to a Cluster.
 
+use std::io;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo, SingleNodeRoutingInfo};
@@ -11,9 +11,13 @@ use redis::{
     RedisConnectionInfo, RedisError, TlsCertificates, Value, cmd,
 };
 
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
 use super::fault::{self, RedisFault};
 use super::info::Info;
 use super::secret::Secret;
+use super::turns::{self, Server};
 use super::url::{Login, Place, RedisUrl, Topology};
 
 /// The environment variable that holds the password when neither the URL nor a file does.
@@ -30,14 +34,14 @@ const CLUSTER_RETRY_WAIT: (u64, u64) = (5, 40);
 /// A connection that many use at once. Cloning is cheap.
 #[derive(Clone)]
 pub(super) enum Connection {
-    Server(MultiplexedConnection),
+    Server(Server),
     Cluster(ClusterConnection),
 }
 
 impl Connection {
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
         match self {
-            Self::Server(connection) => command.query_async(&mut connection.clone()).await,
+            Self::Server(server) => command.query_async(&mut server.connection.clone()).await,
             Self::Cluster(connection) => command.query_async(&mut connection.clone()).await,
         }
     }
@@ -166,15 +170,16 @@ impl Endpoint {
         place: &Place,
         login: &Credentials,
         database: u32,
-    ) -> Result<(MultiplexedConnection, Info), RedisFault> {
+    ) -> Result<(Server, Info), RedisFault> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(self.response_timeout));
         let unreachable = |error: RedisError| unreachable(place, &error);
         // User, password and database are not left to the library, which does not tell what the server says of them.
-        let client = self.client(place)?;
-        let mut connection =
-            client.get_multiplexed_async_connection_with_config(&config).await.map_err(unreachable)?;
+        let connected = timeout(CONNECT_TIMEOUT, self.connect(place, config)).await;
+        let server = connected
+            .unwrap_or_else(|_| Err(unreachable(io::Error::from(io::ErrorKind::TimedOut).into())))?;
+        let mut connection = server.connection.clone();
         if login.user.is_some() || login.password.is_some() {
             let mut auth = cmd("AUTH");
             if let Some(user) = &login.user {
@@ -204,7 +209,28 @@ impl Endpoint {
                 },
             })?;
         }
-        Ok((connection, Info::parse(&info)))
+        Ok((server, Info::parse(&info)))
+    }
+
+    async fn connect(&self, place: &Place, config: AsyncConnectionConfig) -> Result<Server, RedisFault> {
+        let unreachable = |error: RedisError| unreachable(place, &error);
+        let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let server = match (place, &self.url.tls) {
+            (Place::Unix(path), _) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| unreachable(error.into()))?;
+                Server::over(stream, &settings, config).await
+            }
+            (Place::Tcp(host, port), None) => {
+                let stream = turns::connect(host, *port).await.map_err(|error| unreachable(error.into()))?;
+                Server::over(stream, &settings, config).await
+            }
+            (Place::Tcp(..), Some(_)) => {
+                let client = self.client(place)?;
+                let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+                connection.map(Server::of_library)
+            }
+        };
+        server.map_err(unreachable)
     }
 
     fn client(&self, place: &Place) -> Result<Client, RedisFault> {
@@ -266,14 +292,15 @@ impl Endpoint {
     }
 
     async fn named_master(&self, sentinel: &Place, service: &str) -> Result<Place, RedisFault> {
-        let (mut connection, info) = self.server(sentinel, &self.sentinel_login, 0).await?;
+        let (server, info) = self.server(sentinel, &self.sentinel_login, 0).await?;
         if !info.is_sentinel() {
             return Err(RedisFault::NoSentinel { place: sentinel.to_string() });
         }
         let refused = |error: RedisError| refused(sentinel, self.sentinel_login.name(), error);
         let mut ask = cmd("SENTINEL");
         ask.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
-        let address: Option<(String, u16)> = ask.query_async(&mut connection).await.map_err(refused)?;
+        let address: Option<(String, u16)> =
+            ask.query_async(&mut server.connection.clone()).await.map_err(refused)?;
         match address {
             Some((host, port)) => Ok(Place::Tcp(host, port)),
             None => {

@@ -20,6 +20,7 @@ mod script;
 mod secret;
 mod server;
 mod standing;
+mod turns;
 mod url;
 
 use std::time::{Duration, SystemTime};
