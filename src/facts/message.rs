@@ -7,8 +7,10 @@ use bytes::Bytes;
 /// Header fields for which there is room from the first on: most messages have no more when they come.
 const USUAL_HEADERS: usize = 16;
 
-/// Behind a piece of the body that is not smaller come others, in bytes: MTAs cut what is longer than some 64 kB.
-const LARGE_CHUNK: usize = 32 << 10;
+/// A piece of the body of so many bytes is as large as MTAs make them, and others come behind it.
+const FULL_CHUNK: usize = 65_000;
+/// Pieces for which there is room then, so that few bodies have to be moved while they grow. What is not used of it takes no memory.
+const USUAL_CHUNKS: usize = 32;
 
 /// One header field as the MTA passes it on: name without colon, value unfolded by nobody (bare LF between its lines).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,8 +106,8 @@ impl Message {
         }
         let parts = Arc::make_mut(&mut self.0);
         let mut text = parts.text.take().unwrap_or_else(|| {
-            let is_all = chunk.len() < LARGE_CHUNK;
-            parts.header_text(if is_all { chunk.len() } else { 4 * chunk.len() })
+            let chunks = if chunk.len() < FULL_CHUNK { 1 } else { USUAL_CHUNKS };
+            parts.header_text(chunks * chunk.len())
         });
         text.bytes.extend_from_slice(chunk);
         parts.text = text.into();
