@@ -22,7 +22,7 @@ use crate::store::{Answer, Lasting};
 use crate::telemetry::Said;
 use crate::verdict::Verdict;
 
-/// Triplets that are remembered: some 12 MB of them.
+/// Triplets that are remembered, some hundreds of bytes for each.
 const CAPACITY: usize = 20_000;
 
 /// What was decided of a recipient.
