@@ -339,6 +339,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn it_holds_no_longer_than_the_answers_of_the_dns() {
+        let site = Site::with_a_regular().await;
+        let seen = site.driver.regulars.recall(Stage::Rcpt, &site.facts, &Known::default());
+        let Seen::Regularly(_, regular) = seen else { panic!("{seen:?}") };
+        let (policy, now) = (site.driver.policy(), site.clock.now());
+        let holds = |instant| site.driver.still_holds(&regular, &policy, (now, instant));
+        let last = regular.dns_until - Duration::from_nanos(1);
+        assert_eq!((holds(last), holds(regular.dns_until)), (true, false));
+        // What the zone says.
+        assert!(regular.dns_until <= Instant::now() + Duration::from_secs(300));
+    }
+
+    #[tokio::test]
     async fn all_that_is_judged_makes_another_of_it() {
         let site = Site::with_a_regular().await;
         let regular = || site.facts.clone();
