@@ -71,18 +71,17 @@ impl Setting for AuthservId {
 
 /// Asks for SPF as soon as the sender is known, and for the rest when the message is there.
 pub fn needs(stage: Stage, facts: &Facts, settings: &Settings, known: &Known) -> Needs {
-    let mut needs = Needs::default();
-    if settings.auth.mode == Mode::Off {
-        return needs;
-    }
-    if known.spf.is_not_asked() {
-        needs.spf = can_ask_spf(facts);
-    }
-    let has_message = stage == Stage::EndOfMessage && facts.message.is_some();
-    if has_message && !needs.spf && known.message_auth.is_not_asked() {
+    let mut needs = Needs { spf: needs_spf(facts, settings, known), ..Needs::default() };
+    let is_due = settings.auth.mode != Mode::Off && stage == Stage::EndOfMessage && facts.message.is_some();
+    if is_due && !needs.spf && known.message_auth.is_not_asked() {
         needs.message_auth = Some(spf_outcome(facts, known).unwrap_or_else(SpfOutcome::none));
     }
     needs
+}
+
+/// Whether SPF is to be asked.
+pub fn needs_spf(facts: &Facts, settings: &Settings, known: &Known) -> bool {
+    settings.auth.mode != Mode::Off && known.spf.is_not_asked() && can_ask_spf(facts)
 }
 
 /// Whether client and sender are known, about whom SPF is asked.

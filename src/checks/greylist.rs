@@ -18,7 +18,7 @@ pub use self::settings::{
 use crate::auth::{SpfQuery, SpfResult};
 use crate::checks::auth;
 use crate::facts::{Address, Facts, ReversePath};
-use crate::filter::{Fault, Known, Needs, Slot};
+use crate::filter::{Fault, Known, Lookups, Slot};
 use crate::policy::{Mode, Settings};
 use crate::reason::Reason;
 use crate::store::{Answer, Attempt, KnownBy};
@@ -87,22 +87,21 @@ pub fn exemption(facts: &Facts, settings: &Settings) -> Option<Exemption> {
 
 /// Asks what must be known of the client before an attempt of its is recorded: together with the questions of other checks, as
 /// each may take its time.
-pub fn early(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
-    let mut needs = Needs::default();
+pub fn early(facts: &Facts, settings: &Settings, known: &Known) -> Lookups {
     if exemption(facts, settings).is_some() {
-        return needs;
+        return Lookups::default();
     }
     let settings = &settings.greylist;
-    needs.spf = known.spf.is_not_asked() && identity::wants_spf(facts, settings) && auth::can_ask_spf(facts);
-    needs.helo = known.helo.is_not_asked() && identity::wants_helo(facts, settings, known);
-    needs
+    Lookups {
+        helo: known.helo.is_not_asked() && identity::wants_helo(facts, settings, known),
+        spf: known.spf.is_not_asked() && identity::wants_spf(facts, settings) && auth::can_ask_spf(facts),
+    }
 }
 
-/// Asks for an attempt of the recipient judged now to be recorded.
-pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
+/// The attempt of the recipient judged now that is to be recorded.
+pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Option<Attempt> {
     let is_new = known.greylist.is_not_asked() && exemption(facts, settings).is_none();
-    let greylist = if is_new { attempt(facts, &settings.greylist, known) } else { None };
-    Needs { greylist, ..Needs::default() }
+    if is_new { attempt(facts, &settings.greylist, known) } else { None }
 }
 
 /// Judges the recipient by the store's answer.
@@ -151,7 +150,7 @@ fn attempt(facts: &Facts, settings: &GreylistSettings, known: &Known) -> Option<
 
 fn sender_key(sender: &ReversePath, recipient: &Address, known: &Known) -> String {
     let Some(address) = sender.address() else { return String::new() };
-    known.greylist_sender.get_or_init(|| Sender::new(address)).key(recipient).into_owned()
+    known.greylist_sender.get_or_init(|| Sender::new(address)).key(address, recipient)
 }
 
 /// The name the store has for a sender as an administrator writes it, `<>` for the null sender; for mail to a recipient, whose own
@@ -159,7 +158,7 @@ fn sender_key(sender: &ReversePath, recipient: &Address, known: &Known) -> Strin
 pub fn typed_sender(sender: &str, recipient: Option<&str>) -> String {
     let sender = ReversePath::parse(sender);
     let Some(address) = sender.address() else { return String::new() };
-    Sender::new(address).key(&Address::parse(recipient.unwrap_or_default())).into_owned()
+    Sender::new(address).key(address, &Address::parse(recipient.unwrap_or_default()))
 }
 
 /// The name the store has for a recipient as an administrator writes it.

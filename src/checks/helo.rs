@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::dns::HeloResolution;
 use crate::facts::{Facts, host_name};
-use crate::filter::{Known, Needs, Slot};
+use crate::filter::{Known, Slot};
 use crate::policy::lists::Set;
 use crate::policy::{Conflict, EnvelopeAction, Mode, Settings, Severity};
 use crate::reason::Reason;
@@ -70,11 +70,9 @@ fn conflicts(settings: &HeloSettings) -> Vec<Conflict> {
     banned.map(conflict).into_iter().collect()
 }
 
-/// Asks what the DNS says of a well-formed name.
-pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> Needs {
-    let is_open = settings.helo.mode != Mode::Off && known.helo.is_not_asked();
-    let helo = is_open && claim(facts, settings, known) == Ok(true);
-    Needs { helo, ..Needs::default() }
+/// Whether the DNS is to be asked about the name, which is well-formed then.
+pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> bool {
+    settings.helo.mode != Mode::Off && known.helo.is_not_asked() && claim(facts, settings, known) == Ok(true)
 }
 
 /// The HELO name where it is a host name by its letters: in lower case, without final dot, as A-labels.
@@ -381,7 +379,7 @@ mod tests {
     #[test]
     fn the_dns_is_asked_only_of_well_formed_names_and_once() {
         let settings = Settings::default();
-        let asked = |helo, known: &Known| needs(&facts(Some(helo)), &settings, known).helo;
+        let asked = |helo, known: &Known| needs(&facts(Some(helo)), &settings, known);
         let nothing = Known::default();
         assert!(asked("Mail.Example.org.", &nothing));
         assert_eq!(name(&facts(None), &nothing), Some("mail.example.org"));
@@ -391,7 +389,7 @@ mod tests {
             helo: Arc::new(HeloSettings { mode: Mode::Off, ..HeloSettings::default() }),
             ..Settings::default()
         };
-        assert!(!needs(&facts(Some("mail.example.org")), &off, &Known::default()).helo);
+        assert!(!needs(&facts(Some("mail.example.org")), &off, &Known::default()));
     }
 
     #[test]
@@ -427,7 +425,7 @@ mod tests {
         let settings = HeloSettings { allow_own_literal: true, ..HeloSettings::default() };
         assert_eq!(judged(&facts(Some("[192.0.2.7]")), settings.clone(), &Known::default()), None);
         let all = Settings { helo: Arc::new(settings.clone()), ..Settings::default() };
-        assert!(!needs(&facts(Some("[192.0.2.7]")), &all, &Known::default()).helo);
+        assert!(!needs(&facts(Some("[192.0.2.7]")), &all, &Known::default()));
         let other = judged(&facts(Some("[192.0.2.8]")), settings, &Known::default());
         assert_eq!(other, Some((Reason::HeloAddressLiteral, Action::Reject)));
     }

@@ -1,6 +1,6 @@
 //! The checks: one file a check, one file a check in `policies/`.
 //!
-//! Each has `needs(&Facts, &Settings, &Known) -> Needs`, which says what it wants to know, and
+//! Those that want to know something of the world have `needs(&Facts, &Settings, &Known)`, which says what; each has
 //! `judge(&Facts, &Settings, &Known) -> Vec<Finding>`, which decides by what is known. Both are pure.
 
 pub mod address;

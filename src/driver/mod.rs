@@ -20,7 +20,7 @@ use crate::auth::SpfMemory;
 use crate::checks::{auth, helo};
 use crate::dns::Resolver;
 use crate::facts::{Client, Facts, Stage};
-use crate::filter::{self, Known, Needs, Step};
+use crate::filter::{self, Known, Lookups, Step};
 use crate::policy::Policy;
 use crate::store::{Answer, Attempt, Store, Timestamp};
 use crate::telemetry::Trace;
@@ -350,7 +350,7 @@ impl Driver {
     /// Starts look-ups whose answers will be wanted. They are kept by the resolver's cache and the memory of SPF; nobody waits here.
     fn prefetch(&self, stage: Stage, facts: &Facts, transaction: &Transaction) {
         let Transaction { policy, known, .. } = transaction;
-        let Needs { helo, spf, .. } = filter::early(stage, facts, policy, known);
+        let Lookups { helo, spf } = filter::early(stage, facts, policy, known);
         if spf
             && self.spf_at_hand(facts).is_none()
             && let Some(query) = auth::spf_query(facts)

@@ -9,12 +9,9 @@ pub(super) struct Fold {
     verdict: Verdict,
 }
 
-impl From<&Verdict> for Fold {
-    /// With room for what the greylist and the content settings of other recipients add.
-    fn from(Verdict { findings, would, edits }: &Verdict) -> Self {
-        let mut all = Vec::with_capacity(findings.len() + 2);
-        all.extend_from_slice(findings);
-        Self { verdict: Verdict { findings: all, would: would.clone(), edits: edits.clone() } }
+impl From<Verdict> for Fold {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict }
     }
 }
 

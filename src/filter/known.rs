@@ -1,6 +1,7 @@
 //! The ask/known loop: what checks may ask of the world, and what is known of it. Both have the same slots.
 
-use std::sync::{Arc, OnceLock};
+use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{MessageAuth, SpfOutcome};
@@ -62,6 +63,28 @@ impl<T> Slot<T> {
     }
 }
 
+/// What checks ask the DNS about the envelope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// As [`Needs::helo`].
+    pub helo: bool,
+    /// As [`Needs::spf`].
+    pub spf: bool,
+}
+
+impl Lookups {
+    /// Whether nothing is asked.
+    pub const fn is_empty(self) -> bool {
+        !self.helo && !self.spf
+    }
+}
+
+impl From<Lookups> for Needs {
+    fn from(Lookups { helo, spf }: Lookups) -> Self {
+        Self { helo, spf, ..Self::default() }
+    }
+}
+
 /// What checks ask for. Everything asked comes back, as an answer or as unknown.
 #[derive(Clone, Debug, Default)]
 pub struct Needs {
@@ -108,15 +131,16 @@ impl Needs {
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// The settings for the recipient judged now; found once for each.
-    pub settings: OnceLock<Arc<Settings>>,
-    /// What the checks before the greylist say of that recipient; found once, when they have all they ask for.
-    pub before_greylist: OnceLock<Verdict>,
+    pub settings: OnceCell<Arc<Settings>>,
+    /// What the checks before the greylist say of that recipient; kept from when they have all they ask for until the greylist has
+    /// answered, too.
+    pub before_greylist: RefCell<Option<Verdict>>,
     /// What the DNS says of the HELO name.
     pub helo: Slot<HeloResolution>,
     /// What kind of thing the HELO name is; made once for each name.
-    pub helo_form: OnceLock<HeloForm>,
+    pub helo_form: OnceCell<HeloForm>,
     /// What these settings have against the name before anybody is asked, or else whether there is one to ask about.
-    pub helo_claim: OnceLock<(Arc<HeloSettings>, Result<bool, Reason>)>,
+    pub helo_claim: OnceCell<(Arc<HeloSettings>, Result<bool, Reason>)>,
     /// What SPF says of the client and the sender.
     pub spf: Slot<SpfOutcome>,
     /// What signatures and DMARC say of the message.
@@ -125,10 +149,10 @@ pub struct Known {
     pub greylist: Slot<Answer>,
     /// What it was asked for that.
     pub attempt: Option<Attempt>,
-    /// The sender as the greylist knows it; made once a mail.
-    pub greylist_sender: OnceLock<Sender>,
+    /// How the greylist knows the sender; found out once a mail.
+    pub greylist_sender: OnceCell<Sender>,
     /// The registrable domain that the client's verified name gives it there, if any; made once a mail.
-    pub greylist_host: OnceLock<Option<Arc<str>>>,
+    pub greylist_host: OnceCell<Option<Arc<str>>>,
     /// What content rules say of the message, for each set of settings they were asked under.
     pub inspections: Vec<(Arc<ContentSettings>, Slot<Arc<Inspection>>)>,
     /// What was found in the message, for each set of settings it was scanned under.

@@ -19,7 +19,7 @@ mod known;
 mod tags;
 
 pub use interest::{Interest, reads_body};
-pub use known::{Fault, Known, Needs, Slot};
+pub use known::{Fault, Known, Lookups, Needs, Slot};
 pub use tags::tag_removals;
 
 use crate::checks::{self, address, attachments, auth, greylist, helo, recipients};
@@ -48,18 +48,22 @@ pub fn judge(stage: Stage, facts: &Facts, policy: &Policy, known: &Known) -> Ste
 }
 
 /// What can be asked before anything has to be judged, so that the answer is there when it is needed.
-pub fn early(stage: Stage, facts: &Facts, policy: &Policy, known: &Known) -> Needs {
+pub fn early(stage: Stage, facts: &Facts, policy: &Policy, known: &Known) -> Lookups {
     match stage {
-        Stage::Helo | Stage::Mail => {
-            let settings = policy.settings(facts);
-            let mut needs = helo::needs(facts, &settings, known);
-            needs.merge(auth::needs(stage, facts, &settings, known));
-            if stage == Stage::Mail {
-                needs.merge(greylist::early(facts, &settings, known));
-            }
-            needs
-        }
-        Stage::Connect | Stage::Rcpt | Stage::Data | Stage::EndOfMessage => Needs::default(),
+        Stage::Helo | Stage::Mail => lookups(stage, facts, &policy.settings(facts), known),
+        Stage::Connect | Stage::Rcpt | Stage::Data | Stage::EndOfMessage => Lookups::default(),
+    }
+}
+
+/// What is asked about the envelope, as far as it is known at `stage`.
+fn lookups(stage: Stage, facts: &Facts, settings: &Settings, known: &Known) -> Lookups {
+    let greylist = match stage {
+        Stage::Helo => Lookups::default(),
+        _ => greylist::early(facts, settings, known),
+    };
+    Lookups {
+        helo: greylist.helo || helo::needs(facts, settings, known),
+        spf: greylist.spf || auth::needs_spf(facts, settings, known),
     }
 }
 
@@ -75,19 +79,15 @@ pub fn judge_adopted(verdict: &Verdict, facts: &Facts, policy: &Policy, known: &
 
 fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
     let settings = known.settings(facts, policy);
-    let mut needs = helo::needs(facts, settings, known);
-    needs.merge(auth::needs(Stage::Rcpt, facts, settings, known));
-    needs.merge(greylist::early(facts, settings, known));
-    if !needs.is_empty() {
-        return Step::Ask(needs);
+    let lookups = lookups(Stage::Rcpt, facts, settings, known);
+    if !lookups.is_empty() {
+        return Step::Ask(lookups.into());
     }
-    let before = known.before_greylist.get_or_init(|| before_greylist(facts, settings, known));
+    let before = known.before_greylist.take().unwrap_or_else(|| before_greylist(facts, settings, known));
     let is_for_greylist = before.action() < Action::Defer;
-    if is_for_greylist {
-        let needs = greylist::needs(facts, settings, known);
-        if !needs.is_empty() {
-            return Step::Ask(needs);
-        }
+    if is_for_greylist && let Some(attempt) = greylist::needs(facts, settings, known) {
+        known.before_greylist.replace(Some(before));
+        return Step::Ask(Needs { greylist: Some(attempt), ..Needs::default() });
     }
     let mut fold = Fold::from(before);
     if is_for_greylist {

@@ -24,12 +24,20 @@ use std::borrow::Cow;
 use crate::facts::Address;
 use words::Bounds;
 
-/// A sender as the greylist knows it; made once a mail.
+/// How the greylist knows a sender; found out once a mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sender {
-    key: String,
-    /// Local part and domain as written, wrappings taken off, where that is not what the key says.
-    written: Option<(String, Option<String>)>,
+pub enum Sender {
+    /// By its address as it stands, as nearly all are.
+    Plain,
+    /// By less than its address.
+    Reduced {
+        /// Its name.
+        key: String,
+        /// The local part, wrappings taken off.
+        local: String,
+        /// The domain, wrappings taken off.
+        domain: Option<String>,
+    },
 }
 
 impl Sender {
@@ -37,32 +45,27 @@ impl Sender {
     pub fn new(address: &Address) -> Self {
         let (local, domain) = (address.local(), address.domain());
         if words::is_plain(local) && !domain.is_some_and(words::has_numbered_host) {
-            return Self { key: join(local, domain), written: None };
+            return Self::Plain;
         }
         let (local, domain) = forwarded::unwrap(local, domain);
         let key = key(&local, domain.as_deref());
-        Self { key, written: Some((local.into_owned(), domain.map(Cow::into_owned))) }
+        Self::Reduced { key, local: local.into_owned(), domain: domain.map(Cow::into_owned) }
     }
 
-    /// The sender's name in the triplet of this recipient, whose own address may be a part of it.
-    pub fn key(&self, recipient: &Address) -> Cow<'_, str> {
-        let (local, domain) = self.written();
-        match words::embedded(local, recipient) {
-            None => Cow::Borrowed(&self.key),
-            Some(Bounds { start, end }) => {
+    /// The name of this sender, whose `address` it was made of, in the triplet of this recipient, whose own address may be a part of
+    /// it.
+    pub fn key(&self, address: &Address, recipient: &Address) -> String {
+        let (local, domain) = match self {
+            Self::Plain => (address.local(), address.domain()),
+            Self::Reduced { local, domain, .. } => (local.as_str(), domain.as_deref()),
+        };
+        match (words::embedded(local, recipient), self) {
+            (None, Self::Plain) => join(local, domain),
+            (None, Self::Reduced { key, .. }) => key.clone(),
+            (Some(Bounds { start, end }), _) => {
                 let local = [&local[..start], "#", &local[end..]].concat();
-                Cow::Owned(key(&local, domain))
+                key(&local, domain)
             }
-        }
-    }
-
-    fn written(&self) -> (&str, Option<&str>) {
-        match &self.written {
-            Some((local, domain)) => (local, domain.as_deref()),
-            None => match self.key.split_once('@') {
-                Some((local, domain)) => (local, Some(domain)),
-                None => (&self.key, None),
-            },
         }
     }
 }
@@ -116,7 +119,8 @@ mod tests {
     const SENDERS: &str = include_str!("normalise/senders.txt");
 
     fn sender_key(sender: &str, recipient: &str) -> String {
-        Sender::new(&Address::parse(sender)).key(&Address::parse(recipient)).into_owned()
+        let sender = Address::parse(sender);
+        Sender::new(&sender).key(&sender, &Address::parse(recipient))
     }
 
     #[test]

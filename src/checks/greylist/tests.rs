@@ -23,7 +23,7 @@ fn with(change: impl FnOnce(&mut GreylistSettings)) -> Settings {
 }
 
 fn asked(facts: &Facts, settings: &Settings) -> Option<Attempt> {
-    needs(facts, settings, &Known::default()).greylist
+    needs(facts, settings, &Known::default())
 }
 
 fn answered(slot: Slot<Answer>) -> Known {
@@ -77,7 +77,7 @@ fn what_is_not_greylisted_is_not_asked_for() {
     assert!(asked(&Facts { recipient: None, ..mail() }, &default).is_none());
     assert!(asked(&Facts { sender: None, ..mail() }, &default).is_none());
     let again = answered(Slot::Got(Answer::FirstSeen { wait: Duration::ZERO }, Duration::ZERO));
-    assert!(needs(&mail(), &default, &again).is_empty(), "an attempt is recorded once");
+    assert!(needs(&mail(), &default, &again).is_none(), "an attempt is recorded once");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn spf(result: SpfResult, passes_anyone: bool) -> Slot<SpfOutcome> {
 }
 
 fn ladder(facts: &Facts, settings: &Settings, known: &Known) -> String {
-    let attempt = needs(facts, settings, known).greylist.unwrap();
+    let attempt = needs(facts, settings, known).unwrap();
     let identities = attempt.identities.iter();
     identities.map(|it| format!("{}:{}", it.kind.name(), it.key)).collect::<Vec<_>>().join(" ")
 }
@@ -302,7 +302,7 @@ fn sender_and_recipient_are_normalised() {
     let known = Known::default();
     let asked = |recipient: &str| {
         let mail = facts("192.0.2.1", "list-return-7-joe=example.test@lists.test", recipient);
-        let attempt = needs(&mail, &Settings::default(), &known).greylist.unwrap();
+        let attempt = needs(&mail, &Settings::default(), &known).unwrap();
         (attempt.sender, attempt.recipient)
     };
     let sender = "list-return-#@lists.test";
@@ -328,7 +328,7 @@ fn who_is_never_promoted_is_listed_by_address_or_domain() {
         let mut mail = facts("192.0.2.1", "a@from.test", "r@example.test");
         mail.connection.client_name = Some("mx1.sender.test".into());
         let known = Known { spf: spf(SpfResult::Pass, false), ..Known::default() };
-        let attempt = needs(&mail, &settings(entry), &known).greylist.unwrap();
+        let attempt = needs(&mail, &settings(entry), &known).unwrap();
         assert_eq!(attempt.never_promote, listed, "{entry}");
     }
     let mail = facts("192.0.2.1", "a@from.test", "r@example.test");
