@@ -181,7 +181,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 fn attempt(number: u32) -> Attempt {
     let [a, b, c, d] = number.wrapping_mul(2_654_435_761).to_be_bytes();
     Attempt {
-        identities: vec![Identity { kind: IdentityKind::Network, key: format!("{a}.{b}.{c}.0/24") }],
+        identities: vec![Identity { kind: IdentityKind::Network, key: format!("{a}.{b}.{c}.0/24").into() }],
         client: [a, b, c, d].into(),
         sender: format!("{number}@sender.test"),
         recipient: format!("{}@example.test", number % 1_000),

@@ -172,7 +172,7 @@ fn record(store: &EmbeddedStore, attempt: &Attempt, now: Timestamp) -> Result<An
 fn attempt(n: u32) -> Attempt {
     let [a, b, c, _] = n.wrapping_mul(2_654_435_761).to_be_bytes();
     Attempt {
-        identities: vec![Identity { kind: IdentityKind::Network, key: format!("{a}.{b}.{c}.0/24") }],
+        identities: vec![Identity { kind: IdentityKind::Network, key: format!("{a}.{b}.{c}.0/24").into() }],
         client: [a, b, c, 1].into(),
         sender: format!("{n}@sender.test"),
         recipient: format!("{}@example.test", n % 1_000),

@@ -40,7 +40,7 @@ fn exact(mail: &str) -> Message {
 }
 
 fn spf(result: SpfResult, domain: &str) -> SpfOutcome {
-    SpfOutcome { result, identity: SpfIdentity::MailFrom, domain: domain.to_owned(), passes_anyone: false }
+    SpfOutcome { result, identity: SpfIdentity::MailFrom, domain: domain.into(), passes_anyone: false }
 }
 
 async fn checked(message: &Message, spf: &SpfOutcome, zone: &str) -> MessageAuth {

@@ -131,7 +131,10 @@ fn fill(home: &Home, records: u64) {
     for number in 0..records {
         let [a, b, c, d] = (number as u32).wrapping_mul(2_654_435_761).to_be_bytes();
         let attempt = Attempt {
-            identities: vec![Identity { kind: IdentityKind::Network, key: format!("{a}.{b}.{c}.0/24") }],
+            identities: vec![Identity {
+                kind: IdentityKind::Network,
+                key: format!("{a}.{b}.{c}.0/24").into(),
+            }],
             client: [a, b, c, d].into(),
             sender: format!("{number}@elsewhere.example"),
             recipient: format!("{}@recipient.example", number % 1_000),

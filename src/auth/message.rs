@@ -198,7 +198,7 @@ fn questions(message: &AuthenticatedMessage<'_>, spf: &SpfOutcome) -> BTreeSet<(
         questions.extend(question(&format!("{}._domainkey.{}", signature.s, signature.d), Purpose::Key));
     }
     let Some(author) = author_domain(message) else { return questions };
-    let others = signatures().filter_map(|signature| host_name(&signature.d)).chain([spf.domain.clone()]);
+    let others = signatures().filter_map(|signature| host_name(&signature.d)).chain([spf.domain.to_string()]);
     let related = others.filter(|domain| registrable(domain) == registrable(&author));
     for domain in related.chain([author.clone()]) {
         let policies =
@@ -256,7 +256,7 @@ async fn verify(
 ) -> Result<MessageAuth, MessageAuthError> {
     let verifier = verifier().map_err(MessageAuthError::NoVerifier)?;
     let dkim = verifier.verify_dkim(Parameters::new(message).with_cache(answers)).await;
-    let spf_output = SpfOutput::new(spf.domain.clone()).with_result(spf_result(spf.result));
+    let spf_output = SpfOutput::new(spf.domain.to_string()).with_result(spf_result(spf.result));
     let parameters = DmarcParameters::new(message, &dkim, &spf.domain, &spf_output);
     let dmarc = verifier.verify_dmarc(Parameters::new(parameters).with_cache(answers)).await;
 

@@ -144,7 +144,7 @@ fn remedy(spf: &SpfOutcome, client: &str) -> String {
     const LONGEST_DOMAIN: usize = 64;
     let cut = spf.domain.len().saturating_sub(LONGEST_DOMAIN);
     let domain = match cut {
-        0 => spf.domain.clone(),
+        0 => spf.domain.to_string(),
         cut => format!("...{}", &spf.domain[spf.domain.ceil_char_boundary(cut)..]),
     };
     match spf.result {

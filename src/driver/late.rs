@@ -81,13 +81,13 @@ async fn add(
         tokio::time::sleep(PAUSE).await;
         spf = auth::spf(query, resolver).await;
     }
-    let domain = spf.vouching_domain();
+    let domain = spf.vouching_domain().map(Arc::clone);
     while let Some((mut attempt, made)) = attempts.recv().await {
-        let Some(domain) = domain else {
+        let Some(domain) = &domain else {
             metrics::greylist_late_spf(LateSpfResult::None);
             continue;
         };
-        attempt.identities = vec![Identity { kind: IdentityKind::Spf, key: domain.to_owned() }];
+        attempt.identities = vec![Identity { kind: IdentityKind::Spf, key: Arc::clone(domain) }];
         match store.add_identities(&attempt, made).await {
             Ok(()) => metrics::greylist_late_spf(LateSpfResult::Added),
             Err(error) => tracing::debug!(%error, "an identity that was found late is not recorded"),

@@ -3,7 +3,6 @@
 mod adopt;
 mod clock;
 mod fetch;
-mod hosts;
 mod late;
 mod record;
 mod regulars;
@@ -28,7 +27,6 @@ use crate::telemetry::nat::NatWatch;
 use crate::verdict::{Finding, Outcome, Verdict};
 use adopt::Adopted;
 pub use clock::Clock;
-use hosts::Hosts;
 use late::{LateMail, LateSpf};
 pub use regulars::Regular;
 use regulars::{Regulars, Seen};
@@ -115,7 +113,6 @@ pub struct Driver {
     adopted: Adopted,
     late_spf: LateSpf,
     spf: Arc<SpfMemory>,
-    hosts: Hosts,
     regulars: Regulars,
     nat: NatWatch,
     trace: Trace,
@@ -137,7 +134,6 @@ impl Driver {
             adopted: Adopted::default(),
             late_spf: LateSpf::default(),
             spf: Arc::default(),
-            hosts: Hosts::default(),
             regulars: Regulars::default(),
             nat: NatWatch::default(),
             trace: Trace::default(),
@@ -240,11 +236,7 @@ impl Driver {
             }
         }
         self.prefetch(stage, facts, transaction);
-        let is_new_host = stage == Stage::Rcpt && !self.hosts.recall(facts, &transaction.known);
         let mut verdict = self.ask_until_done(stage, facts, transaction).await;
-        if is_new_host {
-            self.hosts.remember(facts, &transaction.known);
-        }
         self.adopted.remember(stage, facts, transaction.protocol, &verdict);
         if let Some(Answer::Known { .. }) = transaction.known.greylist.got() {
             self.regulars.remember(&seen, || self.regular(facts, transaction, &verdict));

@@ -303,7 +303,7 @@ fn spf(decision: &LoggedDecision, then: &Then<'_>, facts: &Facts) -> Slot<SpfOut
     let sender = facts.sender.as_ref().and_then(ReversePath::address).and_then(|address| address.domain());
     let detail = then.detail.split('"').nth(1).filter(|_| then.is(Check::Auth));
     let domain = detail.or(sender).or(facts.helo.as_deref()).unwrap_or_default();
-    Slot::Got(SpfOutcome { result, domain: domain.to_owned(), ..SpfOutcome::none() }, Duration::ZERO)
+    Slot::Got(SpfOutcome { result, domain: domain.into(), ..SpfOutcome::none() }, Duration::ZERO)
 }
 
 /// What SPF said where the reason tells it.

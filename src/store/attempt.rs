@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -46,7 +47,7 @@ pub struct Identity {
     /// What kind it is.
     pub kind: IdentityKind,
     /// Its text, such as `192.0.2.0/24`.
-    pub key: String,
+    pub key: Arc<str>,
 }
 
 impl fmt::Display for Identity {
@@ -76,7 +77,7 @@ impl FromStr for Identity {
                 IdentityKind::Network => name.parse::<IpNet>().ok()?.trunc().to_string(),
                 IdentityKind::Address => name.parse::<IpAddr>().ok()?.to_canonical().to_string(),
             };
-            Some(Self { kind, key })
+            Some(Self { kind, key: key.into() })
         };
         read().ok_or_else(|| IdentityError(text.to_owned()))
     }

@@ -36,7 +36,7 @@ async fn open_with_given_times(url: &str) -> RedisStore {
 
 fn attempt(client: &str, sender: &str, recipient: &str) -> Attempt {
     Attempt {
-        identities: vec![Identity { kind: IdentityKind::Network, key: client.to_owned() }],
+        identities: vec![Identity { kind: IdentityKind::Network, key: client.into() }],
         client: [192, 0, 2, 1].into(),
         sender: sender.to_owned(),
         recipient: recipient.to_owned(),

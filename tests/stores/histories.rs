@@ -203,7 +203,7 @@ fn name_recipient(n: u8) -> String {
 fn identity() -> impl Strategy<Value = Identity> {
     (prop::sample::select(&IdentityKind::ALL[..]), 0..3_u8).prop_map(|(kind, n)| Identity {
         kind,
-        key: if kind < IdentityKind::Network { format!("{n}.test") } else { format!("192.0.2.{n}") },
+        key: if kind < IdentityKind::Network { format!("{n}.test") } else { format!("192.0.2.{n}") }.into(),
     })
 }
 

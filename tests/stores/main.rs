@@ -26,7 +26,7 @@ const CAPACITY: usize = 100_000;
 
 /// An attempt of the client with these identities, separated by blanks.
 fn attempt(clients: &str, sender: &str, recipient: &str) -> Attempt {
-    let identity = |key: &str| Identity { kind: IdentityKind::Network, key: key.to_owned() };
+    let identity = |key: &str| Identity { kind: IdentityKind::Network, key: key.into() };
     Attempt {
         identities: clients.split_whitespace().map(identity).collect(),
         client: [192, 0, 2, 1].into(),

@@ -42,7 +42,7 @@ pub(super) enum About {
     },
 }
 
-type Key = (About, Box<str>);
+type Key = (About, Arc<str>);
 
 /// A key that is looked for.
 #[derive(Hash)]
@@ -93,7 +93,7 @@ impl SpfMemory {
     fn remembered(&self, client: IpAddr, sender: &ReversePath, helo: &str) -> Option<SpfOutcome> {
         let (identity, domain) = asked_of(sender, helo);
         let ((result, passes_anyone), _) = self.recall(About::Client(client), &domain)?;
-        Some(SpfOutcome { result, identity, domain: domain.into_owned(), passes_anyone })
+        Some(SpfOutcome { result, identity, domain: domain.into(), passes_anyone })
     }
 
     /// How long what SPF said of mail of this client still holds; `None` where something else is remembered by now, or nothing.
@@ -116,13 +116,13 @@ impl SpfMemory {
     pub(super) fn remember(
         &self,
         about: About,
-        domain: &str,
+        domain: Arc<str>,
         found: (SpfResult, bool),
         holds: Option<Duration>,
     ) {
         if let Some(holds) = holds {
             let until = Instant::now() + holds.min(LONGEST);
-            self.results.insert((about, domain.into()), Kept { found, until });
+            self.results.insert((about, domain), Kept { found, until });
         }
     }
 }

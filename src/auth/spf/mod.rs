@@ -9,6 +9,7 @@ mod record;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dns::Resolver;
@@ -32,12 +33,7 @@ impl SpfQuery {
     /// What is known when nobody answered: whose policy it would have been.
     pub fn unanswered(&self) -> SpfOutcome {
         let (identity, domain) = asked_of(&self.sender, &self.helo);
-        SpfOutcome {
-            result: SpfResult::TempError,
-            identity,
-            domain: domain.into_owned(),
-            passes_anyone: false,
-        }
+        SpfOutcome { result: SpfResult::TempError, identity, domain: domain.into(), passes_anyone: false }
     }
 }
 
@@ -100,24 +96,24 @@ pub struct SpfOutcome {
     /// Whose policy was asked.
     pub identity: SpfIdentity,
     /// The domain asked, in lower case without final dot.
-    pub domain: String,
+    pub domain: Arc<str>,
     /// A pass that says nothing, as the domain passes addresses it has no business with, too (`+all`).
     pub passes_anyone: bool,
 }
 
 impl SpfOutcome {
     /// Where there is nothing to ask: the client has no address, as with mail submitted on the host.
-    pub const fn none() -> Self {
+    pub fn none() -> Self {
         Self {
             result: SpfResult::None,
             identity: SpfIdentity::Helo,
-            domain: String::new(),
+            domain: Arc::default(),
             passes_anyone: false,
         }
     }
 
     /// The MAIL FROM domain, where it vouches for this client rather than for anyone.
-    pub fn vouching_domain(&self) -> Option<&str> {
+    pub fn vouching_domain(&self) -> Option<&Arc<str>> {
         let vouches =
             self.result == SpfResult::Pass && self.identity == SpfIdentity::MailFrom && !self.passes_anyone;
         vouches.then_some(&self.domain)
@@ -154,6 +150,7 @@ async fn evaluate_anew(
     memory: &SpfMemory,
 ) -> SpfOutcome {
     let (identity, domain) = asked_of(sender, helo);
+    let domain: Arc<str> = domain.into();
     let local = sender.address().map(Address::local).filter(|local| !local.is_empty());
     let local = local.filter(|_| identity == SpfIdentity::MailFrom).unwrap_or("postmaster");
     let mailbox = Mailbox { local, domain: &domain };
@@ -177,14 +174,14 @@ async fn evaluate_anew(
                 let each = [one, two, three, four];
                 let passes_anyone = each.iter().any(|(result, ..)| *result == SpfResult::Pass);
                 let shortest = each.iter().map(|(.., holds)| *holds).reduce(shorter).flatten();
-                memory.remember(about_anyone, &domain, (result, passes_anyone), shortest);
+                memory.remember(about_anyone, Arc::clone(&domain), (result, passes_anyone), shortest);
                 (passes_anyone, shortest)
             }
         };
         holds = shorter(holds, left);
     }
-    memory.remember(About::Client(client), &domain, (result, passes_anyone), holds);
-    SpfOutcome { result, identity, domain: domain.into_owned(), passes_anyone }
+    memory.remember(About::Client(client), Arc::clone(&domain), (result, passes_anyone), holds);
+    SpfOutcome { result, identity, domain, passes_anyone }
 }
 
 /// The shorter of two times; none where either is none.

@@ -26,32 +26,29 @@ pub(super) fn ladder(
 ) -> Vec<Identity> {
     let mut identities = Vec::with_capacity(settings.client_identity.kinds().len() + 1);
     for kind in settings.client_identity.kinds().iter().copied() {
-        let mut add = |key: String| identities.push(Identity { kind, key });
+        let mut add = |key: Arc<str>| identities.push(Identity { kind, key });
         match kind {
             IdentityKind::Spf => {
                 if let Some(domain) = known.spf.got().and_then(|spf| spf.vouching_domain()) {
-                    add(domain.to_owned());
+                    add(Arc::clone(domain));
                 }
             }
             IdentityKind::Host => {
-                let name = || {
-                    facts
-                        .connection
-                        .client_name
-                        .as_deref()
-                        .and_then(|name| generic::owner(name, Some(address)))
+                let owner = || {
+                    let name = facts.connection.client_name.as_deref()?;
+                    generic::owner(name, Some(address)).map(Arc::from)
                 };
-                let verified = known.greylist_host.get_or_init(|| name().map(Arc::from)).as_deref();
-                let helo = if is_bounce(facts) { helo_owner(address, facts, known) } else { None };
+                let verified = known.greylist_host.get_or_init(owner).as_ref();
                 if let Some(verified) = verified {
-                    add(verified.to_owned());
+                    add(Arc::clone(verified));
                 }
-                if let Some(helo) = helo.filter(|helo| Some(helo.as_str()) != verified) {
-                    add(helo);
+                let helo = if is_bounce(facts) { helo_owner(address, facts, known) } else { None };
+                if let Some(helo) = helo.filter(|helo| Some(*helo) != verified.map(|verified| &**verified)) {
+                    add(helo.into());
                 }
             }
             IdentityKind::Network => add(network_text(network(address, settings))),
-            IdentityKind::Address => add(address.to_string()),
+            IdentityKind::Address => add(address.to_string().into()),
         }
     }
     identities
@@ -65,7 +62,7 @@ pub(super) fn is_listed(clients: &Clients, identities: &[Identity], facts: &Fact
     let sender = facts.sender.as_ref().and_then(|sender| sender.address()?.domain());
     let domains = identities.iter().filter(|it| matches!(it.kind, IdentityKind::Spf | IdentityKind::Host));
     clients.contains(&facts.connection)
-        || domains.map(|it| it.key.as_str()).chain(sender).any(|domain| clients.contains_name(domain))
+        || domains.map(|it| &*it.key).chain(sender).any(|domain| clients.contains_name(domain))
 }
 
 /// Whether SPF is to be asked before the identities are known. Of a bounce there is no sender's domain to ask.
@@ -94,22 +91,28 @@ fn has(settings: &GreylistSettings, kind: IdentityKind) -> bool {
 }
 
 /// The registrable domain of the HELO name, when it resolves to the client.
-fn helo_owner(address: IpAddr, facts: &Facts, known: &Known) -> Option<String> {
+fn helo_owner<'a>(address: IpAddr, facts: &Facts, known: &'a Known) -> Option<&'a str> {
     let Some(HeloResolution::Addresses(addresses)) = known.helo.got() else { return None };
     let name = helo::name(facts, known).filter(|_| addresses.contains(&address))?;
-    generic::owner(name, Some(address)).map(str::to_owned)
+    generic::owner(name, Some(address))
 }
 
 /// As it displays. Nearly all are of IPv4, which need no formatter.
-fn network_text(network: IpNet) -> String {
-    let IpNet::V4(v4) = network else { return network.to_string() };
-    let mut text = String::with_capacity("255.255.255.255/32".len());
-    for (octet, behind) in v4.network().octets().into_iter().zip(['.', '.', '.', '/']) {
-        text.push_str(itoa::Buffer::new().format(octet));
-        text.push(behind);
+fn network_text(network: IpNet) -> Arc<str> {
+    let IpNet::V4(v4) = network else { return network.to_string().into() };
+    let (mut text, mut len) = ([0; "255.255.255.255/32".len()], 0);
+    let mut push = |part: &[u8]| {
+        if let Some(place) = text.get_mut(len..len + part.len()) {
+            place.copy_from_slice(part);
+        }
+        len += part.len();
+    };
+    for (octet, behind) in v4.network().octets().into_iter().zip([b".", b".", b".", b"/"]) {
+        push(itoa::Buffer::new().format(octet).as_bytes());
+        push(behind);
     }
-    text.push_str(itoa::Buffer::new().format(v4.prefix_len()));
-    text
+    push(itoa::Buffer::new().format(v4.prefix_len()).as_bytes());
+    std::str::from_utf8(text.get(..len).unwrap_or_default()).unwrap_or_default().into()
 }
 
 /// The network the settings put the client in.

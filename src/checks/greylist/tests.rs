@@ -58,7 +58,7 @@ fn identities_are_what_the_settings_say() {
         ("IPv6:2001:db8:1:2:3::4", ["2001:db8:1::/48", "2001:db8:1:2:3::4"]),
     ] {
         let attempt = asked(&facts(client, "a@b.test", "r@example.test"), &settings).unwrap();
-        let keys: Vec<&str> = attempt.identities.iter().map(|identity| identity.key.as_str()).collect();
+        let keys: Vec<&str> = attempt.identities.iter().map(|identity| &*identity.key).collect();
         assert_eq!(keys, expected, "{client}");
     }
 }

@@ -264,7 +264,7 @@ mod tests {
     }
 
     fn attempt(state: &State, sender: &str, at: u64) -> Answer {
-        let identity = |n: u8| Identity { kind: IdentityKind::Address, key: format!("192.0.2.{n}") };
+        let identity = |n: u8| Identity { kind: IdentityKind::Address, key: format!("192.0.2.{n}").into() };
         let attempt = Attempt {
             identities: (1..=4).map(identity).collect(),
             client: [192, 0, 2, 1].into(),
