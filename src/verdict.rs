@@ -92,9 +92,10 @@ impl Reply {
     /// A reply with the enhanced code `class.subject.detail`. Bytes of `text` outside printable ASCII become `?`, and it is
     /// cut at [`MAX_TEXT`].
     pub fn new(code: Code, (subject, detail): (u8, u8), text: impl Into<String>) -> Self {
-        let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
         let text = text.into();
-        let text = match text.len() <= MAX_TEXT && text.bytes().all(is_printable) {
+        // To the end in any case, so that many bytes are looked at in one step.
+        let is_printable = text.bytes().fold(true, |so_far, byte| so_far & (b' '..=b'~').contains(&byte));
+        let text = match text.len() <= MAX_TEXT && is_printable {
             true => text,
             false => {
                 let shown = |c| if (' '..='~').contains(&c) { c } else { '?' };

@@ -105,8 +105,9 @@ fn is_valid(local: &str, settings: &AddressSettings) -> bool {
 
 /// Not empty, with dots and hyphens where they may stand.
 fn is_name(text: &str) -> bool {
-    let at_end = |c: char| text.starts_with(c) || text.ends_with(c);
-    !text.is_empty() && !at_end('-') && !at_end('.') && !text.contains("..")
+    let text = text.as_bytes();
+    let may_end = |byte: Option<&u8>| !matches!(byte, None | Some(b'-' | b'.'));
+    may_end(text.first()) && may_end(text.last()) && !text.windows(2).any(|pair| pair == b"..")
 }
 
 const fn is_ordinary(c: char) -> bool {

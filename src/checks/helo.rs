@@ -116,7 +116,8 @@ fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings) -> Finding {
 
 /// `HELO "name"`, what could be mistaken escaped; nothing of a host name can.
 fn quoted(name: &str) -> String {
-    match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    match name.bytes().all(is_plain) {
         true => ["HELO \"", name, "\""].concat(),
         false => format!("HELO {name:?}"),
     }

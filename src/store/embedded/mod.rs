@@ -30,7 +30,7 @@ use super::attempt::{Answer, Attempt, Held, Query, Release};
 use super::clocks::Clocks;
 use super::fault::StoreFault;
 use super::key::{AttemptKeys, HashKey, IdentityKey, Key, NetworkKey};
-use super::model::{self, Proofs, Proven, Records, Standing, Standings, Unproven, Write};
+use super::model::{self, Decision, Proofs, Proven, Records, Standing, Standings, Unproven, Write};
 use super::table::{is_forgettable, lock};
 use super::timestamp::Timestamp;
 use super::{Lasting, Stats, Store, StoreFuture};
@@ -148,6 +148,8 @@ struct State {
 struct Running {
     clocks: Clocks,
     releases: HashMap<Key, Timestamp>,
+    /// Room for what an attempt writes.
+    writes: Vec<Write>,
 }
 
 impl State {
@@ -165,16 +167,19 @@ impl State {
         let unproven = Unproven::new(attempt, &self.hash_key, &keys);
         self.database.glance_at(&mut glance, unproven.standings())?;
         let mut running = lock(&self.running);
+        let room = std::mem::take(&mut running.writes);
         let view = View { database: &self.database, running: &running, glance: Some(&glance) };
-        let decision = if self.proven.load(Ordering::Acquire) == proven {
-            unproven.decide(now, &view)?
+        let Decision { answer, mut writes } = if self.proven.load(Ordering::Acquire) == proven {
+            unproven.decide(now, &view, room)?
         } else {
             model::decide(attempt, &self.hash_key, &keys, now, &view)?
         };
         if record {
-            self.write(&decision.writes, &mut running, now)?;
+            self.write(&writes, &mut running, now)?;
         }
-        Ok(decision.answer)
+        writes.clear();
+        running.writes = writes;
+        Ok(answer)
     }
 
     fn add_identities(&self, attempt: &Attempt, made: Timestamp) -> Result<(), StoreFault> {

@@ -49,7 +49,7 @@ impl State {
         let state = Self {
             directory: directory.to_owned(),
             hash_key,
-            running: Mutex::new(Running { clocks, releases }),
+            running: Mutex::new(Running { clocks, releases, writes: Vec::new() }),
             database,
             journal,
             proven: AtomicU64::new(0),

@@ -86,7 +86,7 @@ impl Clocks {
         if begun == 0 {
             return Ok(true);
         }
-        let (network, rules) = (unproven.network(), &unproven.attempt.rules);
+        let (network, rules) = (unproven.network, &unproven.attempt.rules);
         let cap = rules.network_cap as usize;
         if begun > cap {
             return Ok(false);
@@ -148,7 +148,7 @@ impl Clocks {
                 State::Unused | State::Proven => false,
             };
             if begins {
-                let (network, lasts) = (Some(unproven.network()), unproven.attempt.rules.retry_window);
+                let (network, lasts) = (Some(unproven.network), unproven.attempt.rules.retry_window);
                 writes.push(Write::Begin(*triplet, Clock { first_seen: now, lasts, network }));
             }
         }

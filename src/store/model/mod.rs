@@ -50,7 +50,6 @@
 mod clocks;
 mod standing;
 
-use std::cell::OnceCell;
 use std::time::Duration;
 
 use clocks::{Clocks, State};
@@ -169,7 +168,7 @@ pub fn decide(
         decision.writes.extend(renewed);
         return Ok(decision);
     }
-    Unproven::new(attempt, hash_key, keys).decide(now, records)
+    Unproven::new(attempt, hash_key, keys).decide(now, records, Vec::new())
 }
 
 /// Decides about an attempt at `now` if a proof lets it pass. Every proven identity is looked at, not only the first: all that
@@ -316,8 +315,8 @@ pub struct Unproven<'a> {
     keys: &'a AttemptKeys,
     /// What [`standing_keys`] says.
     standings: [Option<(IdentityKind, IdentityKey)>; 2],
-    /// The network whose account its clocks are in, once one has to be begun.
-    network: OnceCell<NetworkKey>,
+    /// The network whose account its clocks are in.
+    network: NetworkKey,
 }
 
 impl<'a> Unproven<'a> {
@@ -328,7 +327,8 @@ impl<'a> Unproven<'a> {
             .iter_mut()
             .zip(standing_keys(attempt, hash_key, keys))
             .for_each(|(place, of)| *place = Some(of));
-        Self { attempt, hash_key, keys, standings, network: OnceCell::new() }
+        let network = hash_key.cap_network(attempt.client);
+        Self { attempt, hash_key, keys, standings, network }
     }
 
     /// The identities whose standings it is about.
@@ -337,11 +337,16 @@ impl<'a> Unproven<'a> {
     }
 
     /// Decides about it at `now`. There must be no live proof of it in `records`, or it is taken for new: where another may come in
-    /// between, [`decide`] looks for one.
-    pub fn decide(&self, now: Timestamp, records: &impl Records) -> Result<Decision, StoreFault> {
+    /// between, [`decide`] looks for one. What has to be written goes into `writes`, which is empty and may have room already.
+    pub fn decide(
+        &self,
+        now: Timestamp,
+        records: &impl Records,
+        mut writes: Vec<Write>,
+    ) -> Result<Decision, StoreFault> {
         let rules = &self.attempt.rules;
         let clocks = Clocks::read(self.keys, rules, now, records)?;
-        let mut writes = Vec::with_capacity(USUAL_WRITES);
+        writes.reserve(USUAL_WRITES);
         let has_room = clocks.make_room(self, now, records, &mut writes)?;
         let mut answer = if has_room || clocks.earliest.is_some() {
             clocks.answer(rules, now)
@@ -356,10 +361,6 @@ impl<'a> Unproven<'a> {
             answer = Answer::Released;
         }
         Ok(Decision { answer, writes })
-    }
-
-    fn network(&self) -> NetworkKey {
-        *self.network.get_or_init(|| self.hash_key.cap_network(self.attempt.client))
     }
 
     /// Judges by the clock of (network, recipient's domain).

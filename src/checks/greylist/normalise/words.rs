@@ -109,7 +109,8 @@ pub(super) fn mask_hosts(domain: &str) -> Cow<'_, str> {
 /// Whether a host of `domain` has a number, which [`mask_hosts`] could mask.
 pub(super) fn has_numbered_host(domain: &str) -> bool {
     let has_number = |text: &str| text.bytes().any(|byte| byte.is_ascii_digit());
-    has_number(domain) && has_number(hosts(domain))
+    // A registrable domain has two labels at least.
+    domain.rsplitn(3, '.').nth(2).is_some_and(has_number) && has_number(hosts(domain))
 }
 
 /// What stands before the registrable domain.
