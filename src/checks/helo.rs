@@ -116,8 +116,7 @@ fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings) -> Finding {
 
 /// `HELO "name"`, what could be mistaken escaped; nothing of a host name can.
 fn quoted(name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    match name.bytes().all(is_plain) {
+    match name.bytes().all(is_of_names) {
         true => ["HELO \"", name, "\""].concat(),
         false => format!("HELO {name:?}"),
     }
@@ -239,6 +238,11 @@ impl HeloForm {
     }
 }
 
+/// Whether a host name may have this byte, be it as what is between its labels.
+const fn is_of_names(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+}
+
 /// An address in the forms of RFC 5321 §4.1.3, which writes IPv6 ones with the tag `IPv6:`; clients forget it.
 fn address(text: &str) -> Option<IpAddr> {
     if let Ok(v4) = text.parse::<Ipv4Addr>() {
@@ -257,27 +261,16 @@ fn address(text: &str) -> Option<IpAddr> {
 /// RFC 5321 §4.1.2 `Domain` by RFC 1123 §2.1: labels of 1–63 letters, digits and inner hyphens, at most 253 in all; the last
 /// label is not all digits, or `127.1` would be a name. Underscores pass, as many Windows hosts have one.
 fn is_host_name(name: &str) -> bool {
-    // Of the label read last: its length, whether it ends in a hyphen, and whether it is all digits.
-    let (mut length, mut ends_in_hyphen, mut is_number) = (0, false, true);
-    for byte in name.bytes() {
-        match byte {
-            b'.' if length == 0 || ends_in_hyphen => return false,
-            b'.' => {
-                (length, ends_in_hyphen, is_number) = (0, false, true);
-                continue;
-            }
-            b'-' if length == 0 => return false,
-            b'0'..=b'9' => ends_in_hyphen = false,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' => (ends_in_hyphen, is_number) = (false, false),
-            b'-' => (ends_in_hyphen, is_number) = (true, false),
-            _ => return false,
-        }
-        length += 1;
-        if length > 63 {
-            return false;
-        }
-    }
-    name.len() <= 253 && length > 0 && !ends_in_hyphen && !is_number
+    let is_label = |label: &[u8]| {
+        (1..=63).contains(&label.len()) && label.first() != Some(&b'-') && label.last() != Some(&b'-')
+    };
+    let is_number = |label: &[u8]| label.iter().all(u8::is_ascii_digit);
+    let name = name.as_bytes();
+    let mut labels = name.split(|byte| *byte == b'.');
+    name.len() <= 253
+        && name.iter().all(|byte| is_of_names(*byte))
+        && labels.clone().all(is_label)
+        && !labels.next_back().is_some_and(is_number)
 }
 
 #[cfg(test)]

@@ -296,13 +296,7 @@ const MAX_NAME: usize = 253;
 
 /// Whether the DNS can be asked for `name`.
 fn is_name(name: &str) -> bool {
-    let mut label = 0;
-    let labels_are_fine = name.bytes().all(|byte| {
-        let is_fine = byte != b'.' || label > 0;
-        label = if byte == b'.' { 0 } else { label + 1 };
-        is_fine && label <= 63
-    });
-    labels_are_fine && label > 0 && name.is_ascii() && name.len() <= MAX_NAME
+    name.len() <= MAX_NAME && name.is_ascii() && name.split('.').all(|label| (1..=63).contains(&label.len()))
 }
 
 fn records_of(answer: Answer) -> Vec<Record> {
