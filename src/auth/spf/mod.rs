@@ -169,9 +169,12 @@ async fn evaluate_anew(
             None => {
                 // At once, as each may look up names of its own (`exists`, `ptr`), and all of it has the time of one answer. What
                 // the first evaluation looked up is in the resolver's cache. Apart, as it is seldom asked and takes much room.
-                let [one, two, three, four] = (if v4 { NOBODY_V4 } else { NOBODY_V6 }).map(&ask);
-                let (one, two, three, four) = Box::pin(async { tokio::join!(one, two, three, four) }).await;
-                let each = [one, two, three, four];
+                let each = Box::pin(async {
+                    let [one, two, three, four] = (if v4 { NOBODY_V4 } else { NOBODY_V6 }).map(&ask);
+                    let (one, two, three, four) = tokio::join!(one, two, three, four);
+                    [one, two, three, four]
+                });
+                let each = each.await;
                 let passes_anyone = each.iter().any(|(result, ..)| *result == SpfResult::Pass);
                 let shortest = each.iter().map(|(.., holds)| *holds).reduce(shorter).flatten();
                 memory.remember(about_anyone, Arc::clone(&domain), (result, passes_anyone), shortest);

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableDefinition};
@@ -13,7 +13,7 @@ use super::encoding;
 use super::files;
 use super::filter::Filter;
 use crate::store::model::{Proofs, Proven, Standing, Standings};
-use crate::store::table::{KeyMap, Shards, is_forgettable, lock};
+use crate::store::table::{KeyMap, Shards, is_forgettable};
 use crate::store::{HashKey, IdentityKey, Key, QueryKeys, StoreFault, Timestamp};
 
 /// The format this version writes, and the newest it reads.
@@ -48,7 +48,7 @@ pub(super) struct Records {
     proofs: Shards<KeyMap<Proven>>,
     /// How many proofs wait.
     waiting: AtomicUsize,
-    standings: Mutex<KeyMap<Option<Standing>>>,
+    standings: Shards<KeyMap<Option<Standing>>>,
     /// Which keys of proofs and standings are not in the database, whatever was committed.
     filter: Filter,
     /// The tables as of the last commit, kept open because opening one costs more than looking something up.
@@ -107,7 +107,7 @@ impl Records {
             path: path.to_owned(),
             proofs: Shards::new(KeyMap::default),
             waiting: AtomicUsize::new(0),
-            standings: Mutex::default(),
+            standings: Shards::new(KeyMap::default),
             filter,
             committed: ArcSwap::from_pointee(committed),
             commits: AtomicU64::new(0),
@@ -208,7 +208,8 @@ impl Records {
     }
 
     fn waiting_standing(&self, identity: &IdentityKey) -> Option<Option<Standing>> {
-        lock(&self.standings).get(&identity.as_key()).copied()
+        let key = identity.as_key();
+        self.standings.lock(key.shard()).get(&key).copied()
     }
 
     fn committed_standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
@@ -222,7 +223,8 @@ impl Records {
 
     /// Takes a standing, to be written by the next [`Self::flush`].
     pub(super) fn stand(&self, identity: IdentityKey, standing: Option<Standing>) {
-        lock(&self.standings).insert(identity.as_key(), standing);
+        let key = identity.as_key();
+        self.standings.lock(key.shard()).insert(key, standing);
     }
 
     /// How many proofs wait for the database.
@@ -247,8 +249,10 @@ impl Records {
         for shard in self.proofs.each() {
             proofs.extend(shard.iter().map(|(key, proof)| (*key, *proof)));
         }
-        let mut standings: Vec<(Key, Option<Standing>)> =
-            lock(&self.standings).iter().map(|(identity, standing)| (*identity, *standing)).collect();
+        let mut standings: Vec<(Key, Option<Standing>)> = Vec::new();
+        for shard in self.standings.each() {
+            standings.extend(shard.iter().map(|(identity, standing)| (*identity, *standing)));
+        }
         if proofs.is_empty() && standings.is_empty() {
             return Ok(());
         }
@@ -282,10 +286,10 @@ impl Records {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        let mut waiting = lock(&self.standings);
         for (identity, written) in standings {
-            if waiting.get(&identity) == Some(&written) {
-                waiting.remove(&identity);
+            let mut shard = self.standings.lock(identity.shard());
+            if shard.get(&identity) == Some(&written) {
+                shard.remove(&identity);
             }
         }
         Ok(())
