@@ -193,7 +193,7 @@ fn attempt(number: u32) -> Attempt {
 /// Asks the embedded store, whose futures never wait.
 fn ask(store: &EmbeddedStore, attempt: &Attempt, now: Timestamp) -> Result<Answer, StoreFault> {
     let mut context = Context::from_waker(Waker::noop());
-    match store.attempt(attempt, now).as_mut().poll(&mut context) {
+    match std::pin::pin!(store.attempt(attempt, now)).poll(&mut context) {
         Poll::Ready(answer) => answer,
         Poll::Pending => panic!("the embedded store waited"),
     }

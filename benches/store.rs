@@ -162,7 +162,7 @@ fn open(directory: &Path, records: u32) -> EmbeddedStore {
 fn record(store: &EmbeddedStore, attempt: &Attempt, now: Timestamp) -> Result<Answer, StoreFault> {
     // The store's own futures never wait.
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match store.attempt(attempt, now).as_mut().poll(&mut context) {
+    match std::pin::pin!(store.attempt(attempt, now)).poll(&mut context) {
         std::task::Poll::Ready(answer) => answer,
         std::task::Poll::Pending => Err(StoreFault::Closed),
     }

@@ -143,7 +143,10 @@ fn fill(home: &Home, records: u64) {
         };
         let mut context = Context::from_waker(Waker::noop());
         // Its futures never wait.
-        assert!(matches!(store.attempt(&attempt, now).as_mut().poll(&mut context), Poll::Ready(Ok(_))));
+        assert!(matches!(
+            std::pin::pin!(store.attempt(&attempt, now)).poll(&mut context),
+            Poll::Ready(Ok(_))
+        ));
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::auth::SpfMemory;
 use crate::checks::{auth, helo};
@@ -199,9 +199,10 @@ impl Driver {
         let Transaction { protocol: _, policy, known, number, client: _, helo: _, late_spf, tags } =
             transaction;
         *number = self.mails.fetch_add(1, Ordering::Relaxed);
-        let in_force = self.policy.load_full();
-        if serves(&in_force) {
-            *policy = in_force;
+        // Mostly it is the one there is: to count it up and down for each mail, all threads would write to one place.
+        let in_force = self.policy.load();
+        if !Arc::ptr_eq(&in_force, policy) && serves(&in_force) {
+            *policy = Guard::into_inner(in_force);
         }
         known.forget_mail();
         *late_spf = None;

@@ -10,7 +10,7 @@ use super::key::{HashKey, IdentityKey, Key, NetworkKey};
 use super::model::{self, Proofs, Proven, Records, Standing, Standings, Write};
 use super::table::{Shards, Table, is_forgettable, lock};
 use super::timestamp::Timestamp;
-use super::{Stats, Store, StoreFuture};
+use super::{Stats, Store, StoreFuture, at_hand, later};
 
 /// A greylist in memory.
 #[derive(Debug)]
@@ -166,19 +166,19 @@ impl Records for View<'_> {
 
 impl Store for MemoryStore {
     fn attempt<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
-        Box::pin(async move { self.decide(attempt, now, true) })
+        at_hand(self.decide(attempt, now, true))
     }
 
     fn peek<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
-        Box::pin(async move { self.decide(attempt, now, false) })
+        at_hand(self.decide(attempt, now, false))
     }
 
     fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()> {
-        Box::pin(async move { self.add_identities(attempt, made) })
+        at_hand(self.add_identities(attempt, made))
     }
 
     fn release<'a>(&'a self, release: &'a Release, now: Timestamp) -> StoreFuture<'a, ()> {
-        Box::pin(async move {
+        later(async move {
             let mut rest = lock(&self.rest);
             rest.releases.retain(|_, expires| !is_forgettable(*expires, now));
             rest.releases.insert(self.hash_key.release(release), release.expires);
@@ -187,15 +187,15 @@ impl Store for MemoryStore {
     }
 
     fn show<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, Vec<Held>> {
-        Box::pin(async move { Ok(self.show(query)) })
+        at_hand(Ok(self.show(query)))
     }
 
     fn forget<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, u64> {
-        Box::pin(async move { Ok(self.forget(query)) })
+        at_hand(Ok(self.forget(query)))
     }
 
     fn stats(&self) -> StoreFuture<'_, Stats> {
-        Box::pin(async {
+        later(async {
             let proven = self.proven.each().map(|shard| shard.len() as u64).sum();
             let rest = lock(&self.rest);
             Ok(Stats {
@@ -208,6 +208,6 @@ impl Store for MemoryStore {
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {
-        Box::pin(async { Ok(()) })
+        at_hand(Ok(()))
     }
 }

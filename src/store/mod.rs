@@ -16,7 +16,10 @@ mod timestamp;
 mod url;
 
 use std::fmt::Debug;
+use std::future::{Ready, ready};
 use std::pin::Pin;
+
+use tokio_util::either::Either;
 
 pub use attempt::{
     Answer, Attempt, Held, Identity, IdentityError, IdentityKind, KnownBy, Promotion, Query, Release,
@@ -31,8 +34,17 @@ pub(crate) use redis::{HIDDEN, password_in, without_password};
 pub use timestamp::Timestamp;
 pub use url::{StoreUrl, StoreUrlError};
 
-/// A store's answer, some time later.
-pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send + 'a>>;
+/// A store's answer: at hand, or some time later.
+pub type StoreFuture<'a, T> =
+    Either<Ready<Result<T, StoreFault>>, Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send + 'a>>>;
+
+fn at_hand<'a, T>(answer: Result<T, StoreFault>) -> StoreFuture<'a, T> {
+    Either::Left(ready(answer))
+}
+
+fn later<'a, T>(answer: impl Future<Output = Result<T, StoreFault>> + Send + 'a) -> StoreFuture<'a, T> {
+    Either::Right(Box::pin(answer))
+}
 
 /// Where the greylist is kept.
 pub trait Store: Send + Sync + Debug {

@@ -33,7 +33,7 @@ use super::key::{AttemptKeys, HashKey, IdentityKey, Key, NetworkKey};
 use super::model::{self, Decision, Proofs, Proven, Records, Standing, Standings, Unproven, Write};
 use super::table::{is_forgettable, lock};
 use super::timestamp::Timestamp;
-use super::{Lasting, Stats, Store, StoreFuture};
+use super::{Lasting, Stats, Store, StoreFuture, at_hand, later};
 
 /// Clocks looked at for each time their lock is taken, where all are.
 const PLACES_AT_ONCE: usize = 4096;
@@ -66,11 +66,11 @@ impl EmbeddedStore {
 
 impl Store for EmbeddedStore {
     fn attempt<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
-        Box::pin(async move { self.state.decide(attempt, now, true) })
+        at_hand(self.state.decide(attempt, now, true))
     }
 
     fn peek<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
-        Box::pin(async move { self.state.decide(attempt, now, false) })
+        at_hand(self.state.decide(attempt, now, false))
     }
 
     fn lasting(&self, attempt: &Attempt, now: Timestamp) -> Option<Lasting> {
@@ -86,22 +86,22 @@ impl Store for EmbeddedStore {
     }
 
     fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()> {
-        Box::pin(async move { self.state.add_identities(attempt, made) })
+        at_hand(self.state.add_identities(attempt, made))
     }
 
     fn release<'a>(&'a self, release: &'a Release, now: Timestamp) -> StoreFuture<'a, ()> {
         let (key, expires) = (self.state.hash_key.release(release), release.expires);
-        Box::pin(self.aside(move |state| state.release(key, expires, now)))
+        later(self.aside(move |state| state.release(key, expires, now)))
     }
 
     fn show<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, Vec<Held>> {
         let query = query.clone();
-        Box::pin(self.aside(move |state| state.show(&query)))
+        later(self.aside(move |state| state.show(&query)))
     }
 
     fn forget<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, u64> {
         let query = query.clone();
-        Box::pin(self.aside(move |state| {
+        later(self.aside(move |state| {
             let forgotten = state.forget(&query);
             // Afterwards, and whatever came of it.
             state.removals.fetch_add(1, Ordering::Release);
@@ -110,12 +110,12 @@ impl Store for EmbeddedStore {
     }
 
     fn stats(&self) -> StoreFuture<'_, Stats> {
-        Box::pin(async { self.state.stats() })
+        later(async { self.state.stats() })
     }
 
     /// Blocks its thread until all is on the disk: shutdown has nothing better to do.
     fn close(&self) -> StoreFuture<'_, ()> {
-        Box::pin(async {
+        later(async {
             self.state.closed.store(true, Ordering::Release);
             self.state.removals.fetch_add(1, Ordering::Release);
             self.maintenance.finish()
@@ -328,7 +328,11 @@ impl State {
     }
 
     fn note_time(&self, now: Timestamp) {
-        self.now.store(now.as_millis(), Ordering::Relaxed);
+        let now = now.as_millis();
+        // Written once a millisecond at most: every attempt reads what lies beside it.
+        if self.now.load(Ordering::Relaxed) != now {
+            self.now.store(now, Ordering::Relaxed);
+        }
     }
 
     fn now(&self) -> Timestamp {

@@ -41,7 +41,7 @@ use self::script::{Script, lua};
 use super::attempt::{Answer, Attempt, Held, Query, Release};
 use super::key::HashKey;
 use super::timestamp::Timestamp;
-use super::{Stats, Store, StoreFault, StoreFuture};
+use super::{Stats, Store, StoreFault, StoreFuture, later};
 
 /// Longest time for what looks at every record.
 const LEISURE: Duration = Duration::from_secs(60);
@@ -102,35 +102,35 @@ impl RedisStore {
 impl Store for RedisStore {
     fn attempt<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
         let decide = Decide { store: self, attempt, at: self.at(now, true), record: true };
-        Box::pin(async move { Ok(self.keeper.run(decide).await?) })
+        later(async move { Ok(self.keeper.run(decide).await?) })
     }
 
     fn peek<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
         let decide = Decide { store: self, attempt, at: self.at(now, true), record: false };
-        Box::pin(async move { Ok(self.keeper.run(decide).await?) })
+        later(async move { Ok(self.keeper.run(decide).await?) })
     }
 
     fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()> {
         let add = AddIdentities { store: self, attempt, at: self.at(made, false) };
-        Box::pin(async move { Ok(self.keeper.run(add).await?) })
+        later(async move { Ok(self.keeper.run(add).await?) })
     }
 
     fn release<'a>(&'a self, release: &'a Release, now: Timestamp) -> StoreFuture<'a, ()> {
         let since = if self.obeys_given_times { millis_of(now).to_string() } else { String::new() };
         let lasts = millis(release.expires.since(now)).to_string();
         let let_pass = LetPass { release, arguments: [since.into(), lasts.into()] };
-        Box::pin(async move { Ok(self.keeper.run(let_pass).await?) })
+        later(async move { Ok(self.keeper.run(let_pass).await?) })
     }
 
     fn show<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, Vec<Held>> {
-        Box::pin(async move {
+        later(async move {
             self.behind.wait().await;
             Ok(self.keeper.run_at_leisure(LEISURE, Show(query)).await?)
         })
     }
 
     fn forget<'a>(&'a self, query: &'a Query) -> StoreFuture<'a, u64> {
-        Box::pin(async move {
+        later(async move {
             self.behind.wait().await;
             let forgotten = self.keeper.run_at_leisure(LEISURE, Forget(query)).await;
             self.recent.forget_all();
@@ -139,7 +139,7 @@ impl Store for RedisStore {
     }
 
     fn stats(&self) -> StoreFuture<'_, Stats> {
-        Box::pin(async {
+        later(async {
             self.behind.wait().await;
             Ok(self.keeper.run_at_leisure(LEISURE, Count).await?)
         })
@@ -147,7 +147,7 @@ impl Store for RedisStore {
 
     /// What was answered is in the store; counts may be on their way.
     fn close(&self) -> StoreFuture<'_, ()> {
-        Box::pin(async {
+        later(async {
             self.behind.wait().await;
             Ok(())
         })
