@@ -80,7 +80,10 @@ impl Driver {
         }
         match &known.spf {
             Slot::NotAsked => Some(holds),
-            Slot::Got(outcome, _) => Some(holds.min(self.spf.holds(outcome, facts.connection.client.ip()?)?)),
+            Slot::Got(outcome, _) => {
+                let client = facts.connection.client.ip()?;
+                Some(holds.min(self.spf.holds(outcome, client, &*self.resolver)?))
+            }
             Slot::Unknown(..) => None,
         }
     }

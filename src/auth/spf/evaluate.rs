@@ -98,7 +98,7 @@ impl<'a> Evaluation<'a> {
     /// What the record of `domain` says.
     pub(super) async fn check_host(&mut self, domain: &str) -> SpfResult {
         // RFC 7208 §4.3
-        if !is_name(domain) || !domain.contains('.') {
+        if !is_asked(domain) {
             return SpfResult::None;
         }
         let record = match self.look_up(domain, RecordType::Txt).await {
@@ -126,12 +126,7 @@ impl<'a> Evaluation<'a> {
         for Directive { qualifier, mechanism } in &record.directives {
             if self.matches(mechanism, domain).await? {
                 self.passes_anyone |= *qualifier == Qualifier::Pass && is_boundless(mechanism);
-                return Ok(match qualifier {
-                    Qualifier::Pass => SpfResult::Pass,
-                    Qualifier::Fail => SpfResult::Fail,
-                    Qualifier::SoftFail => SpfResult::SoftFail,
-                    Qualifier::Neutral => SpfResult::Neutral,
-                });
+                return Ok(result_of(qualifier));
             }
         }
         let Some(redirect) = &record.redirect else { return Ok(SpfResult::Neutral) };
@@ -146,9 +141,9 @@ impl<'a> Evaluation<'a> {
     async fn matches(&mut self, mechanism: &Mechanism, domain: &str) -> Result<bool, Stop> {
         let client = self.client;
         match mechanism {
-            Mechanism::All => Ok(true),
-            Mechanism::Ip4 { addr, mask } => Ok(in_network(client, (*addr).into(), *mask, 0)),
-            Mechanism::Ip6 { addr, mask } => Ok(in_network(client, (*addr).into(), 0, *mask)),
+            Mechanism::All | Mechanism::Ip4 { .. } | Mechanism::Ip6 { .. } => {
+                Ok(matches_by_itself(mechanism, client) == Some(true))
+            }
             Mechanism::A { macro_string, ip4_mask, ip6_mask } => {
                 self.count_term()?;
                 let target = self.expand(macro_string, domain).await;
@@ -278,6 +273,37 @@ impl<'a> Evaluation<'a> {
     }
 }
 
+/// What `record` says of `client`, and whether the term that passes it would pass anyone, where no term before has to look anything
+/// up: as [`Evaluation::check_host`] of a domain that has it.
+pub(super) fn read_off(record: &SpfRecord, client: IpAddr) -> Option<(SpfResult, bool)> {
+    for Directive { qualifier, mechanism } in &record.directives {
+        if matches_by_itself(mechanism, client)? {
+            let passes_anyone = *qualifier == Qualifier::Pass && is_boundless(mechanism);
+            return Some((result_of(qualifier), passes_anyone));
+        }
+    }
+    record.redirect.is_none().then_some((SpfResult::Neutral, false))
+}
+
+/// Whether a term that looks nothing up matches the client; `None` for the others.
+fn matches_by_itself(mechanism: &Mechanism, client: IpAddr) -> Option<bool> {
+    match mechanism {
+        Mechanism::All => Some(true),
+        Mechanism::Ip4 { addr, mask } => Some(in_network(client, (*addr).into(), *mask, 0)),
+        Mechanism::Ip6 { addr, mask } => Some(in_network(client, (*addr).into(), 0, *mask)),
+        _ => None,
+    }
+}
+
+const fn result_of(qualifier: &Qualifier) -> SpfResult {
+    match qualifier {
+        Qualifier::Pass => SpfResult::Pass,
+        Qualifier::Fail => SpfResult::Fail,
+        Qualifier::SoftFail => SpfResult::SoftFail,
+        Qualifier::Neutral => SpfResult::Neutral,
+    }
+}
+
 /// Whether a term takes in more than any network operator has: a /8 of IPv4, a /16 of IPv6.
 const fn is_boundless(mechanism: &Mechanism) -> bool {
     match mechanism {
@@ -293,6 +319,11 @@ const fn is_boundless(mechanism: &Mechanism) -> bool {
 
 /// Longest name in bytes, without final dot (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
+
+/// Whether a domain can have a policy (RFC 7208 §4.3).
+pub(super) fn is_asked(domain: &str) -> bool {
+    is_name(domain) && domain.contains('.')
+}
 
 /// Whether the DNS can be asked for `name`.
 fn is_name(name: &str) -> bool {

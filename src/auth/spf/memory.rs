@@ -10,9 +10,10 @@ use mail_auth::spf::SpfRecord;
 use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 
+use super::evaluate::{is_asked, read_off};
 use super::record::{self, NoRecord};
-use super::{SpfOutcome, SpfQuery, SpfResult, asked_of, evaluate_anew};
-use crate::dns::{self, Answer, AtHand, Resolver};
+use super::{SpfOutcome, SpfQuery, SpfResult, asked_of, evaluate_anew, nobody};
+use crate::dns::{self, Answer, AtHand, RecordType, Resolver};
 use crate::facts::ReversePath;
 use crate::patience::at_once;
 
@@ -86,8 +87,15 @@ impl SpfMemory {
         helo: &str,
         resolver: &dyn Resolver,
     ) -> Option<SpfOutcome> {
-        self.remembered(client, sender, helo)
-            .or_else(|| at_once(evaluate_anew(client, sender, helo, &AtHand(resolver), self)))
+        let (identity, domain) = asked_of(sender, helo);
+        let found =
+            self.recall(About::Client(client), &domain).or_else(|| self.read(client, &domain, resolver));
+        match found {
+            Some(((result, passes_anyone), _)) => {
+                Some(SpfOutcome { result, identity, domain: domain.into(), passes_anyone })
+            }
+            None => at_once(evaluate_anew(client, sender, helo, &AtHand(resolver), self)),
+        }
     }
 
     fn remembered(&self, client: IpAddr, sender: &ReversePath, helo: &str) -> Option<SpfOutcome> {
@@ -96,10 +104,35 @@ impl SpfMemory {
         Some(SpfOutcome { result, identity, domain: domain.into(), passes_anyone })
     }
 
-    /// How long what SPF said of mail of this client still holds; `None` where something else is remembered by now, or nothing.
-    pub fn holds(&self, outcome: &SpfOutcome, client: IpAddr) -> Option<Duration> {
-        let (found, left) = self.recall(About::Client(client), &outcome.domain)?;
-        (found == (outcome.result, outcome.passes_anyone)).then_some(left)
+    /// What the record of `domain` says of `client` and how long that holds, where the record is at hand and has no need of others: to
+    /// read that off it costs less than to remember it.
+    fn read(
+        &self,
+        client: IpAddr,
+        domain: &str,
+        resolver: &dyn Resolver,
+    ) -> Option<((SpfResult, bool), Duration)> {
+        if !is_asked(domain) {
+            return None;
+        }
+        let texts = resolver.at_hand(domain, RecordType::Txt)?.ok()?;
+        let record = self.records.read(domain, &texts.answer).ok()?;
+        let (result, mut passes_anyone) = read_off(&record, client)?;
+        if result == SpfResult::Pass && !passes_anyone {
+            for nobody in nobody(client.is_ipv4()) {
+                let (result, _) = read_off(&record, nobody)?;
+                passes_anyone |= result == SpfResult::Pass;
+            }
+        }
+        Some(((result, passes_anyone), texts.ttl.min(LONGEST)))
+    }
+
+    /// How long what SPF said of mail of this client still holds; `None` where something else would be said by now, or nothing at once.
+    pub fn holds(&self, outcome: &SpfOutcome, client: IpAddr, resolver: &dyn Resolver) -> Option<Duration> {
+        let SpfOutcome { result, passes_anyone, domain, .. } = outcome;
+        let found =
+            self.recall(About::Client(client), domain).or_else(|| self.read(client, domain, resolver));
+        found.filter(|(found, _)| *found == (*result, *passes_anyone)).map(|(_, left)| left)
     }
 
     pub(super) const fn records(&self) -> &Records {
@@ -246,6 +279,41 @@ mod tests {
         assert_eq!(asked(&["a.test", "b.test", "c.test"]), Some(outcome));
         assert_eq!(asked(&["a.test", "b.test"]), None);
         assert_eq!(asked(&[]), None);
+    }
+
+    #[tokio::test]
+    async fn what_can_be_read_off_a_record_at_hand_is_as_evaluated_and_not_remembered() {
+        for (record, is_read_off) in [
+            ("ip4:192.0.2.0/24 -all", true),
+            ("ip4:198.51.100.0/24 ~all", true),
+            ("ip6:2001:db8::/32 ?all", true),
+            ("ip4:192.0.2.0/24 ip6:::/0", true),
+            ("ip4:198.51.100.1", true),
+            ("-ip4:192.0.2.1 +all", true),
+            ("+all", true),
+            ("ip4:128.0.0.0/1 -all", true),
+            ("ip4:192.0.2.1 ip4:22.0.0.0/8 -all", true),
+            ("ip4:198.51.100.1 a -all", false),
+            ("ip4:192.0.2.1 a -all", false),
+            ("-ip4:192.0.2.1 a -all", true),
+            ("ip4:198.51.100.1 redirect=b.test", false),
+            ("ip4:192.0.2.1 moo", false),
+        ] {
+            let zone = format!(
+                "a.test TXT v=spf1 {record}\na.test A 192.0.2.9\nb.test TXT v=spf1 ip4:192.0.2.1 -all"
+            );
+            let (memory, dns) = (SpfMemory::default(), Partly(Zone::parse(&zone), &["a.test", "b.test"]));
+            let query = query("192.0.2.1", "joe@a.test");
+            let outcome = super::super::spf(&query, &dns.0).await;
+            let found = memory.at_hand(query.client, &query.sender, &query.helo, &dns);
+            assert_eq!(found.as_ref(), Some(&outcome), "{record}");
+            let remembered = memory.remembered(query.client, &query.sender, &query.helo);
+            assert_eq!(remembered.is_none(), is_read_off, "{record}");
+            let left = memory.holds(&outcome, query.client, &dns);
+            assert!(left.is_some_and(|left| !left.is_zero()), "{record}: {left:?}");
+            let other = SpfOutcome { passes_anyone: !outcome.passes_anyone, ..outcome };
+            assert_eq!(memory.holds(&other, query.client, &dns), None, "{record}");
+        }
     }
 
     #[tokio::test]

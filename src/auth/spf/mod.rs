@@ -136,6 +136,10 @@ const NOBODY_V6: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 1)),
 ];
 
+const fn nobody(v4: bool) -> [IpAddr; 4] {
+    if v4 { NOBODY_V4 } else { NOBODY_V6 }
+}
+
 /// Asks the policy of the sender's domain, or of the HELO name where there is none, about the client. Takes as long as its
 /// look-ups do, of which RFC 7208 §4.6.4 allows few: the caller sets the deadline.
 pub async fn spf(query: &SpfQuery, resolver: &dyn Resolver) -> SpfOutcome {
@@ -170,7 +174,7 @@ async fn evaluate_anew(
                 // At once, as each may look up names of its own (`exists`, `ptr`), and all of it has the time of one answer. What
                 // the first evaluation looked up is in the resolver's cache. Apart, as it is seldom asked and takes much room.
                 let each = Box::pin(async {
-                    let [one, two, three, four] = (if v4 { NOBODY_V4 } else { NOBODY_V6 }).map(&ask);
+                    let [one, two, three, four] = nobody(v4).map(&ask);
                     let (one, two, three, four) = tokio::join!(one, two, three, four);
                     [one, two, three, four]
                 });
