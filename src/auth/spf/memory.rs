@@ -1,6 +1,7 @@
 //! What SPF said lately, for as long as the answers of the DNS it rests on may be kept.
 //!
-//! An evaluation reads the record of the domain five times, those it includes too; a sender's second mail is to cost one look-up.
+//! An evaluation reads the record of the domain five times, those it includes too; a sender's second mail is to cost one look-up. A
+//! record that names addresses only is read off each time, where it is at hand.
 
 use std::net::IpAddr;
 use std::sync::Arc;
