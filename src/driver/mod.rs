@@ -29,7 +29,7 @@ use adopt::Adopted;
 pub use clock::Clock;
 use late::{LateMail, LateSpf};
 pub use regulars::Regular;
-use regulars::{Regulars, Seen};
+use regulars::{KeptGrounds, Regulars, Seen};
 pub use scanner::Scanner;
 
 /// Longest time a DNS question may take; with [`STORE_BUDGET`] it stays below the 2 s within which every RCPT is answered.
@@ -290,6 +290,7 @@ impl Driver {
         let dns_until = Instant::now() + self.dns_holds(facts, known)?;
         let now = self.clock.now();
         Some(Regular {
+            grounds: KeptGrounds::of(facts),
             verdict: verdict.clone(),
             answer: *known.greylist.got()?,
             said: record::of(Stage::Rcpt, facts, transaction, verdict, (now, Duration::ZERO)).said(),

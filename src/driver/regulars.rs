@@ -5,17 +5,16 @@
 //! sender the greylist knows is kept for as long as all of these answers hold, and said again without asking for them: until the
 //! policy changes, the first answer of the DNS is no longer good, or the greylist has to write or has forgotten something.
 
-use std::cell::RefCell;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
+use std::hash::{BuildHasher, Hash as _, Hasher as _};
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use quick_cache::sync::Cache;
-use siphasher::sip128::SipHasher13;
 
-use crate::facts::{Client, Connection, Facts, Mta, ReversePath, Stage};
+use crate::facts::{Client, Connection, Facts, Mta, Recipient, ReversePath, Stage};
 use crate::filter::{Known, Slot};
 use crate::policy::Policy;
 use crate::store::{Answer, Lasting};
@@ -28,6 +27,8 @@ const CAPACITY: usize = 20_000;
 /// What was decided of a recipient.
 #[derive(Debug)]
 pub struct Regular {
+    /// The facts it was judged on.
+    pub(super) grounds: KeptGrounds,
     /// What was decided.
     pub(super) verdict: Verdict,
     /// What the greylist answered.
@@ -42,21 +43,18 @@ pub struct Regular {
     pub(super) greylist: Lasting,
 }
 
-/// A hash of all facts that a recipient is judged on.
-type Key = u128;
+/// A hash of the facts that a recipient is judged on. Others may have the same.
+type Hash = u64;
 
-/// Regulars by a hash of all facts that a recipient is judged on. One that came once only has no more than its place.
+/// Regulars by a hash of the facts. One that came once only has no more than its place.
 pub(super) struct Regulars {
-    known: Cache<Key, Option<Arc<Regular>>>,
-    /// Makes keys that nobody outside can aim at, of 128 bits, so that no two sets of facts have one.
-    hasher: SipHasher13,
+    known: Cache<Hash, Option<Arc<Regular>>>,
+    random: RandomState,
 }
 
 impl Default for Regulars {
     fn default() -> Self {
-        let random = RandomState::new();
-        let hasher = SipHasher13::new_with_keys(random.hash_one(0), random.hash_one(1));
-        Self { known: Cache::new(CAPACITY), hasher }
+        Self { known: Cache::new(CAPACITY), random: RandomState::default() }
     }
 }
 
@@ -72,11 +70,11 @@ pub(super) enum Seen {
     /// It is none that could be: what is said of it does not stand on its facts alone.
     Unlike,
     /// It never came.
-    Never(Key),
-    /// It came once.
-    Once(Key),
+    Never(Hash),
+    /// It came once, or another with its hash did.
+    Once(Hash),
     /// It came more often.
-    Regularly(Key, Arc<Regular>),
+    Regularly(Hash, Arc<Regular>),
 }
 
 impl Regulars {
@@ -90,11 +88,12 @@ impl Regulars {
         if !is_first || lacks {
             return Seen::Unlike;
         }
-        let key = self.key(facts);
-        match self.known.get(&key) {
-            None => Seen::Never(key),
-            Some(None) => Seen::Once(key),
-            Some(Some(regular)) => Seen::Regularly(key, regular),
+        let grounds = Grounds::of(facts);
+        let hash = grounds.hash(&self.random);
+        match self.known.get(&hash) {
+            None => Seen::Never(hash),
+            Some(Some(regular)) if regular.grounds == grounds => Seen::Regularly(hash, regular),
+            Some(_) => Seen::Once(hash),
         }
     }
 
@@ -102,88 +101,116 @@ impl Regulars {
     pub(super) fn remember(&self, seen: &Seen, regular: impl FnOnce() -> Option<Regular>) {
         match seen {
             Seen::Unlike => {}
-            Seen::Never(key) => self.known.insert(*key, None),
-            Seen::Once(key) | Seen::Regularly(key, _) => {
+            Seen::Never(hash) => self.known.insert(*hash, None),
+            Seen::Once(hash) | Seen::Regularly(hash, _) => {
                 if let Some(regular) = regular() {
-                    self.known.insert(*key, Some(Arc::new(regular)));
+                    self.known.insert(*hash, Some(Arc::new(regular)));
                 }
             }
         }
     }
-
-    fn key(&self, facts: &Facts) -> Key {
-        with_bytes(facts, |bytes| self.hasher.hash(bytes).as_u128())
-    }
 }
 
-/// All facts that the filter judges the first recipient of a mail on, one behind the other.
-fn with_bytes<T>(facts: &Facts, then: impl FnOnce(&[u8]) -> T) -> T {
-    thread_local! {
-        static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    // Named one by one, so that a new one has to be put on its side.
-    let Facts {
-        connection,
-        helo,
-        sender,
-        login,
-        tls,
-        policy_context,
-        recipient,
-        content_follows,
-        queue_id: _,
-        accepted: _,
-        recipient_count: _,
-        message: _,
-    } = facts;
-    let Connection { client, client_port: _, client_name, local, mta, listener } = connection;
-    let Mta { host_name, version } = mta;
-    BYTES.with_borrow_mut(|bytes| {
-        bytes.clear();
-        bytes.push(u8::from(*content_follows));
-        match client {
-            Client::Ip(address) => push_address(bytes, *address),
-            Client::Local => bytes.push(1),
-            Client::Unknown => bytes.push(0),
-        }
-        match local {
-            Some(local) => {
-                push_address(bytes, local.ip());
-                bytes.extend_from_slice(&local.port().to_le_bytes());
-            }
-            None => bytes.push(0),
-        }
-        let sender = match sender {
-            None => [None; 2],
-            Some(ReversePath::Null) => [Some(""), None],
-            Some(ReversePath::Address(address)) => [Some(address.local()), address.domain().or(Some(""))],
+/// All facts that the filter judges the first recipient of a mail on. No two sets of facts make the same of it.
+struct Grounds<'a> {
+    fixed: Fixed,
+    texts: [&'a str; TEXTS],
+}
+
+/// Of these facts, what is no text, and the lengths of the texts: so that it is certain where each ends.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Fixed {
+    content_follows: bool,
+    client: Client,
+    local: Option<SocketAddr>,
+    /// [`ABSENT`] where there is none.
+    lengths: [u32; TEXTS],
+}
+
+/// How many texts there are.
+const TEXTS: usize = 11;
+
+const ABSENT: u32 = u32::MAX;
+
+impl<'a> Grounds<'a> {
+    fn of(facts: &'a Facts) -> Self {
+        // Named one by one, so that a new one has to be put on its side.
+        let Facts {
+            connection,
+            helo,
+            sender,
+            login,
+            tls,
+            policy_context,
+            recipient,
+            content_follows,
+            queue_id: _,
+            accepted: _,
+            recipient_count: _,
+            message: _,
+        } = facts;
+        let Connection { client, client_port: _, client_name, local, mta, listener } = connection;
+        let Mta { host_name, version } = mta;
+        let (sender_local, sender_domain) = match sender {
+            None => (None, None),
+            Some(ReversePath::Null) => (Some(""), None),
+            Some(ReversePath::Address(address)) => (Some(address.local()), address.domain().or(Some(""))),
         };
-        let recipient = recipient.as_ref().map(|recipient| recipient.raw());
-        let texts = [client_name, host_name, version, helo, login, tls, policy_context].map(Option::as_deref);
-        for text in texts.into_iter().chain(sender).chain([recipient, Some(&**listener)]) {
-            push_text(bytes, text);
-        }
-        then(bytes)
-    })
+        let texts = [
+            client_name.as_deref(),
+            host_name.as_deref(),
+            version.as_deref(),
+            helo.as_deref(),
+            login.as_deref(),
+            tls.as_deref(),
+            policy_context.as_deref(),
+            sender_local,
+            sender_domain,
+            recipient.as_ref().map(Recipient::raw),
+            Some(&**listener),
+        ];
+        let fixed = Fixed {
+            content_follows: *content_follows,
+            client: *client,
+            local: *local,
+            lengths: texts.map(|text| text.map_or(ABSENT, |text| text.len() as u32)),
+        };
+        Self { fixed, texts: texts.map(Option::unwrap_or_default) }
+    }
+
+    fn hash(&self, random: &RandomState) -> Hash {
+        let mut hasher = random.build_hasher();
+        self.fixed.hash(&mut hasher);
+        self.texts.iter().for_each(|text| hasher.write(text.as_bytes()));
+        hasher.finish()
+    }
 }
 
-/// The length first, so that no two sets of facts have one bytes.
-fn push_text(bytes: &mut Vec<u8>, text: Option<&str>) {
-    let length = text.map_or(u32::MAX, |text| text.len() as u32);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(text.unwrap_or_default().as_bytes());
+/// The same facts, kept.
+#[derive(Debug)]
+pub(super) struct KeptGrounds {
+    fixed: Fixed,
+    texts: Box<str>,
 }
 
-fn push_address(bytes: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            bytes.push(4);
-            bytes.extend_from_slice(&address.octets());
-        }
-        IpAddr::V6(address) => {
-            bytes.push(6);
-            bytes.extend_from_slice(&address.octets());
-        }
+impl KeptGrounds {
+    pub(super) fn of(facts: &Facts) -> Self {
+        let Grounds { fixed, texts } = Grounds::of(facts);
+        Self { fixed, texts: texts.concat().into() }
+    }
+}
+
+impl PartialEq<Grounds<'_>> for KeptGrounds {
+    fn eq(&self, other: &Grounds<'_>) -> bool {
+        let mut rest = &*self.texts;
+        self.fixed == other.fixed
+            && other.texts.iter().all(|text| match rest.strip_prefix(text) {
+                Some(after) => {
+                    rest = after;
+                    true
+                }
+                None => false,
+            })
     }
 }
 
@@ -192,7 +219,6 @@ mod tests {
     use super::*;
     use crate::dns::{Cached, Zone};
     use crate::driver::{Clock, Driver, Protocol, Scanner};
-    use crate::facts::Recipient;
     use crate::reason::Reason;
     use crate::store::{Attempt, EmbeddedStore, Held, Query, Release, Stats, Store, StoreFuture, Timestamp};
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -374,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_sets_of_facts_are_the_same_bytes() {
+    fn no_two_sets_of_facts_are_judged_as_one() {
         let mut all = vec![facts()];
         let mut add = |change: &dyn Fn(&mut Facts)| {
             let mut changed = facts();
@@ -405,23 +431,12 @@ mod tests {
         add(&|facts| facts.recipient = None);
         add(&|facts| facts.content_follows = true);
 
-        // Those that change nothing are those of the first.
-        let same = |facts: &Facts| {
-            let Connection { client_name, mta, .. } = &facts.connection;
-            client_name.is_none()
-                && *mta == Mta::default()
-                && facts.helo.as_deref() == Some("mx.sender.test")
-                && (&facts.login, &facts.tls, &facts.policy_context) == (&None, &None, &None)
-                && facts.connection.client == Client::parse("192.0.2.1")
-                && facts.connection.local.is_none()
-                && facts.connection.listener.is_empty()
-                && facts.sender == Some(ReversePath::parse("<news@sender.test>"))
-                && facts.recipient.is_some()
-                && !facts.content_follows
-        };
-        let changed = all.iter().filter(|facts| !same(facts)).count();
-        let all: std::collections::HashSet<Vec<u8>> =
-            all.iter().map(|facts| with_bytes(facts, <[u8]>::to_vec)).collect();
-        assert_eq!(all.len(), changed + 1);
+        let kept: Vec<KeptGrounds> = all.iter().map(KeptGrounds::of).collect();
+        for (kept, of) in kept.iter().zip(&all) {
+            for facts in &all {
+                let is_same = format!("{of:?}") == format!("{facts:?}");
+                assert_eq!(*kept == Grounds::of(facts), is_same, "{of:?} {facts:?}");
+            }
+        }
     }
 }
