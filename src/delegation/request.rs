@@ -153,6 +153,9 @@ impl Decoder {
     ///
     /// See [`RequestError`]. After one, neither decoder nor connection can be used any further.
     pub fn decode<'a>(&mut self, buffer: &'a [u8]) -> Result<Option<Request<'a>>, RequestError> {
+        if buffer.is_empty() {
+            return Ok(None);
+        }
         if self.searched == 0
             && let Some(request) = in_order(buffer)
         {
@@ -324,15 +327,17 @@ fn in_order(buffer: &[u8]) -> Option<Result<Request<'_>, RequestError>> {
     places.queue_id = lines.value(b"queue_id=")?;
     places.instance = lines.value(b"instance=")?;
     lines.value(b"size=")?;
-    lines.value(b"etrn_domain=")?;
-    lines.value(b"stress=")?;
-    lines.value(b"sasl_method=")?;
-    places.sasl_username = lines.value(b"sasl_username=")?;
-    lines.value(b"sasl_sender=")?;
-    lines.value(b"ccert_subject=")?;
-    lines.value(b"ccert_issuer=")?;
-    lines.value(b"ccert_fingerprint=")?;
-    lines.value(b"ccert_pubkey_fingerprint=")?;
+    if !lines.skip(OF_A_STRANGER) {
+        lines.value(b"etrn_domain=")?;
+        lines.value(b"stress=")?;
+        lines.value(b"sasl_method=")?;
+        places.sasl_username = lines.value(b"sasl_username=")?;
+        lines.value(b"sasl_sender=")?;
+        lines.value(b"ccert_subject=")?;
+        lines.value(b"ccert_issuer=")?;
+        lines.value(b"ccert_fingerprint=")?;
+        lines.value(b"ccert_pubkey_fingerprint=")?;
+    }
     places.encryption_protocol = lines.value(b"encryption_protocol=")?;
     lines.value(b"encryption_cipher=")?;
     lines.value(b"encryption_keysize=")?;
@@ -344,6 +349,10 @@ fn in_order(buffer: &[u8]) -> Option<Result<Request<'_>, RequestError>> {
     (is_end && length <= MAX_REQUEST).then(|| places.into_request(buffer, length))
 }
 
+/// What most requests say of a client that has neither login nor certificate.
+const OF_A_STRANGER: &[u8; 136] = b"etrn_domain=\nstress=\nsasl_method=\nsasl_username=\nsasl_sender=\n\
+    ccert_subject=\nccert_issuer=\nccert_fingerprint=\nccert_pubkey_fingerprint=\n";
+
 /// Lines that are still to be read, and where they begin.
 struct InOrder<'a> {
     rest: &'a [u8],
@@ -351,6 +360,17 @@ struct InOrder<'a> {
 }
 
 impl InOrder<'_> {
+    /// Whether these lines are next, which are skipped then.
+    fn skip<const LENGTH: usize>(&mut self, lines: &[u8; LENGTH]) -> bool {
+        let Some((next, after)) = self.rest.split_first_chunk() else { return false };
+        let are_next = next == lines;
+        if are_next {
+            self.at += LENGTH as u32;
+            self.rest = after;
+        }
+        are_next
+    }
+
     /// Where the value of `name` stands, if it is next; then the next line is. `None` where the line does not end, or has a control
     /// character.
     #[inline(always)]
@@ -373,22 +393,17 @@ impl InOrder<'_> {
 fn line_length(text: &[u8]) -> Option<usize> {
     const WORD: usize = size_of::<u64>();
     const ONES: u64 = u64::MAX / 0xff;
-    let mut length = 0;
-    loop {
-        let rest = text.get(length..)?;
-        let Some(word) = rest.first_chunk::<WORD>() else {
-            length += rest.iter().position(|byte| *byte < b' ')?;
-            break;
-        };
-        // The highest bit of each byte below a space; the lowest that is marked truly is, and no other matters.
+    let (words, rest) = text.as_chunks();
+    // The highest bit of each byte below a space; the lowest that is marked truly is, and no other matters.
+    let marks = |word: &[u8; WORD]| {
         let word = u64::from_le_bytes(*word);
-        let marks = word.wrapping_sub(ONES * b' ' as u64) & !word & (ONES << 7);
-        if marks != 0 {
-            length += marks.trailing_zeros() as usize / 8;
-            break;
-        }
-        length += WORD;
-    }
+        word.wrapping_sub(ONES * b' ' as u64) & !word & (ONES << 7)
+    };
+    let marked = words.iter().map(marks).enumerate().find(|(_, marks)| *marks != 0);
+    let length = match marked {
+        Some((index, marks)) => index * WORD + marks.trailing_zeros() as usize / 8,
+        None => words.len() * WORD + rest.iter().position(|byte| *byte < b' ')?,
+    };
     (text.get(length) == Some(&b'\n')).then_some(length)
 }
 

@@ -33,8 +33,8 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Session {
     facts: Facts,
-    /// What was known at the request before. It lends its memory to the next one.
-    before: Facts,
+    /// The sender of the request before. It lends its memory to the next one.
+    sender_before: Option<ReversePath>,
     /// The mail under way; a request without an instance is a mail of its own.
     instance: Option<String>,
     /// Whether the mail under way got its header.
@@ -44,11 +44,9 @@ pub struct Session {
 impl Session {
     /// A new connection to the listener with this name.
     pub fn new(listener: Arc<str>) -> Self {
-        let facts = || Facts {
-            connection: Connection { listener: Arc::clone(&listener), ..Connection::default() },
-            ..Facts::default()
-        };
-        Self { facts: facts(), before: facts(), instance: None, tagged: false }
+        let connection = Connection { listener, ..Connection::default() };
+        let facts = Facts { connection, ..Facts::default() };
+        Self { facts, sender_before: None, instance: None, tagged: false }
     }
 
     /// What is known of the mail under way.
@@ -72,18 +70,19 @@ impl Session {
             | ProtocolState::Etrn
             | ProtocolState::Other => return Step::Answer(Response::Dunno),
         };
-        std::mem::swap(&mut self.facts, &mut self.before);
+        let client_before = client(&self.facts);
+        std::mem::swap(&mut self.facts.sender, &mut self.sender_before);
         learn(&mut self.facts, request, stage);
         // RSET and disconnect are not announced: another instance says that the earlier mail is over. So does another client or
         // sender, whatever a peer that is not Postfix writes there: what was found out about one must not be held of the other.
         let instance = request.instance.as_deref();
         let begins = instance.is_none()
             || instance != self.instance.as_deref()
-            || is_of_another_mail(&self.facts, &self.before);
+            || client(&self.facts) != client_before
+            || self.is_of_another_sender();
         set(&mut self.instance, instance);
-        self.facts.accepted = std::mem::take(&mut self.before.accepted);
-        let recipient = self.facts.recipient.take().or_else(|| self.before.recipient.take());
-        let spare = recipient.or_else(|| if begins { self.facts.accepted.pop() } else { None });
+        let spare =
+            self.facts.recipient.take().or_else(|| if begins { self.facts.accepted.pop() } else { None });
         if begins {
             self.tagged = false;
             self.facts.accepted.clear();
@@ -94,6 +93,12 @@ impl Session {
             recipient
         });
         Step::Judge { stage, begins }
+    }
+
+    /// Before MAIL there is no sender yet.
+    fn is_of_another_sender(&self) -> bool {
+        let senders = self.facts.sender.as_ref().zip(self.sender_before.as_ref());
+        senders.is_some_and(|(new, before)| new != before)
     }
 
     /// The response to a verdict on [`Self::facts`].
@@ -137,11 +142,9 @@ fn refusal(finding: &Finding) -> Option<Response> {
     Some(if greylisted { Response::DeferIfPermit(reply) } else { Response::Refuse(reply) })
 }
 
-/// Before MAIL there is no sender yet.
-fn is_of_another_mail(new: &Facts, old: &Facts) -> bool {
-    let client = |facts: &Facts| (facts.connection.client, facts.connection.client_port);
-    let senders = new.sender.as_ref().zip(old.sender.as_ref());
-    client(new) != client(old) || senders.is_some_and(|(new, old)| new != old)
+/// Address and port, which are one SMTP session.
+fn client(facts: &Facts) -> (Client, u16) {
+    (facts.connection.client, facts.connection.client_port)
 }
 
 /// Takes over what a request says, but the recipient.
