@@ -5,6 +5,7 @@
 //! socket. [`serve`] does.
 
 mod action;
+mod before;
 mod request;
 mod server;
 mod session;

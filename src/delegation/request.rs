@@ -153,13 +153,18 @@ impl Decoder {
     ///
     /// See [`RequestError`]. After one, neither decoder nor connection can be used any further.
     pub fn decode<'a>(&mut self, buffer: &'a [u8]) -> Result<Option<Request<'a>>, RequestError> {
+        self.find(buffer)?.map(Found::read).transpose()
+    }
+
+    /// Finds the request that `buffer` begins with, as [`Self::decode`] does, and reads nothing of it.
+    pub(super) fn find<'a>(&mut self, buffer: &'a [u8]) -> Result<Option<Found<'a>>, RequestError> {
         if buffer.is_empty() {
             return Ok(None);
         }
         if self.searched == 0
-            && let Some(request) = in_order(buffer)
+            && let Some(found) = in_order(buffer)
         {
-            return request.map(Some);
+            return Ok(Some(found));
         }
         let new = buffer.get(self.searched..).unwrap_or_default();
         self.has_control |= memchr2(b'\r', 0, new).is_some();
@@ -172,7 +177,8 @@ impl Decoder {
             }
             if line.is_empty() {
                 let Self { places, read, .. } = std::mem::take(self);
-                return places.into_request(buffer, read).map(Some);
+                let whole = buffer.get(..read).unwrap_or_default();
+                return Ok(Some(Found { whole, places, of_one_mail: None }));
             }
             self.line(buffer, line)?;
         }
@@ -202,6 +208,59 @@ impl Decoder {
                 Ok(())
             }
         }
+    }
+}
+
+/// A request that was found and is not read yet.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    /// All of it.
+    pub(super) whole: &'a [u8],
+    places: Places,
+    /// Where lines stand that another request may have otherwise and still be judged as this one, if it is one in the usual order: the
+    /// client's port; recipient count, queue id, instance and size.
+    of_one_mail: Option<[Range<u32>; 2]>,
+}
+
+/// What is seen of a request at a glance.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Glance<'a> {
+    pub(super) client_address: Option<&'a str>,
+    pub(super) client_port: Option<u16>,
+    pub(super) queue_id: Option<&'a str>,
+    pub(super) instance: Option<&'a str>,
+    /// All but the client's port, recipient count, queue id, instance and size. Requests that have these in common are judged as one
+    /// is, unless recipients of the mail were let pass before.
+    pub(super) lasting: [&'a [u8]; 3],
+}
+
+impl<'a> Found<'a> {
+    /// Reads it.
+    pub(super) fn read(self) -> Result<Request<'a>, RequestError> {
+        self.places.into_request(self.whole)
+    }
+
+    /// Looks whether it came before; `None` where that cannot be seen at a glance.
+    pub(super) fn glance(&self) -> Option<Glance<'a>> {
+        let [port, progress] = self.of_one_mail.as_ref()?;
+        let part = |start: u32, end: u32| self.whole.get(start as usize..end as usize);
+        let value = |place: Place| match place.range() {
+            Some(range) => {
+                str::from_utf8(self.whole.get(range)?).ok().map(|text| Some(text).filter(|it| !it.is_empty()))
+            }
+            None => Some(None),
+        };
+        Some(Glance {
+            client_address: value(self.places.client_address)?,
+            client_port: value(self.places.client_port)?.and_then(|port| port.parse().ok()),
+            queue_id: value(self.places.queue_id)?,
+            instance: value(self.places.instance)?,
+            lasting: [
+                part(0, port.start)?,
+                part(port.end, progress.start)?,
+                self.whole.get(progress.end as usize..)?,
+            ],
+        })
     }
 }
 
@@ -264,8 +323,8 @@ impl Places {
         })
     }
 
-    /// The request of so many bytes at the beginning of `buffer`.
-    fn into_request(self, buffer: &[u8], length: usize) -> Result<Request<'_>, RequestError> {
+    /// The request that has its values there.
+    fn into_request(self, buffer: &[u8]) -> Result<Request<'_>, RequestError> {
         let bytes = |place: Place| buffer.get(place.range()?);
         let request = bytes(self.request).ok_or(RequestError::NoRequestAttribute)?;
         if request != ACCESS_POLICY.as_bytes() {
@@ -273,7 +332,7 @@ impl Places {
             return Err(RequestError::UnknownRequest(shown));
         }
         // Nearly always all of it is UTF-8, which is found out at once.
-        let whole = str::from_utf8(buffer.get(..length).unwrap_or_default());
+        let whole = str::from_utf8(buffer);
         let filled = |place: Place| {
             let range = place.range().filter(|range| !range.is_empty())?;
             match whole {
@@ -298,7 +357,7 @@ impl Places {
             server_address: filled(self.server_address),
             server_port: number(filled(self.server_port)),
             mail_version: filled(self.mail_version),
-            length,
+            length: buffer.len(),
         })
     }
 }
@@ -309,24 +368,28 @@ fn number<T: std::str::FromStr>(value: Option<Cow<'_, str>>) -> Option<T> {
 
 /// Reads a request as Postfix 3.11 writes it, and earlier versions that know fewer attributes: whole, in this order, without control
 /// characters. `None` for any other, which says nothing of whether it is one.
-fn in_order(buffer: &[u8]) -> Option<Result<Request<'_>, RequestError>> {
+fn in_order(buffer: &[u8]) -> Option<Found<'_>> {
     let mut lines = InOrder { rest: buffer, at: 0 };
     let mut places = Places { request: lines.value(b"request=")?, ..Places::default() };
     places.protocol_state = lines.value(b"protocol_state=")?;
     lines.value(b"protocol_name=")?;
     places.client_address = lines.value(b"client_address=")?;
     places.client_name = lines.value(b"client_name=")?;
+    let port = lines.at;
     places.client_port = lines.value(b"client_port=")?;
+    let port = port..lines.at;
     lines.value(b"reverse_client_name=")?;
     places.server_address = lines.value(b"server_address=")?;
     places.server_port = lines.value(b"server_port=")?;
     places.helo_name = lines.value(b"helo_name=")?;
     places.sender = lines.value(b"sender=")?;
     places.recipient = lines.value(b"recipient=")?;
+    let progress = lines.at;
     places.recipient_count = lines.value(b"recipient_count=")?;
     places.queue_id = lines.value(b"queue_id=")?;
     places.instance = lines.value(b"instance=")?;
     lines.value(b"size=")?;
+    let progress = progress..lines.at;
     if !lines.skip(OF_A_STRANGER) {
         lines.value(b"etrn_domain=")?;
         lines.value(b"stress=")?;
@@ -345,8 +408,9 @@ fn in_order(buffer: &[u8]) -> Option<Result<Request<'_>, RequestError>> {
     lines.value(b"compatibility_level=")?;
     places.mail_version = lines.value(b"mail_version=")?;
     let is_end = lines.rest.first() == Some(&b'\n');
-    let length = lines.at as usize + 1;
-    (is_end && length <= MAX_REQUEST).then(|| places.into_request(buffer, length))
+    let whole = buffer.get(..=lines.at as usize)?;
+    let of_one_mail = Some([port, progress]);
+    (is_end && whole.len() <= MAX_REQUEST).then_some(Found { whole, places, of_one_mail })
 }
 
 /// What most requests say of a client that has neither login nor certificate.
@@ -559,6 +623,8 @@ mod tests {
             (without("mail_version"), true),
             (without("client_port"), true),
             (without("sasl"), true),
+            (POSTFIX.replace("sasl_username=", "sasl_username=joe"), true),
+            (POSTFIX.replace("ccert_issuer=", "ccert_issuer=CA"), true),
             (POSTFIX.replace("a@b", "j\u{fc}rgen@x"), true),
             (POSTFIX.replace("helo_name=c.test", "helo_name=a\tb"), false),
             (POSTFIX.replace("size=77", "future=1\nsize=77"), false),
@@ -569,9 +635,49 @@ mod tests {
             let mut decoder = Decoder::default();
             assert_eq!(decoder.decode(&request.as_bytes()[..1]), Ok(None));
             let whole = decoder.decode(request.as_bytes()).transpose().unwrap();
-            assert_eq!(in_order(request.as_bytes()), is_in_order.then(|| whole.clone()), "{request}");
+            let read = in_order(request.as_bytes()).map(Found::read);
+            assert_eq!(read, is_in_order.then(|| whole.clone()), "{request}");
             assert_eq!(decode(&request).transpose().unwrap(), whole, "{request}");
         }
+    }
+
+    #[test]
+    fn a_glance_shows_what_is_of_one_mail_and_what_lasts() {
+        let lasting = |request: &str| {
+            let found = Decoder::default().find(request.as_bytes()).unwrap().unwrap();
+            found.glance().map(|glance| glance.lasting.concat())
+        };
+        let found = Decoder::default().find(POSTFIX.as_bytes()).unwrap().unwrap();
+        let glance = found.glance().unwrap();
+        assert_eq!((glance.client_address, glance.client_port), (Some("127.0.0.1"), Some(53850)));
+        assert_eq!((glance.queue_id, glance.instance), (Some("F2DEA9A6504"), Some("3903.6b03b16e.f2bf9.0")));
+        let of_another_mail = POSTFIX
+            .replace("53850", "1")
+            .replace("recipient_count=0", "recipient_count=7")
+            .replace("F2DEA9A6504", "")
+            .replace("3903.6b03b16e.f2bf9.0", "4")
+            .replace("size=77", "size=0");
+        assert_eq!(lasting(&of_another_mail), lasting(POSTFIX));
+        for (is, other) in [
+            ("RCPT", "DATA"),
+            ("=ESMTP", "=SMTP"),
+            ("client_address=127.0.0.1", "client_address=127.0.0.2"),
+            ("\nclient_name=unknown", "\nclient_name=mx.test"),
+            ("server_port=18835", "server_port=25"),
+            ("c.test", "d.test"),
+            ("a@b", "b@b"),
+            ("carol", "Carol"),
+            ("sasl_username=", "sasl_username=joe"),
+            ("encryption_protocol=", "encryption_protocol=TLSv1.3"),
+            ("policy_context=", "policy_context=mx"),
+            ("3.10.13", "3.10.14"),
+        ] {
+            assert_ne!(lasting(&POSTFIX.replace(is, other)), lasting(POSTFIX), "{other}");
+        }
+        assert_eq!(lasting(&POSTFIX.replace("\n\n", "\nfuture=1\n\n")), None);
+        let foreign = POSTFIX.as_bytes().iter().map(|byte| if *byte == b'F' { 0xff } else { *byte });
+        let foreign: Vec<u8> = foreign.collect();
+        assert!(Decoder::default().find(&foreign).unwrap().unwrap().glance().is_none());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::action::{Response, TagHeader};
-use super::request::{ProtocolState, Request};
+use super::request::{Decoder, ProtocolState, Request};
 use crate::facts::{Client, Connection, Facts, ReversePath, Stage, assign_host_name};
 use crate::reason::Check;
 use crate::verdict::{Action, Finding, Verdict};
@@ -39,6 +39,8 @@ pub struct Session {
     instance: Option<String>,
     /// Whether the mail under way got its header.
     tagged: bool,
+    /// The first request about the mail under way, where that was let pass unread.
+    unread: Vec<u8>,
 }
 
 impl Session {
@@ -46,12 +48,42 @@ impl Session {
     pub fn new(listener: Arc<str>) -> Self {
         let connection = Connection { listener, ..Connection::default() };
         let facts = Facts { connection, ..Facts::default() };
-        Self { facts, sender_before: None, instance: None, tagged: false }
+        Self { facts, sender_before: None, instance: None, tagged: false, unread: Vec::new() }
     }
 
     /// What is known of the mail under way.
     pub const fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Whether a request of this instance is the first about a mail, whatever else it says.
+    pub(super) fn is_first_of(&self, instance: Option<&str>) -> bool {
+        instance.is_none() || instance != self.instance.as_deref()
+    }
+
+    /// Lets the recipient of a mail's first request pass, which is read only if there is another about the mail.
+    pub(super) fn let_pass_unread(&mut self, request: &[u8], instance: Option<&str>) {
+        self.unread.clear();
+        self.unread.extend_from_slice(request);
+        set(&mut self.instance, instance);
+    }
+
+    /// Catches up with a request that was let pass unread, if it was about the mail of this one.
+    fn read_unread(&mut self, request: &Request<'_>) {
+        if self.unread.is_empty() {
+            return;
+        }
+        let unread = std::mem::take(&mut self.unread);
+        if !self.is_first_of(request.instance.as_deref())
+            && let Ok(Some(first)) = Decoder::default().decode(&unread)
+        {
+            // As it was before that request.
+            self.instance = None;
+            self.on_request(&first);
+            self.remember_recipient();
+        }
+        self.unread = unread;
+        self.unread.clear();
     }
 
     /// Takes in a request.
@@ -70,16 +102,15 @@ impl Session {
             | ProtocolState::Etrn
             | ProtocolState::Other => return Step::Answer(Response::Dunno),
         };
+        self.read_unread(request);
         let client_before = client(&self.facts);
         std::mem::swap(&mut self.facts.sender, &mut self.sender_before);
         learn(&mut self.facts, request, stage);
         // RSET and disconnect are not announced: another instance says that the earlier mail is over. So does another client or
         // sender, whatever a peer that is not Postfix writes there: what was found out about one must not be held of the other.
         let instance = request.instance.as_deref();
-        let begins = instance.is_none()
-            || instance != self.instance.as_deref()
-            || client(&self.facts) != client_before
-            || self.is_of_another_sender();
+        let begins =
+            self.is_first_of(instance) || client(&self.facts) != client_before || self.is_of_another_sender();
         set(&mut self.instance, instance);
         let spare =
             self.facts.recipient.take().or_else(|| if begins { self.facts.accepted.pop() } else { None });
@@ -186,6 +217,14 @@ fn set_version(known: &mut Option<String>, version: Option<&str>) {
     let name = "Postfix ";
     if known.as_deref().and_then(|known| known.strip_prefix(name)) != version {
         *known = version.map(|version| [name, version].concat());
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// Whether the first request about the mail under way was not read yet.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 }
 

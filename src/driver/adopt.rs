@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use quick_cache::sync::Cache;
 
 use super::Protocol;
-use crate::facts::{Facts, Stage};
+use crate::facts::{Client, Facts, Stage};
 use crate::verdict::Verdict;
 
 /// How long a verdict of the policy service may be taken over: Postfix asks the milter right after it.
@@ -41,9 +41,9 @@ impl Default for Adopted {
 
 impl Adopted {
     /// A client is met.
-    pub(super) fn meet(&self, facts: &Facts, protocol: Protocol) {
+    pub(super) fn meet(&self, client: (Client, u16), protocol: Protocol) {
         if protocol == Protocol::Milter
-            && let Some(client) = client(facts)
+            && let Some(client) = session(client)
         {
             self.clients.insert(client, ());
         }
@@ -58,11 +58,16 @@ impl Adopted {
         (decided.elapsed() < LIFETIME).then_some(verdict)
     }
 
+    /// Whether a milter told of this client: what is said of its recipients has to be kept.
+    pub(super) fn is_wanted(&self, client: (Client, u16)) -> bool {
+        session(client).is_some_and(|client| self.clients.contains_key(&client))
+    }
+
     /// Keeps a verdict of the policy service.
     pub(super) fn remember(&self, stage: Stage, facts: &Facts, protocol: Protocol, verdict: &Verdict) {
         let is_ours = stage == Stage::Rcpt
             && protocol == Protocol::Policy
-            && client(facts).is_some_and(|client| self.clients.contains_key(&client));
+            && self.is_wanted((facts.connection.client, facts.connection.client_port));
         if is_ours && let Some(key) = key(facts) {
             self.verdicts.insert(key, (verdict.clone(), Instant::now()));
         }
@@ -70,13 +75,12 @@ impl Adopted {
 }
 
 /// Address and port, which are one SMTP session.
-fn client(facts: &Facts) -> Option<(IpAddr, u16)> {
-    let port = Some(facts.connection.client_port).filter(|port| *port != 0)?;
-    Some((facts.connection.client.ip()?, port))
+fn session((client, port): (Client, u16)) -> Option<(IpAddr, u16)> {
+    Some((client.ip()?, Some(port).filter(|port| *port != 0)?))
 }
 
 fn key(facts: &Facts) -> Option<Key> {
-    let (client, client_port) = client(facts)?;
+    let (client, client_port) = session((facts.connection.client, facts.connection.client_port))?;
     Some(Key {
         client,
         client_port,
@@ -88,10 +92,14 @@ fn key(facts: &Facts) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Client, Connection, Recipient, ReversePath};
+    use crate::facts::{Connection, Recipient, ReversePath};
+
+    fn client(port: u16) -> (Client, u16) {
+        (Client::parse("192.0.2.1"), port)
+    }
 
     fn facts(port: u16) -> Facts {
-        let client = Client::parse("192.0.2.1");
+        let (client, _) = client(port);
         Facts {
             connection: Connection { client, client_port: port, ..Connection::default() },
             sender: Some(ReversePath::parse("<a@b.test>")),
@@ -103,8 +111,8 @@ mod tests {
     #[test]
     fn a_verdict_is_kept_where_a_milter_will_ask_for_it() {
         let adopted = Adopted::default();
-        adopted.meet(&facts(1), Protocol::Milter);
-        adopted.meet(&facts(2), Protocol::Policy);
+        adopted.meet(client(1), Protocol::Milter);
+        adopted.meet(client(2), Protocol::Policy);
         let kept = [1, 2].map(|port| {
             adopted.remember(Stage::Rcpt, &facts(port), Protocol::Policy, &Verdict::default());
             adopted.verdict(Stage::Rcpt, &facts(port), Protocol::Milter)

@@ -213,10 +213,11 @@ impl Driver {
     /// verdict. Always answers, within 2 s before the end of message. What is decided is counted and logged here.
     pub async fn judge(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Judged {
         let began = Instant::now();
-        if transaction.meet_client(facts) {
-            self.adopted.meet(facts, transaction.protocol);
+        let client = (facts.connection.client, facts.connection.client_port);
+        if transaction.meet(client) {
+            self.adopted.meet(client, transaction.protocol);
             if self.is_live {
-                self.watch_nat(facts, began);
+                self.watch_nat(client, began);
             }
         }
         transaction.enter(stage, facts);
@@ -280,7 +281,32 @@ impl Driver {
     ) {
         self.adopted.remember(Stage::Rcpt, facts, transaction.protocol, &regular.verdict);
         transaction.keep_tags(&regular.verdict);
-        record::again(regular, facts, transaction, (now, began.elapsed()), &self.trace);
+        let queue_id = facts.queue_id.as_deref();
+        record::again(regular, queue_id, transaction, (now, began.elapsed()), &self.trace);
+    }
+
+    /// Judges the first recipient of a mail that just begins, whose facts are those of this regular: says what was said of them
+    /// before, if that still holds. `client` is the client's address and port, `queue_id` the mail's. Nothing else of the facts is
+    /// kept, so this is for regulars whose verdict wants nothing of the rest of the mail.
+    pub fn judge_again(
+        &self,
+        regular: &Regular,
+        client: (Client, u16),
+        queue_id: Option<&str>,
+        transaction: &mut Transaction,
+    ) -> bool {
+        let (began, now) = (Instant::now(), self.clock.now());
+        let holds = self.is_live
+            && regular.verdict.findings.iter().all(|finding| finding.outcome == Outcome::Accept)
+            && !self.adopted.is_wanted(client)
+            && self.still_holds(regular, &transaction.policy, (now, began));
+        if holds {
+            if transaction.meet(client) {
+                self.watch_nat(client, began);
+            }
+            record::again(regular, queue_id, transaction, (now, began.elapsed()), &self.trace);
+        }
+        holds
     }
 
     /// What was just decided of a recipient, if it is known how long it holds.
@@ -334,8 +360,8 @@ impl Driver {
         verdict
     }
 
-    fn watch_nat(&self, facts: &Facts, now: Instant) {
-        let warning = facts.connection.client.ip().and_then(|client| self.nat.observe(client, now));
+    fn watch_nat(&self, (client, _): (Client, u16), now: Instant) {
+        let warning = client.ip().and_then(|client| self.nat.observe(client, now));
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
         }
@@ -374,8 +400,7 @@ impl Transaction {
     }
 
     /// Whether this is another client than before, and so another session: a connection of the policy protocol carries many.
-    fn meet_client(&mut self, facts: &Facts) -> bool {
-        let client = (facts.connection.client, facts.connection.client_port);
+    fn meet(&mut self, client: (Client, u16)) -> bool {
         let is_new = self.client.replace(client) != Some(client);
         if is_new {
             self.known.splits = 0;

@@ -64,7 +64,7 @@ pub(super) fn of<'a>(
 /// Counts, logs and traces what was decided of a recipient as it had been before.
 pub(super) fn again(
     Regular { verdict, answer, said, .. }: &Regular,
-    facts: &Facts,
+    queue_id: Option<&str>,
     transaction: &Transaction,
     (at, took): (Timestamp, Duration),
     trace: &Trace,
@@ -75,6 +75,5 @@ pub(super) fn again(
     metrics::greylist(answer);
     metrics::decision_remembered();
     metrics::decision(protocol, verdict);
-    let queue_id = facts.queue_id.as_deref();
     trace.record_again(Made { transaction, at, took, protocol, stage, queue_id }, said);
 }
