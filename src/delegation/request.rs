@@ -244,10 +244,8 @@ impl<'a> Found<'a> {
     pub(super) fn glance(&self) -> Option<Glance<'a>> {
         let [port, progress] = self.of_one_mail.as_ref()?;
         let part = |start: u32, end: u32| self.whole.get(start as usize..end as usize);
-        let value = |place: Place| match place.range() {
-            Some(range) => {
-                str::from_utf8(self.whole.get(range)?).ok().map(|text| Some(text).filter(|it| !it.is_empty()))
-            }
+        let value = |place: Place| match place.range().filter(|range| !range.is_empty()) {
+            Some(range) => str::from_utf8(self.whole.get(range)?).ok().map(Some),
             None => Some(None),
         };
         Some(Glance {
@@ -366,7 +364,7 @@ fn number<T: std::str::FromStr>(value: Option<Cow<'_, str>>) -> Option<T> {
     value.and_then(|text| text.parse().ok())
 }
 
-/// Reads a request as Postfix 3.11 writes it, and earlier versions that know fewer attributes: whole, in this order, without control
+/// Finds a request as Postfix 3.11 writes it, and earlier versions that know fewer attributes: whole, in this order, without control
 /// characters. `None` for any other, which says nothing of whether it is one.
 fn in_order(buffer: &[u8]) -> Option<Found<'_>> {
     let mut lines = InOrder { rest: buffer, at: 0 };
@@ -407,10 +405,9 @@ fn in_order(buffer: &[u8]) -> Option<Found<'_>> {
     places.policy_context = lines.value(b"policy_context=")?;
     lines.value(b"compatibility_level=")?;
     places.mail_version = lines.value(b"mail_version=")?;
-    let is_end = lines.rest.first() == Some(&b'\n');
     let whole = buffer.get(..=lines.at as usize)?;
-    let of_one_mail = Some([port, progress]);
-    (is_end && whole.len() <= MAX_REQUEST).then_some(Found { whole, places, of_one_mail })
+    let is_one = whole.ends_with(b"\n\n") && whole.len() <= MAX_REQUEST;
+    is_one.then_some(Found { whole, places, of_one_mail: Some([port, progress]) })
 }
 
 /// What most requests say of a client that has neither login nor certificate.
@@ -452,22 +449,24 @@ impl InOrder<'_> {
     }
 }
 
-/// The length of the line that `text` begins with; `None` where it does not end, or has a control character.
+/// The length of the line that `text` begins with; `None` where it does not end, or has a control character. Lines are short: to call
+/// upon memchr for each costs more.
 #[inline(always)]
 fn line_length(text: &[u8]) -> Option<usize> {
-    const WORD: usize = size_of::<u64>();
     const ONES: u64 = u64::MAX / 0xff;
     let (words, rest) = text.as_chunks();
-    // The highest bit of each byte below a space; the lowest that is marked truly is, and no other matters.
-    let marks = |word: &[u8; WORD]| {
+    let mut length = 0;
+    for word in words {
         let word = u64::from_le_bytes(*word);
-        word.wrapping_sub(ONES * b' ' as u64) & !word & (ONES << 7)
-    };
-    let marked = words.iter().map(marks).enumerate().find(|(_, marks)| *marks != 0);
-    let length = match marked {
-        Some((index, marks)) => index * WORD + marks.trailing_zeros() as usize / 8,
-        None => words.len() * WORD + rest.iter().position(|byte| *byte < b' ')?,
-    };
+        // The highest bit of each byte below a space; the lowest that is marked truly is, and no other matters.
+        let marks = word.wrapping_sub(ONES * b' ' as u64) & !word & (ONES << 7);
+        if marks != 0 {
+            length += marks.trailing_zeros() as usize / 8;
+            return (text.get(length) == Some(&b'\n')).then_some(length);
+        }
+        length += size_of::<u64>();
+    }
+    length += rest.iter().position(|byte| *byte < b' ')?;
     (text.get(length) == Some(&b'\n')).then_some(length)
 }
 
@@ -627,6 +626,8 @@ mod tests {
             (POSTFIX.replace("ccert_issuer=", "ccert_issuer=CA"), true),
             (POSTFIX.replace("a@b", "j\u{fc}rgen@x"), true),
             (POSTFIX.replace("helo_name=c.test", "helo_name=a\tb"), false),
+            (POSTFIX.replace("helo_name=c.test", "helo_name=a\rb"), false),
+            (POSTFIX.replace("compatibility_level=3.6", "compatibility_level=3\0"), false),
             (POSTFIX.replace("size=77", "future=1\nsize=77"), false),
             (POSTFIX.replace("size=77", "sender=c@d\nsize=77"), false),
             (POSTFIX.replace("\n\n", "\nfuture=1\n\n"), false),
