@@ -231,6 +231,9 @@ impl Header {
 pub(super) enum End {
     /// To its end.
     Whole,
+    /// Up to this byte, where an entry begins that the file ends within: what a kill leaves of a `write` under way, which was not
+    /// answered yet.
+    CutShort(u64),
     /// Up to this byte, where something stands that is no entry.
     Damaged(u64),
 }
@@ -277,12 +280,11 @@ impl<R: Read> Entries<R> {
         let damaged = Next::End(End::Damaged(self.at));
         let Some(fields) = kind.first().and_then(|kind| fields_of(*kind)) else { return Ok(damaged) };
         let len = 16 + fields + 4;
-        let is_there = match rest.get_mut(..len) {
-            Some(rest) => fill(&mut self.from, rest)?,
-            None => false,
-        };
-        let entry = if is_there { bytes.get(..1 + len).and_then(decode) } else { None };
-        let Some(entry) = entry else { return Ok(damaged) };
+        let Some(rest) = rest.get_mut(..len) else { return Ok(damaged) };
+        if !fill(&mut self.from, rest)? {
+            return Ok(Next::End(End::CutShort(self.at)));
+        }
+        let Some(entry) = bytes.get(..1 + len).and_then(decode) else { return Ok(damaged) };
         self.at += 1 + len as u64;
         Ok(Next::Entry(entry))
     }

@@ -38,8 +38,13 @@ impl State {
                 }
                 _ => End::Damaged(0),
             };
-            if let End::Damaged(at) = end {
-                damaged.push((path.as_path(), at));
+            match end {
+                End::Whole => {}
+                End::CutShort(at) => tracing::warn!(
+                    file = %path.display(), byte = at,
+                    "the greylist journal ends within an entry, as a kill or a power cut leaves it; all before it was read"
+                ),
+                End::Damaged(at) => damaged.push((path.as_path(), at)),
             }
         }
 
