@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use crate::daemon::{Daemon, Home};
 use crate::drive::{Expect, Load, Which};
 use crate::mail::{Content, DOMAINS, Triplet};
@@ -143,14 +145,25 @@ impl Bench {
         Ok(Row { case: "", greylag, nothing: Some(nothing), unit, target: Target::AtLeast(target) })
     }
 
+    /// The highest latencies depend on where the scheduler puts three threads on two processors, so those of all rounds are taken
+    /// together.
     fn latency(&self) -> io::Result<Row> {
         let rate = self.load.policy(self.greylag.ports.policy, Which::Known)? / 2.0;
-        let p99 = |ports: Ports| {
-            let histogram = self.load.policy_at(ports.policy, rate)?;
-            io::Result::Ok(histogram.value_at_quantile(0.99) as f64)
-        };
-        let row = self.compare("µs", 2.0, p99)?;
-        Ok(Row { target: Target::AtMost(2.0), ..row })
+        let mut seen: Option<[Histogram<u64>; 2]> = None;
+        for _ in 0..self.rounds {
+            let ours = self.load.policy_at(self.greylag.ports.policy, rate)?;
+            let theirs = self.load.policy_at(self.nothing.ports.policy, rate)?;
+            match &mut seen {
+                Some([all_ours, all_theirs]) => {
+                    *all_ours += ours;
+                    *all_theirs += theirs;
+                }
+                empty => *empty = Some([ours, theirs]),
+            }
+        }
+        let [greylag, nothing] =
+            seen.expect("a round").map(|histogram| histogram.value_at_quantile(0.99) as f64);
+        Ok(Row { case: "", greylag, nothing: Some(nothing), unit: "µs", target: Target::AtMost(2.0) })
     }
 }
 

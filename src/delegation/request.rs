@@ -1,10 +1,15 @@
 //! Reading requests: `name=value` lines, each ended by a bare LF, and an empty line.
 
+mod glance;
+mod in_order;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::{memchr, memchr2};
 use thiserror::Error;
+
+use self::in_order::in_order;
 
 /// Longest request in bytes. Postfix sends about 1 KiB and sets no limit of its own.
 pub const MAX_REQUEST: usize = 64 * 1024;
@@ -222,43 +227,10 @@ pub(super) struct Found<'a> {
     of_one_mail: Option<[Range<u32>; 2]>,
 }
 
-/// What is seen of a request at a glance.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Glance<'a> {
-    pub(super) client_address: Option<&'a str>,
-    pub(super) client_port: Option<u16>,
-    pub(super) queue_id: Option<&'a str>,
-    pub(super) instance: Option<&'a str>,
-    /// All but the client's port, recipient count, queue id, instance and size. Requests that have these in common are judged as one
-    /// is, unless recipients of the mail were let pass before.
-    pub(super) lasting: [&'a [u8]; 3],
-}
-
 impl<'a> Found<'a> {
     /// Reads it.
     pub(super) fn read(self) -> Result<Request<'a>, RequestError> {
         self.places.into_request(self.whole)
-    }
-
-    /// Looks whether it came before; `None` where that cannot be seen at a glance.
-    pub(super) fn glance(&self) -> Option<Glance<'a>> {
-        let [port, progress] = self.of_one_mail.as_ref()?;
-        let part = |start: u32, end: u32| self.whole.get(start as usize..end as usize);
-        let value = |place: Place| match place.range().filter(|range| !range.is_empty()) {
-            Some(range) => str::from_utf8(self.whole.get(range)?).ok().map(Some),
-            None => Some(None),
-        };
-        Some(Glance {
-            client_address: value(self.places.client_address)?,
-            client_port: value(self.places.client_port)?.and_then(|port| port.parse().ok()),
-            queue_id: value(self.places.queue_id)?,
-            instance: value(self.places.instance)?,
-            lasting: [
-                part(0, port.start)?,
-                part(port.end, progress.start)?,
-                self.whole.get(progress.end as usize..)?,
-            ],
-        })
     }
 }
 
@@ -364,118 +336,12 @@ fn number<T: std::str::FromStr>(value: Option<Cow<'_, str>>) -> Option<T> {
     value.and_then(|text| text.parse().ok())
 }
 
-/// Finds a request as Postfix 3.11 writes it, and earlier versions that know fewer attributes: whole, in this order, without control
-/// characters. `None` for any other, which says nothing of whether it is one.
-fn in_order(buffer: &[u8]) -> Option<Found<'_>> {
-    let mut lines = InOrder { rest: buffer, at: 0 };
-    let mut places = Places { request: lines.value(b"request=")?, ..Places::default() };
-    places.protocol_state = lines.value(b"protocol_state=")?;
-    lines.value(b"protocol_name=")?;
-    places.client_address = lines.value(b"client_address=")?;
-    places.client_name = lines.value(b"client_name=")?;
-    let port = lines.at;
-    places.client_port = lines.value(b"client_port=")?;
-    let port = port..lines.at;
-    lines.value(b"reverse_client_name=")?;
-    places.server_address = lines.value(b"server_address=")?;
-    places.server_port = lines.value(b"server_port=")?;
-    places.helo_name = lines.value(b"helo_name=")?;
-    places.sender = lines.value(b"sender=")?;
-    places.recipient = lines.value(b"recipient=")?;
-    let progress = lines.at;
-    places.recipient_count = lines.value(b"recipient_count=")?;
-    places.queue_id = lines.value(b"queue_id=")?;
-    places.instance = lines.value(b"instance=")?;
-    lines.value(b"size=")?;
-    let progress = progress..lines.at;
-    if !lines.skip(OF_A_STRANGER) {
-        lines.value(b"etrn_domain=")?;
-        lines.value(b"stress=")?;
-        lines.value(b"sasl_method=")?;
-        places.sasl_username = lines.value(b"sasl_username=")?;
-        lines.value(b"sasl_sender=")?;
-        lines.value(b"ccert_subject=")?;
-        lines.value(b"ccert_issuer=")?;
-        lines.value(b"ccert_fingerprint=")?;
-        lines.value(b"ccert_pubkey_fingerprint=")?;
-    }
-    places.encryption_protocol = lines.value(b"encryption_protocol=")?;
-    lines.value(b"encryption_cipher=")?;
-    lines.value(b"encryption_keysize=")?;
-    places.policy_context = lines.value(b"policy_context=")?;
-    lines.value(b"compatibility_level=")?;
-    places.mail_version = lines.value(b"mail_version=")?;
-    let whole = buffer.get(..=lines.at as usize)?;
-    let is_one = whole.ends_with(b"\n\n") && whole.len() <= MAX_REQUEST;
-    is_one.then_some(Found { whole, places, of_one_mail: Some([port, progress]) })
-}
-
-/// What most requests say of a client that has neither login nor certificate.
-const OF_A_STRANGER: &[u8; 136] = b"etrn_domain=\nstress=\nsasl_method=\nsasl_username=\nsasl_sender=\n\
-    ccert_subject=\nccert_issuer=\nccert_fingerprint=\nccert_pubkey_fingerprint=\n";
-
-/// Lines that are still to be read, and where they begin.
-struct InOrder<'a> {
-    rest: &'a [u8],
-    at: u32,
-}
-
-impl InOrder<'_> {
-    /// Whether these lines are next, which are skipped then.
-    fn skip<const LENGTH: usize>(&mut self, lines: &[u8; LENGTH]) -> bool {
-        let Some((next, after)) = self.rest.split_first_chunk() else { return false };
-        let are_next = next == lines;
-        if are_next {
-            self.at += LENGTH as u32;
-            self.rest = after;
-        }
-        are_next
-    }
-
-    /// Where the value of `name` stands, if it is next; then the next line is. `None` where the line does not end, or has a control
-    /// character.
-    #[inline(always)]
-    fn value<const LENGTH: usize>(&mut self, name: &[u8; LENGTH]) -> Option<Place> {
-        let Some((next, after)) = self.rest.split_first_chunk() else { return Some(Place::default()) };
-        if next != name {
-            return Some(Place::default());
-        }
-        let length = line_length(after)?;
-        let start = self.at + LENGTH as u32;
-        let end = start + length as u32;
-        self.at = end + 1;
-        self.rest = after.get(length + 1..)?;
-        Some(Place { start, end })
-    }
-}
-
-/// The length of the line that `text` begins with; `None` where it does not end, or has a control character. Lines are short: to call
-/// upon memchr for each costs more.
-#[inline(always)]
-fn line_length(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 0xff;
-    let (words, rest) = text.as_chunks();
-    let mut length = 0;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        // The highest bit of each byte below a space; the lowest that is marked truly is, and no other matters.
-        let marks = word.wrapping_sub(ONES * b' ' as u64) & !word & (ONES << 7);
-        if marks != 0 {
-            length += marks.trailing_zeros() as usize / 8;
-            return (text.get(length) == Some(&b'\n')).then_some(length);
-        }
-        length += size_of::<u64>();
-    }
-    length += rest.iter().position(|byte| *byte < b' ')?;
-    (text.get(length) == Some(&b'\n')).then_some(length)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// What Postfix 3.10.13 sends at RCPT.
-    const POSTFIX: &str = "request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=ESMTP\n\
+    pub(super) const POSTFIX: &str = "request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=ESMTP\n\
         client_address=127.0.0.1\nclient_name=unknown\nclient_port=53850\nreverse_client_name=unknown\n\
         server_address=127.0.0.1\nserver_port=18835\nhelo_name=c.test\nsender=a@b\n\
         recipient=carol@example.test\nrecipient_count=0\nqueue_id=F2DEA9A6504\n\
@@ -639,58 +505,6 @@ mod tests {
             let read = in_order(request.as_bytes()).map(Found::read);
             assert_eq!(read, is_in_order.then(|| whole.clone()), "{request}");
             assert_eq!(decode(&request).transpose().unwrap(), whole, "{request}");
-        }
-    }
-
-    #[test]
-    fn a_glance_shows_what_is_of_one_mail_and_what_lasts() {
-        let lasting = |request: &str| {
-            let found = Decoder::default().find(request.as_bytes()).unwrap().unwrap();
-            found.glance().map(|glance| glance.lasting.concat())
-        };
-        let found = Decoder::default().find(POSTFIX.as_bytes()).unwrap().unwrap();
-        let glance = found.glance().unwrap();
-        assert_eq!((glance.client_address, glance.client_port), (Some("127.0.0.1"), Some(53850)));
-        assert_eq!((glance.queue_id, glance.instance), (Some("F2DEA9A6504"), Some("3903.6b03b16e.f2bf9.0")));
-        let of_another_mail = POSTFIX
-            .replace("53850", "1")
-            .replace("recipient_count=0", "recipient_count=7")
-            .replace("F2DEA9A6504", "")
-            .replace("3903.6b03b16e.f2bf9.0", "4")
-            .replace("size=77", "size=0");
-        assert_eq!(lasting(&of_another_mail), lasting(POSTFIX));
-        for (is, other) in [
-            ("RCPT", "DATA"),
-            ("=ESMTP", "=SMTP"),
-            ("client_address=127.0.0.1", "client_address=127.0.0.2"),
-            ("\nclient_name=unknown", "\nclient_name=mx.test"),
-            ("server_port=18835", "server_port=25"),
-            ("c.test", "d.test"),
-            ("a@b", "b@b"),
-            ("carol", "Carol"),
-            ("sasl_username=", "sasl_username=joe"),
-            ("encryption_protocol=", "encryption_protocol=TLSv1.3"),
-            ("policy_context=", "policy_context=mx"),
-            ("3.10.13", "3.10.14"),
-        ] {
-            assert_ne!(lasting(&POSTFIX.replace(is, other)), lasting(POSTFIX), "{other}");
-        }
-        assert_eq!(lasting(&POSTFIX.replace("\n\n", "\nfuture=1\n\n")), None);
-        let foreign = POSTFIX.as_bytes().iter().map(|byte| if *byte == b'F' { 0xff } else { *byte });
-        let foreign: Vec<u8> = foreign.collect();
-        assert!(Decoder::default().find(&foreign).unwrap().unwrap().glance().is_none());
-    }
-
-    #[test]
-    fn a_line_ends_at_its_lf_wherever_that_is() {
-        for length in 0..40 {
-            let line = "\u{fc} !~"[..].repeat(10).chars().take(length).collect::<String>();
-            for rest in ["\n", "\n\n", "\nsender=\t\r\n", "\n\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}"] {
-                assert_eq!(line_length(format!("{line}{rest}").as_bytes()), Some(line.len()), "{line}{rest}");
-            }
-            for rest in ["", "\r\n", "\t\n", "\0\n", "\x1f          \n"] {
-                assert_eq!(line_length(format!("{line}{rest}").as_bytes()), None, "{line}{rest}");
-            }
         }
     }
 
