@@ -4,10 +4,6 @@ use std::process::ExitCode;
 
 use greylag::cli::{parse, run};
 
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     parse(std::env::args_os().collect()).map_or_else(|exit| exit, run).into()
 }
