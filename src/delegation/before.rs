@@ -23,9 +23,9 @@ pub(super) struct Requests {
 
 /// A request, and what was remembered of its facts.
 pub(super) struct Before {
-    /// What lasts of it, and where its parts end.
-    text: Box<[u8]>,
-    ends: [usize; 3],
+    /// What lasts of it, and how long its parts are.
+    lasting: Box<[u8]>,
+    lengths: [usize; 3],
     pub(super) regular: Arc<Regular>,
 }
 
@@ -49,8 +49,11 @@ impl Requests {
 
     /// Remembers that the facts of this request are those of a regular.
     pub(super) fn remember(&self, lasting: [&[u8]; 3], regular: &Arc<Regular>) {
-        let before =
-            Before { text: lasting.concat().into(), ends: ends(lasting), regular: Arc::clone(regular) };
+        let before = Before {
+            lasting: lasting.concat().into(),
+            lengths: lasting.map(<[u8]>::len),
+            regular: Arc::clone(regular),
+        };
         self.before.insert(self.hash(lasting), Arc::new(before));
     }
 
@@ -63,15 +66,35 @@ impl Requests {
 
 impl Before {
     fn is(&self, lasting: [&[u8]; 3]) -> bool {
-        let [first, second, _] = ends(lasting);
-        self.ends == ends(lasting)
-            && self.text.get(..first) == Some(lasting[0])
-            && self.text.get(first..second) == Some(lasting[1])
-            && self.text.get(second..) == Some(lasting[2])
+        matches(&self.lasting, self.lengths, lasting)
     }
 }
 
-fn ends([first, second, third]: [&[u8]; 3]) -> [usize; 3] {
-    let second = first.len() + second.len();
-    [first.len(), second, second + third.len()]
+/// Whether these are the parts, of such lengths, that were put together.
+fn matches(together: &[u8], lengths: [usize; 3], parts: [&[u8]; 3]) -> bool {
+    let rest = parts.iter().try_fold(together, |rest, part| rest.strip_prefix(*part));
+    lengths == parts.map(<[u8]>::len) && rest.is_some_and(<[u8]>::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_known_by_each_of_its_parts() {
+        let lasting: [&[u8]; 3] = [b"one", b"two", b"three"];
+        let is = |other| matches(&lasting.concat(), lasting.map(<[u8]>::len), other);
+        assert!(is(lasting));
+        for other in [
+            [&b"onE"[..], b"two", b"three"],
+            [b"one", b"twO", b"three"],
+            [b"one", b"two", b"threE"],
+            [b"onet", b"wo", b"three"],
+            [b"one", b"twot", b"hree"],
+            [b"one", b"two", b"three\n"],
+            [b"one", b"two", b""],
+        ] {
+            assert!(!is(other), "{other:?}");
+        }
+    }
 }

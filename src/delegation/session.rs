@@ -51,7 +51,7 @@ impl Session {
         Self { facts, sender_before: None, instance: None, tagged: false, unread: Vec::new() }
     }
 
-    /// What is known of the mail under way.
+    /// What is known of the mail under way, as of the last request that was to be judged: of one that was let pass unread, nothing.
     pub const fn facts(&self) -> &Facts {
         &self.facts
     }
