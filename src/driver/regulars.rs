@@ -202,15 +202,8 @@ impl KeptGrounds {
 
 impl PartialEq<Grounds<'_>> for KeptGrounds {
     fn eq(&self, other: &Grounds<'_>) -> bool {
-        let mut rest = &*self.texts;
-        self.fixed == other.fixed
-            && other.texts.iter().all(|text| match rest.strip_prefix(text) {
-                Some(after) => {
-                    rest = after;
-                    true
-                }
-                None => false,
-            })
+        let rest = other.texts.iter().try_fold(&*self.texts, |rest, text| rest.strip_prefix(text));
+        self.fixed == other.fixed && rest.is_some_and(str::is_empty)
     }
 }
 

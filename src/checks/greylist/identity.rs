@@ -100,19 +100,13 @@ fn helo_owner<'a>(address: IpAddr, facts: &Facts, known: &'a Known) -> Option<&'
 /// As it displays. Nearly all are of IPv4, which need no formatter.
 fn network_text(network: IpNet) -> Arc<str> {
     let IpNet::V4(v4) = network else { return network.to_string().into() };
-    let (mut text, mut len) = ([0; "255.255.255.255/32".len()], 0);
-    let mut push = |part: &[u8]| {
-        if let Some(place) = text.get_mut(len..len + part.len()) {
-            place.copy_from_slice(part);
-        }
-        len += part.len();
-    };
-    for (octet, behind) in v4.network().octets().into_iter().zip([b".", b".", b".", b"/"]) {
-        push(itoa::Buffer::new().format(octet).as_bytes());
-        push(behind);
+    let mut text = String::with_capacity("255.255.255.255/32".len());
+    for (octet, behind) in v4.network().octets().into_iter().zip(['.', '.', '.', '/']) {
+        text.push_str(itoa::Buffer::new().format(octet));
+        text.push(behind);
     }
-    push(itoa::Buffer::new().format(v4.prefix_len()).as_bytes());
-    std::str::from_utf8(text.get(..len).unwrap_or_default()).unwrap_or_default().into()
+    text.push_str(itoa::Buffer::new().format(v4.prefix_len()));
+    text.into()
 }
 
 /// The network the settings put the client in.
