@@ -51,6 +51,11 @@ impl Load {
         Self { connections, ..self.clone() }
     }
 
+    /// The same for another time.
+    pub(crate) fn lasting(&self, time: Duration) -> Self {
+        Self { time, ..self.clone() }
+    }
+
     /// Makes the known triplets known: a first attempt, and after a second another.
     pub(crate) fn make_known(&self, port: u16) -> io::Result<()> {
         measure::run(async {
