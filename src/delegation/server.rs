@@ -16,7 +16,6 @@ use super::before::Requests;
 use super::request::Found;
 use super::{Decoder, RequestError, Response, Session, Step};
 use crate::driver::{Driver, Judged, Protocol, Regular, Transaction};
-use crate::facts::Client;
 use crate::listener::{self, Input, Listener, Readable, Stream};
 use crate::patience::within;
 use crate::telemetry::metrics;
@@ -224,9 +223,7 @@ fn passes_as_before(
     };
     let Some(before) = requests.recall(glance.lasting) else { return false };
     driver.begin_next(transaction, |_| true);
-    let client =
-        (glance.client_address.map_or(Client::Unknown, Client::parse), glance.client_port.unwrap_or(0));
-    let passes = driver.judge_again(&before.regular, client, glance.queue_id, transaction);
+    let passes = driver.judge_again(&before.regular, glance.client_port, glance.queue_id, transaction);
     if passes {
         session.let_pass_unread(found.whole, glance.instance);
     }

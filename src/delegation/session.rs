@@ -36,7 +36,7 @@ pub struct Session {
     /// The sender of the request before. It lends its memory to the next one.
     sender_before: Option<ReversePath>,
     /// The mail under way; a request without an instance is a mail of its own.
-    instance: Option<String>,
+    instance: Option<Vec<u8>>,
     /// Whether the mail under way got its header.
     tagged: bool,
     /// The first request about the mail under way, where that was let pass unread.
@@ -57,12 +57,12 @@ impl Session {
     }
 
     /// Whether a request of this instance is the first about a mail, whatever else it says.
-    pub(super) fn is_first_of(&self, instance: Option<&str>) -> bool {
+    pub(super) fn is_first_of(&self, instance: Option<&[u8]>) -> bool {
         instance.is_none() || instance != self.instance.as_deref()
     }
 
     /// Lets the recipient of a mail's first request pass, which is read only if there is another about the mail.
-    pub(super) fn let_pass_unread(&mut self, request: &[u8], instance: Option<&str>) {
+    pub(super) fn let_pass_unread(&mut self, request: &[u8], instance: Option<&[u8]>) {
         self.unread.clear();
         self.unread.extend_from_slice(request);
         set(&mut self.instance, instance);
@@ -74,7 +74,7 @@ impl Session {
             return;
         }
         let unread = std::mem::take(&mut self.unread);
-        if !self.is_first_of(request.instance.as_deref())
+        if !self.is_first_of(request.instance.as_deref().map(str::as_bytes))
             && let Ok(Some(first)) = Decoder::default().decode(&unread)
         {
             // As it was before that request.
@@ -108,7 +108,7 @@ impl Session {
         learn(&mut self.facts, request, stage);
         // RSET and disconnect are not announced: another instance says that the earlier mail is over. So does another client or
         // sender, whatever a peer that is not Postfix writes there: what was found out about one must not be held of the other.
-        let instance = request.instance.as_deref();
+        let instance = request.instance.as_deref().map(str::as_bytes);
         let begins =
             self.is_first_of(instance) || client(&self.facts) != client_before || self.is_of_another_sender();
         set(&mut self.instance, instance);
@@ -203,13 +203,10 @@ fn learn(facts: &mut Facts, request: &Request<'_>, stage: Stage) {
 }
 
 /// `*known = text`, in the memory it has.
-fn set(known: &mut Option<String>, text: Option<&str>) {
+fn set<T: ToOwned + ?Sized>(known: &mut Option<T::Owned>, text: Option<&T>) {
     match (known.as_mut(), text) {
-        (Some(known), Some(text)) => {
-            known.clear();
-            known.push_str(text);
-        }
-        (_, text) => *known = text.map(str::to_owned),
+        (Some(known), Some(text)) => text.clone_into(known),
+        (_, text) => *known = text.map(T::to_owned),
     }
 }
 

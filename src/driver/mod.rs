@@ -286,15 +286,16 @@ impl Driver {
     }
 
     /// Judges the first recipient of a mail that just begins, whose facts are those of this regular: says what was said of them
-    /// before, if that still holds. `client` is the client's address and port, `queue_id` the mail's. Nothing else of the facts is
-    /// kept, so this is for regulars whose verdict wants nothing of the rest of the mail.
+    /// before, if that still holds. `client_port` is the client's, `queue_id` the mail's. Nothing else of the facts is kept, so this is
+    /// for regulars whose verdict wants nothing of the rest of the mail.
     pub fn judge_again(
         &self,
         regular: &Regular,
-        client: (Client, u16),
+        client_port: u16,
         queue_id: Option<&str>,
         transaction: &mut Transaction,
     ) -> bool {
+        let client = (regular.grounds.client(), client_port);
         let (began, now) = (Instant::now(), self.clock.now());
         let holds = self.is_live
             && regular.verdict.findings.iter().all(|finding| finding.outcome == Outcome::Accept)

@@ -198,6 +198,10 @@ impl KeptGrounds {
         let Grounds { fixed, texts } = Grounds::of(facts);
         Self { fixed, texts: texts.concat().into() }
     }
+
+    pub(super) const fn client(&self) -> Client {
+        self.fixed.client
+    }
 }
 
 impl PartialEq<Grounds<'_>> for KeptGrounds {

@@ -1,14 +1,15 @@
 //! What shows whether a request came before, without reading it.
 
-use super::{Found, Place};
+use super::{Found, Place, Places};
 
 /// What is seen of a request at a glance.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::delegation) struct Glance<'a> {
-    pub(in crate::delegation) client_address: Option<&'a str>,
-    pub(in crate::delegation) client_port: Option<u16>,
+    /// 0 where there is none.
+    pub(in crate::delegation) client_port: u16,
     pub(in crate::delegation) queue_id: Option<&'a str>,
-    pub(in crate::delegation) instance: Option<&'a str>,
+    /// In ASCII.
+    pub(in crate::delegation) instance: Option<&'a [u8]>,
     /// All but the client's port, recipient count, queue id, instance and size. Requests that have these in common are judged as one
     /// is, unless recipients of the mail were let pass before.
     pub(in crate::delegation) lasting: [&'a [u8]; 3],
@@ -19,15 +20,16 @@ impl<'a> Found<'a> {
     pub(in crate::delegation) fn glance(&self) -> Option<Glance<'a>> {
         let [port, progress] = self.of_one_mail.as_ref()?;
         let part = |start: u32, end: u32| self.whole.get(start as usize..end as usize);
-        let value = |place: Place| match place.range().filter(|range| !range.is_empty()) {
-            Some(range) => str::from_utf8(self.whole.get(range)?).ok().map(Some),
-            None => Some(None),
-        };
+        let value = |place: Place| part(place.start, place.end).filter(|value| !value.is_empty());
+        let Places { client_port, queue_id, instance, .. } = &self.places;
+        let instance = value(*instance);
+        if !instance.is_none_or(<[u8]>::is_ascii) {
+            return None;
+        }
         Some(Glance {
-            client_address: value(self.places.client_address)?,
-            client_port: value(self.places.client_port)?.and_then(|port| port.parse().ok()),
-            queue_id: value(self.places.queue_id)?,
-            instance: value(self.places.instance)?,
+            client_port: value(*client_port).map_or(Some(0), number)?,
+            queue_id: value(*queue_id).map(str::from_utf8).transpose().ok()?,
+            instance,
             lasting: [
                 part(0, port.start)?,
                 part(port.end, progress.start)?,
@@ -35,6 +37,14 @@ impl<'a> Found<'a> {
             ],
         })
     }
+}
+
+/// The number that these digits are; `None` where it has too many or they are none.
+fn number(digits: &[u8]) -> Option<u16> {
+    digits.iter().try_fold(0_u16, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }
 
 #[cfg(test)]
@@ -50,8 +60,9 @@ mod tests {
         };
         let found = Decoder::default().find(POSTFIX.as_bytes()).unwrap().unwrap();
         let glance = found.glance().unwrap();
-        assert_eq!((glance.client_address, glance.client_port), (Some("127.0.0.1"), Some(53850)));
-        assert_eq!((glance.queue_id, glance.instance), (Some("F2DEA9A6504"), Some("3903.6b03b16e.f2bf9.0")));
+        assert_eq!(glance.client_port, 53850);
+        assert_eq!(glance.queue_id, Some("F2DEA9A6504"));
+        assert_eq!(glance.instance, Some(&b"3903.6b03b16e.f2bf9.0"[..]));
         let of_another_mail = POSTFIX
             .replace("53850", "1")
             .replace("recipient_count=0", "recipient_count=7")
@@ -76,6 +87,10 @@ mod tests {
             assert_ne!(lasting(&POSTFIX.replace(is, other)), lasting(POSTFIX), "{other}");
         }
         assert_eq!(lasting(&POSTFIX.replace("\n\n", "\nfuture=1\n\n")), None);
+        for port in ["65536", "+1", "1 ", "-1", "a"] {
+            assert_eq!(lasting(&POSTFIX.replace("53850", port)), None, "{port}");
+        }
+        assert_eq!(lasting(&POSTFIX.replace("f2bf9", "\u{fc}")), None);
         let foreign = POSTFIX.as_bytes().iter().map(|byte| if *byte == b'F' { 0xff } else { *byte });
         let foreign: Vec<u8> = foreign.collect();
         assert!(Decoder::default().find(&foreign).unwrap().unwrap().glance().is_none());
