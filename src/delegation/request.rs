@@ -9,7 +9,7 @@ use std::ops::Range;
 use memchr::{memchr, memchr2};
 use thiserror::Error;
 
-use self::in_order::in_order;
+use self::in_order::{Tail, in_order};
 
 /// Longest request in bytes. Postfix sends about 1 KiB and sets no limit of its own.
 pub const MAX_REQUEST: usize = 64 * 1024;
@@ -148,6 +148,8 @@ pub struct Decoder {
     searched: usize,
     /// Whether a CR or NUL is somewhere in what came so far.
     has_control: bool,
+    /// That of the last request that was in order.
+    tail: Tail,
 }
 
 impl Decoder {
@@ -167,7 +169,7 @@ impl Decoder {
             return Ok(None);
         }
         if self.searched == 0
-            && let Some(found) = in_order(buffer)
+            && let Some(found) = in_order(buffer, &mut self.tail)
         {
             return Ok(Some(found));
         }
@@ -181,7 +183,8 @@ impl Decoder {
                 return Err(RequestError::TooLong);
             }
             if line.is_empty() {
-                let Self { places, read, .. } = std::mem::take(self);
+                let tail = std::mem::take(&mut self.tail);
+                let Self { places, read, .. } = std::mem::replace(self, Self { tail, ..Self::default() });
                 let whole = buffer.get(..read).unwrap_or_default();
                 return Ok(Some(Found { whole, places, of_one_mail: None }));
             }
@@ -244,6 +247,11 @@ struct Place {
 impl Place {
     fn range(self) -> Option<Range<usize>> {
         (self.start > 0).then_some(self.start as usize..self.end as usize)
+    }
+
+    /// The same where counting begins at `start`.
+    fn from(self, start: u32) -> Self {
+        if self.start == 0 { self } else { Self { start: start + self.start, end: start + self.end } }
     }
 }
 
@@ -483,6 +491,7 @@ mod tests {
         let without = |name: &str| -> String {
             POSTFIX.split_inclusive('\n').filter(|line| !line.starts_with(name)).collect()
         };
+        let mut tail = Tail::default();
         for (request, is_in_order) in [
             (POSTFIX.to_owned(), true),
             (without("mail_version"), true),
@@ -497,15 +506,24 @@ mod tests {
             (POSTFIX.replace("size=77", "future=1\nsize=77"), false),
             (POSTFIX.replace("size=77", "sender=c@d\nsize=77"), false),
             (POSTFIX.replace("\n\n", "\nfuture=1\n\n"), false),
+            (POSTFIX.replace("ccert_subject=", &format!("ccert_subject={}", "x".repeat(2_000))), true),
+            (POSTFIX.replace("a@b", "another@sender.test"), true),
         ] {
             // What comes in two pieces is not read in order.
             let mut decoder = Decoder::default();
             assert_eq!(decoder.decode(&request.as_bytes()[..1]), Ok(None));
             let whole = decoder.decode(request.as_bytes()).transpose().unwrap();
-            let read = in_order(request.as_bytes()).map(Found::read);
-            assert_eq!(read, is_in_order.then(|| whole.clone()), "{request}");
+            // With no tail of another request, with that of the last one, and with its own.
+            let first = in_order(request.as_bytes(), &mut Tail::default()).map(Found::read);
+            let again = [(); 2].map(|()| in_order(request.as_bytes(), &mut tail).map(Found::read));
+            for read in again.into_iter().chain([first]) {
+                assert_eq!(read, is_in_order.then(|| whole.clone()), "{request}");
+            }
             assert_eq!(decode(&request).transpose().unwrap(), whole, "{request}");
         }
+        let without_end = POSTFIX.strip_suffix('\n').unwrap();
+        assert!(in_order(without_end.as_bytes(), &mut tail).is_none());
+        assert!(in_order(without_end.as_bytes(), &mut Tail::default()).is_none());
     }
 
     #[test]

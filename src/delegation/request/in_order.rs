@@ -3,12 +3,18 @@
 use super::{Found, MAX_REQUEST, Place, Places};
 
 /// Finds a request as Postfix 3.11 writes it, and earlier versions that know fewer attributes: whole, in this order, without control
-/// characters. `None` for any other, which says nothing of whether it is one.
-pub(super) fn in_order(buffer: &[u8]) -> Option<Found<'_>> {
+/// characters. `None` for any other, which says nothing of whether it is one. `tail` is that of the last one on this connection.
+pub(super) fn in_order<'a>(buffer: &'a [u8], tail: &mut Tail) -> Option<Found<'a>> {
     let mut lines = InOrder { rest: buffer, at: 0 };
-    let mut places = Places { request: lines.value(b"request=")?, ..Places::default() };
-    places.protocol_state = lines.value(b"protocol_state=")?;
-    lines.value(b"protocol_name=")?;
+    let mut places = Places::default();
+    if lines.skip(OF_A_RECIPIENT) {
+        places.request = Place { start: 8, end: 27 };
+        places.protocol_state = Place { start: 43, end: 47 };
+    } else {
+        places.request = lines.value(b"request=")?;
+        places.protocol_state = lines.value(b"protocol_state=")?;
+        lines.value(b"protocol_name=")?;
+    }
     places.client_address = lines.value(b"client_address=")?;
     places.client_name = lines.value(b"client_name=")?;
     let port = lines.at;
@@ -26,27 +32,69 @@ pub(super) fn in_order(buffer: &[u8]) -> Option<Found<'_>> {
     places.instance = lines.value(b"instance=")?;
     lines.value(b"size=")?;
     let progress = progress..lines.at;
-    if !lines.skip(OF_A_STRANGER) {
-        lines.value(b"etrn_domain=")?;
-        lines.value(b"stress=")?;
-        lines.value(b"sasl_method=")?;
-        places.sasl_username = lines.value(b"sasl_username=")?;
-        lines.value(b"sasl_sender=")?;
-        lines.value(b"ccert_subject=")?;
-        lines.value(b"ccert_issuer=")?;
-        lines.value(b"ccert_fingerprint=")?;
-        lines.value(b"ccert_pubkey_fingerprint=")?;
+    let start = lines.at;
+    if tail.text.is_empty() || !lines.rest.starts_with(&tail.text) {
+        *tail = Tail::read(lines.rest)?;
     }
-    places.encryption_protocol = lines.value(b"encryption_protocol=")?;
-    lines.value(b"encryption_cipher=")?;
-    lines.value(b"encryption_keysize=")?;
-    places.policy_context = lines.value(b"policy_context=")?;
-    lines.value(b"compatibility_level=")?;
-    places.mail_version = lines.value(b"mail_version=")?;
-    let whole = buffer.get(..=lines.at as usize)?;
-    let is_one = whole.ends_with(b"\n\n") && whole.len() <= MAX_REQUEST;
-    is_one.then_some(Found { whole, places, of_one_mail: Some([port, progress]) })
+    tail.place_from(start, &mut places);
+    let whole = buffer.get(..start as usize + tail.text.len())?;
+    if tail.text.len() > LONGEST_TAIL {
+        *tail = Tail::default();
+    }
+    (whole.len() <= MAX_REQUEST).then_some(Found { whole, places, of_one_mail: Some([port, progress]) })
 }
+
+/// The longest tail that is kept for the next request, in bytes. They take some 250.
+const LONGEST_TAIL: usize = 1024;
+
+/// What stands behind the size, with the empty line that ends the request: nothing of it is of one mail, so that it is mostly the same
+/// in the next request of a connection, and need not be read again.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    text: Box<[u8]>,
+    sasl_username: Place,
+    encryption_protocol: Place,
+    policy_context: Place,
+    mail_version: Place,
+}
+
+impl Tail {
+    /// Reads the tail that `text` begins with. The places are those in it.
+    fn read(text: &[u8]) -> Option<Self> {
+        let mut lines = InOrder { rest: text, at: 0 };
+        let mut tail = Self::default();
+        if !lines.skip(OF_A_STRANGER) {
+            lines.value(b"etrn_domain=")?;
+            lines.value(b"stress=")?;
+            lines.value(b"sasl_method=")?;
+            tail.sasl_username = lines.value(b"sasl_username=")?;
+            lines.value(b"sasl_sender=")?;
+            lines.value(b"ccert_subject=")?;
+            lines.value(b"ccert_issuer=")?;
+            lines.value(b"ccert_fingerprint=")?;
+            lines.value(b"ccert_pubkey_fingerprint=")?;
+        }
+        tail.encryption_protocol = lines.value(b"encryption_protocol=")?;
+        lines.value(b"encryption_cipher=")?;
+        lines.value(b"encryption_keysize=")?;
+        tail.policy_context = lines.value(b"policy_context=")?;
+        lines.value(b"compatibility_level=")?;
+        tail.mail_version = lines.value(b"mail_version=")?;
+        let end = lines.skip(b"\n").then_some(lines.at as usize)?;
+        Some(Self { text: text.get(..end)?.into(), ..tail })
+    }
+
+    /// Sets the places of a request whose tail begins at `start`.
+    fn place_from(&self, start: u32, places: &mut Places) {
+        places.sasl_username = self.sasl_username.from(start);
+        places.encryption_protocol = self.encryption_protocol.from(start);
+        places.policy_context = self.policy_context.from(start);
+        places.mail_version = self.mail_version.from(start);
+    }
+}
+
+/// How most requests begin.
+const OF_A_RECIPIENT: &[u8; 68] = b"request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=ESMTP\n";
 
 /// What most requests say of a client that has neither login nor certificate.
 const OF_A_STRANGER: &[u8; 136] = b"etrn_domain=\nstress=\nsasl_method=\nsasl_username=\nsasl_sender=\n\
