@@ -9,7 +9,7 @@ use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::daemon::{Daemon, Home};
-use crate::drive::{Expect, Load};
+use crate::drive::{Expect, Load, Which};
 use crate::mail::{Content, DOMAINS, KNOWN, Triplet};
 use crate::milter::Session;
 use crate::policy::Smtpd;
@@ -33,11 +33,19 @@ const NEW_SHARE: f64 = 15.0;
 const COMING_AND_GOING: f64 = 15.0;
 /// small mails through the milter, each in a session of its own;
 const SMALL_MAILS: f64 = 9.0;
-/// and mails of 100 kB with a zip.
+/// and mails with a zip,
 const LARGE_MAILS: f64 = 1.0;
+/// of so many bytes.
+const LARGE: usize = 100_000;
 
 /// What was resident after so many seconds, in KiB.
 type Sample = (u64, u64);
+
+/// What caches have room for is filled before the first sample, by each kind of mail at full speed for so long: what grows afterwards
+/// is no cache.
+const FILLING: Duration = Duration::from_secs(10);
+/// New triplets are numbered from here on, beyond those that fill caches.
+const NEW: u64 = 1 << 32;
 
 /// Runs for so many minutes, and prints the samples and what they grew by.
 pub(crate) fn run(args: &Args, minutes: f64) -> io::Result<()> {
@@ -45,13 +53,12 @@ pub(crate) fn run(args: &Args, minutes: f64) -> io::Result<()> {
     let config = home.path().join("greylag.toml");
     std::fs::write(&config, format!("store_max_entries = {MAX_ENTRIES}\n"))?;
     let greylag = Daemon::start_with(&home, dns::start(), None, Some(&config));
-    let load = Load::new(1, SAMPLE, Expect::Accepted);
-    load.make_known(greylag.ports.policy)?;
+    fill(greylag.ports)?;
     let done = Rc::new(Cell::new(0));
     let samples = measure::run(async {
         let set = LocalSet::new();
         let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
-        let next = Rc::new(Next { known: Cell::new(0), new: Cell::new(KNOWN) });
+        let next = Rc::new(Next { known: Cell::new(0), new: Cell::new(NEW) });
         for _ in 0..LOOPS {
             drive(&set, greylag.ports, args.rate / 100.0 / f64::from(LOOPS), &next, &done);
         }
@@ -71,6 +78,18 @@ pub(crate) fn run(args: &Args, minutes: f64) -> io::Result<()> {
         .await
     })?;
     report(&samples, done.get());
+    Ok(())
+}
+
+fn fill(ports: Ports) -> io::Result<()> {
+    let load = Load::new(LOOPS as usize, FILLING, Expect::Accepted);
+    load.make_known(ports.policy)?;
+    for content in [Content::small(), Content::with_zip(LARGE)] {
+        load.milter(ports.milter, 1, &Rc::new(content))?;
+    }
+    for which in [Which::New, Which::Known] {
+        load.policy(ports.policy, which)?;
+    }
     Ok(())
 }
 
@@ -106,7 +125,7 @@ fn drive(set: &LocalSet, ports: Ports, each: f64, next: &Rc<Next>, done: &Rc<Cel
     at_rate(set, each * COMING_AND_GOING, done, async move || {
         Smtpd::connect(ports.policy).await?.ask(&coming.a_known()).await.map(drop)
     });
-    for (share, content) in [(SMALL_MAILS, Content::small()), (LARGE_MAILS, Content::with_zip(100_000))] {
+    for (share, content) in [(SMALL_MAILS, Content::small()), (LARGE_MAILS, Content::with_zip(LARGE))] {
         let next = Rc::clone(next);
         at_rate(set, each * share, done, async move || {
             let triplet = next.a_known();
@@ -146,7 +165,7 @@ async fn sample(greylag: &Daemon, until: Instant, done: &Rc<Cell<u64>>) -> Vec<S
     samples
 }
 
-/// Growth by least squares over the last two thirds: before that caches fill, and the allocator finds what it needs.
+/// Growth by least squares over the last two thirds: before that the allocator finds what it needs.
 fn report(samples: &[Sample], done: u64) {
     let settled = samples.get(samples.len() / 3..).unwrap_or_default();
     let (Some((_, first)), Some((_, last))) = (settled.first(), settled.last()) else { return };
