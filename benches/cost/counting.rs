@@ -22,7 +22,8 @@ pub(crate) struct Cost {
 pub(crate) fn count(path: Path) -> Cost {
     let times = path.times();
     let (once, twice) = (run(path, times), run(path, 2 * times));
-    let each = |of: fn(&Counted) -> u64| (of(&twice) as f64 - of(&once) as f64) / times as f64;
+    // Where there is next to none, the longer run may by chance have fewer.
+    let each = |of: fn(&Counted) -> u64| of(&twice).saturating_sub(of(&once)) as f64 / times as f64;
     Cost {
         instructions: each(|it| it.instructions),
         allocations: each(|it| it.allocations),

@@ -38,14 +38,14 @@ const LARGE_MAILS: f64 = 1.0;
 /// of so many bytes.
 const LARGE: usize = 100_000;
 
-/// What was resident after so many seconds, in KiB.
-type Sample = (u64, u64);
-
 /// What caches have room for is filled before the first sample, by each kind of mail at full speed for so long: what grows afterwards
 /// is no cache.
 const FILLING: Duration = Duration::from_secs(10);
 /// New triplets are numbered from here on, beyond those that fill caches.
 const NEW: u64 = 1 << 32;
+
+/// What was resident after so many seconds, in KiB.
+type Sample = (u64, u64);
 
 /// Runs for so many minutes, and prints the samples and what they grew by.
 pub(crate) fn run(args: &Args, minutes: f64) -> io::Result<()> {
