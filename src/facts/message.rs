@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::spare::Buffer;
+
 /// Header fields for which there is room from the first on: most messages have no more when they come.
 const USUAL_HEADERS: usize = 16;
 
@@ -37,7 +39,7 @@ struct Parts {
 /// A message as one text.
 #[derive(Clone, Debug, Default)]
 struct Text {
-    bytes: Vec<u8>,
+    bytes: Buffer,
     /// Where the body begins.
     body_at: usize,
 }
@@ -178,7 +180,7 @@ impl Message {
 impl Parts {
     /// The header as text, with room for so much body.
     fn header_text(&self, room: usize) -> Text {
-        let mut bytes = Vec::with_capacity(self.header_len() + self.headers.len() + room);
+        let mut bytes = Buffer::with_room(self.header_len() + self.headers.len() + room);
         for HeaderField { name, value } in &self.headers {
             bytes.extend_from_slice(name);
             bytes.extend_from_slice(self.separator());

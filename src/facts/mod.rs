@@ -3,6 +3,7 @@
 mod address;
 mod connection;
 mod message;
+mod spare;
 
 pub(crate) use address::assign_host_name;
 pub use address::{Address, Recipient, ReversePath, host_name};

@@ -1,0 +1,128 @@
+//! Memory of large messages, lent from one to the next.
+//!
+//! A large message asks for memory that is mostly never used. Asked of the allocator each time, it lies now here and now there, until
+//! every page of the heap was used once, and stays resident for good.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
+
+/// A buffer with less room comes from the allocator, and goes back to it, in bytes.
+const MIN_ROOM: usize = 1 << 20;
+
+/// A buffer with more room is not kept, in bytes: what follows a message of many megabytes has seldom use for its memory.
+const MAX_ROOM: usize = 4 << 20;
+
+/// Buffers kept: as many as large messages are commonly read at once, and 16 MiB at most.
+const MAX_SPARE: usize = 4;
+
+static SPARE: Spare = Spare::new();
+
+/// Bytes whose memory is used again if it is large.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Buffer(Vec<u8>);
+
+impl Buffer {
+    /// No bytes, with room for so many.
+    pub(super) fn with_room(room: usize) -> Self {
+        Self(if room < MIN_ROOM { Vec::with_capacity(room) } else { SPARE.take(room) })
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.0.capacity() >= MIN_ROOM {
+            SPARE.leave(std::mem::take(&mut self.0));
+        }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+/// Memory that nobody uses. Nobody waits for it either: whoever finds it taken turns to the allocator.
+struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    fn take(&self, room: usize) -> Vec<u8> {
+        // Headers are not equally long, and the next message is to find room as well.
+        let room = room.next_multiple_of(MIN_ROOM);
+        let left = self.0.try_lock().ok().and_then(|mut spare| spare.pop());
+        left.filter(|bytes| bytes.capacity() >= room).unwrap_or_else(|| Vec::with_capacity(room))
+    }
+
+    fn leave(&self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= MAX_ROOM
+            && let Ok(mut spare) = self.0.try_lock()
+            && spare.len() < MAX_SPARE
+        {
+            bytes.clear();
+            spare.push(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spare_rooms(spare: &Spare) -> Vec<usize> {
+        spare.0.lock().unwrap().iter().map(Vec::capacity).collect()
+    }
+
+    #[test]
+    fn the_next_gets_the_memory_of_the_last_and_none_of_its_bytes() {
+        let spare = Spare::new();
+        let mut last = spare.take(2 * MIN_ROOM + 100);
+        last.extend_from_slice(b"of an earlier message");
+        let memory = last.as_ptr();
+        spare.leave(last);
+        let next = spare.take(2 * MIN_ROOM + 900);
+        assert_eq!((next.as_ptr(), next.len(), next.capacity()), (memory, 0, 3 * MIN_ROOM));
+    }
+
+    #[test]
+    fn what_is_too_small_for_the_next_is_let_go() {
+        let spare = Spare::new();
+        spare.leave(spare.take(MIN_ROOM));
+        assert_eq!(spare_rooms(&spare), [MIN_ROOM]);
+        assert_eq!(spare.take(MIN_ROOM + 1).capacity(), 2 * MIN_ROOM);
+        assert_eq!(spare_rooms(&spare).len(), 0);
+    }
+
+    #[test]
+    fn only_a_few_are_kept_and_no_huge_ones() {
+        let spare = Spare::new();
+        spare.leave(Vec::with_capacity(MAX_ROOM + 1));
+        assert_eq!(spare_rooms(&spare).len(), 0);
+        for taken in (0..2 * MAX_SPARE).map(|_| spare.take(MAX_ROOM)).collect::<Vec<_>>() {
+            spare.leave(taken);
+        }
+        assert_eq!(spare_rooms(&spare), [MAX_ROOM; MAX_SPARE]);
+    }
+
+    #[test]
+    fn nobody_waits_for_it() {
+        let spare = Spare::new();
+        spare.leave(spare.take(MIN_ROOM));
+        let held = spare.0.lock().unwrap();
+        let other = spare.take(MIN_ROOM);
+        assert_eq!(other.capacity(), MIN_ROOM);
+        spare.leave(other);
+        assert_eq!(held.len(), 1);
+    }
+}
