@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ pub(super) const CLOCK_LEN: u64 = (1 + 16 + CLOCK_FIELDS + 4) as u64;
 const CLOCK_FIELDS: usize = 8 + 4 + 8;
 const MAX_ENTRY_LEN: usize = 1 + 16 + STANDING_LEN + 4;
 
-/// Room for the entries of nearly every attempt.
-const USUAL_LEN: usize = 512;
+/// Room for the entries of what is commonly written at once.
+const USUAL_LEN: usize = 4096;
 
 /// One change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +43,35 @@ pub(super) enum Entry {
     Forget(Key),
 }
 
-/// The generation being appended to.
+/// The generation being appended to, and what waits to be.
+///
+/// Attempts queue their changes in the order in which memory has them, under a lock held for as long as it takes to copy them. They
+/// are written by the first who then wants to be sure of its own: all at once, while others go on.
 #[derive(Debug)]
 pub(super) struct Journal {
     directory: PathBuf,
     hash_key: HashKey,
+    /// Held while the file is written. Whoever holds it may take the lock of the queue, not the other way round.
     current: Mutex<Current>,
+    queue: Mutex<Queue>,
+    /// Where the queue ends.
+    queued: AtomicU64,
+    /// How much of all that was ever queued is in a file.
+    written: AtomicU64,
+    /// The last write failed.
+    failing: AtomicBool,
+}
+
+/// How much was queued until a moment, in bytes since the journal was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(u64);
+
+/// Changes that are not in the file.
+#[derive(Debug)]
+struct Queue {
+    /// The generation they will be in.
+    generation: u64,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -60,27 +84,77 @@ struct Current {
     synced: u64,
     /// A write failed halfway: what stands behind `len` has to go before anything is appended.
     torn: bool,
-    /// What is being appended; kept, so that it need not be allocated for each attempt.
+    /// What is being appended; kept where that failed.
     bytes: Vec<u8>,
 }
 
 impl Journal {
     /// Begins generation `generation`, which must not exist.
     pub(super) fn begin(directory: &Path, hash_key: HashKey, generation: u64) -> Result<Self, StoreFault> {
-        let current = Mutex::new(Current::begin(directory, &hash_key, generation)?);
-        Ok(Self { directory: directory.to_owned(), hash_key, current })
+        Ok(Self {
+            directory: directory.to_owned(),
+            hash_key,
+            current: Mutex::new(Current::begin(directory, &hash_key, generation)?),
+            queue: Mutex::new(Queue { generation, bytes: Vec::with_capacity(USUAL_LEN) }),
+            queued: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+        })
     }
 
-    /// Appends all of `entries` by one `write`, which a kill of the process does not undo. Returns the generation they are in.
-    pub(super) fn append(&self, entries: impl Iterator<Item = Entry>) -> Result<u64, StoreFault> {
+    /// Queues `entries`, and writes all that is queued. Where that fails they may be written later.
+    pub(super) fn append(&self, entries: impl Iterator<Item = Entry>) -> Result<(), StoreFault> {
+        self.check()?;
+        self.queue(entries);
+        self.write(self.queued())
+    }
+
+    /// Queues `entries`, to be written together. Returns the generation they will be in.
+    pub(super) fn queue(&self, entries: impl Iterator<Item = Entry>) -> u64 {
+        let mut queue = lock(&self.queue);
+        let before = queue.bytes.len();
+        entries.for_each(|entry| encode(&entry, &mut queue.bytes));
+        self.queued.fetch_add((queue.bytes.len() - before) as u64, Ordering::Release);
+        queue.generation
+    }
+
+    /// Where the queue ends now.
+    pub(super) fn queued(&self) -> Place {
+        Place(self.queued.load(Ordering::Acquire))
+    }
+
+    /// Fails as long as what is queued cannot be written. So no more is queued meanwhile than was under way when that began.
+    pub(super) fn check(&self) -> Result<(), StoreFault> {
+        if self.failing.load(Ordering::Acquire) { self.write(self.queued()) } else { Ok(()) }
+    }
+
+    /// Returns once all that was queued before `place` is in the file, which a kill of the process does not undo.
+    pub(super) fn write(&self, place: Place) -> Result<(), StoreFault> {
+        let is_written = || self.written.load(Ordering::Acquire) >= place.0;
+        if is_written() {
+            return Ok(());
+        }
         let mut current = lock(&self.current);
-        let generation = current.generation;
-        current.append(entries).map_err(|error| fault("append to", &self.path(generation))(error))?;
-        Ok(generation)
+        // Meanwhile somebody may have written it with his own.
+        if is_written() {
+            return Ok(());
+        }
+        current.take(&mut lock(&self.queue));
+        self.write_taken(&mut current)
     }
 
-    /// Waits until what was appended is on the disk.
+    /// Writes what was taken from the queue.
+    fn write_taken(&self, current: &mut Current) -> Result<(), StoreFault> {
+        let written = current.write();
+        self.failing.store(written.is_err(), Ordering::Release);
+        let len = written.map_err(|error| fault("append to", &self.path(current.generation))(error))?;
+        self.written.fetch_add(len, Ordering::Release);
+        Ok(())
+    }
+
+    /// Waits until what was queued is on the disk.
     pub(super) fn sync(&self) -> Result<(), StoreFault> {
+        self.write(self.queued())?;
         let (file, generation, len) = {
             let current = lock(&self.current);
             if current.synced == current.len {
@@ -108,9 +182,16 @@ impl Journal {
 
     /// Begins a new generation. The number before it is left free, for a file that replaces all earlier ones.
     pub(super) fn rotate(&self) -> Result<u64, StoreFault> {
-        let generation = lock(&self.current).generation;
+        let generation = self.generation();
         let next = Current::begin(&self.directory, &self.hash_key, generation + 2)?;
-        let last = std::mem::replace(&mut *lock(&self.current), next);
+        let last = {
+            let mut current = lock(&self.current);
+            let mut queue = lock(&self.queue);
+            current.take(&mut queue);
+            self.write_taken(&mut current)?;
+            queue.generation = next.generation;
+            std::mem::replace(&mut *current, next)
+        };
         last.file.sync_data().map_err(|error| fault("sync", &self.path(generation))(error))?;
         Ok(generation + 1)
     }
@@ -164,9 +245,17 @@ impl Current {
         Ok(Self { generation, file: Arc::new(file), len, synced: len, torn: false, bytes })
     }
 
-    fn append(&mut self, entries: impl Iterator<Item = Entry>) -> io::Result<()> {
-        self.bytes.clear();
-        entries.for_each(|entry| encode(&entry, &mut self.bytes));
+    /// Takes what is queued, to be written.
+    fn take(&mut self, queue: &mut Queue) {
+        if self.bytes.is_empty() {
+            std::mem::swap(&mut self.bytes, &mut queue.bytes);
+        } else {
+            self.bytes.append(&mut queue.bytes);
+        }
+    }
+
+    /// Writes what was taken, by one `write`. Returns how many bytes that were.
+    fn write(&mut self) -> io::Result<u64> {
         if self.torn {
             self.file.set_len(self.len)?;
             self.torn = false;
@@ -174,10 +263,12 @@ impl Current {
         self.torn = true;
         (&*self.file).write_all(&self.bytes)?;
         self.torn = false;
-        self.len += self.bytes.len() as u64;
+        let len = self.bytes.len() as u64;
+        self.len += len;
+        self.bytes.clear();
         // Whoever had very much forgotten is not to be remembered by it.
         self.bytes.shrink_to(USUAL_LEN);
-        Ok(())
+        Ok(len)
     }
 }
 

@@ -128,8 +128,8 @@ impl Store for EmbeddedStore {
 struct State {
     directory: PathBuf,
     hash_key: HashKey,
-    /// Held from what an attempt reads until what it wrote stands in the journal and in memory: so the journal has the changes of
-    /// each key in their order, and no other attempt comes in between.
+    /// Held from what an attempt reads until its changes are queued for the journal and stand in memory: so the journal has the
+    /// changes of each key in their order, and no other attempt comes in between. Nobody waits for the disk with it.
     running: Mutex<Running>,
     database: Database,
     journal: Journal,
@@ -158,6 +158,7 @@ impl State {
         let keys = self.hash_key.keys(attempt);
         let (mut glance, proven) = (self.database.glance(), self.proven.load(Ordering::Acquire));
         if let Some(decision) = model::known(&keys, &attempt.rules, now, &self.database)? {
+            // Where the journal has no proof yet, it has the clock that just matured: after a kill this mail passes by that.
             if record && !decision.writes.is_empty() {
                 self.renew(&decision.writes, now)?;
                 self.renew_standings(attempt, &keys, &decision.writes, now)?;
@@ -166,29 +167,32 @@ impl State {
         }
         let unproven = Unproven::new(attempt, &self.hash_key, &keys);
         self.database.glance_at(&mut glance, unproven.standings())?;
-        let mut running = lock(&self.running);
-        let room = std::mem::take(&mut running.writes);
-        let view = View { database: &self.database, running: &running, glance: Some(&glance) };
-        let Decision { answer, mut writes } = if self.proven.load(Ordering::Acquire) == proven {
-            unproven.decide(now, &view, room)?
-        } else {
-            model::decide(attempt, &self.hash_key, &keys, now, &view)?
+        let judge = |running: &mut Running| {
+            let room = std::mem::take(&mut running.writes);
+            let view = View { database: &self.database, running, glance: Some(&glance) };
+            let Decision { answer, mut writes } = if self.proven.load(Ordering::Acquire) == proven {
+                unproven.decide(now, &view, room)?
+            } else {
+                model::decide(attempt, &self.hash_key, &keys, now, &view)?
+            };
+            if record {
+                self.change(&writes, running, now)?;
+            }
+            writes.clear();
+            running.writes = writes;
+            Ok(answer)
         };
-        if record {
-            self.write(&writes, &mut running, now)?;
-        }
-        writes.clear();
-        running.writes = writes;
-        Ok(answer)
+        if record { self.recorded(judge) } else { judge(&mut lock(&self.running)) }
     }
 
     fn add_identities(&self, attempt: &Attempt, made: Timestamp) -> Result<(), StoreFault> {
         self.check_open()?;
         let keys = self.hash_key.keys(attempt);
-        let mut running = lock(&self.running);
-        let view = View { database: &self.database, running: &running, glance: None };
-        let writes = model::add_identities(attempt, &self.hash_key, &keys, made, &view)?;
-        self.write(&writes, &mut running, made)
+        self.recorded(|running| {
+            let view = View { database: &self.database, running, glance: None };
+            let writes = model::add_identities(attempt, &self.hash_key, &keys, made, &view)?;
+            self.change(&writes, running, made)
+        })
     }
 
     /// Renews proofs, without the lock of the clocks. The database has them before the journal: so a generation that is not
@@ -201,7 +205,7 @@ impl State {
                 self.prove(key, proof);
             }
         }
-        self.journal.append(writes.iter().copied().map(Entry::Write)).map(drop)
+        self.journal.append(writes.iter().copied().map(Entry::Write))
     }
 
     /// Renews the standings beside the proofs of `writes`. Few need it, so that few take the lock.
@@ -216,17 +220,28 @@ impl State {
         if renewed()?.is_empty() {
             return Ok(());
         }
-        let mut running = lock(&self.running);
-        self.write(&renewed()?, &mut running, now)
+        self.recorded(|running| self.change(&renewed()?, running, now))
     }
 
-    fn write(&self, writes: &[Write], running: &mut Running, now: Timestamp) -> Result<(), StoreFault> {
+    /// Has something done under the lock, and waits until the journal has all that it goes by: its own changes and those of others.
+    fn recorded<T>(&self, work: impl FnOnce(&mut Running) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
+        let (done, place) = {
+            let mut running = lock(&self.running);
+            (work(&mut running)?, self.journal.queued())
+        };
+        self.journal.write(place)?;
+        Ok(done)
+    }
+
+    /// Changes what is in memory, and queues that for the journal.
+    fn change(&self, writes: &[Write], running: &mut Running, now: Timestamp) -> Result<(), StoreFault> {
         if writes.is_empty() {
             return Ok(());
         }
         self.note_time(now);
         self.database.check_room()?;
-        let generation = self.journal.append(writes.iter().copied().map(Entry::Write))?;
+        self.journal.check()?;
+        let generation = self.journal.queue(writes.iter().copied().map(Entry::Write));
         for write in writes {
             match *write {
                 Write::Begin(key, clock) => running.clocks.begin(key, clock, tag(generation), now),
@@ -285,7 +300,8 @@ impl State {
         writes.extend(standing.map(|identity| Write::Stand(identity, None)));
         self.journal.append(proofs.iter().copied().map(Entry::Forget))?;
         let now = self.now();
-        self.write(&writes, &mut running, now)?;
+        self.change(&writes, &mut running, now)?;
+        self.journal.write(self.journal.queued())?;
         if !proofs.is_empty() {
             self.database.forget(&proofs)?;
         }

@@ -1,6 +1,7 @@
 use super::*;
-use crate::store::Timestamp;
+use crate::store::embedded::State;
 use crate::store::model::Standing;
+use crate::store::{Answer, Attempt, Identity, IdentityKind, Rules, Timestamp};
 
 fn history(entries: u8) -> Vec<Entry> {
     let entry = |n: u8| {
@@ -83,8 +84,8 @@ fn what_was_appended_is_replayed() {
     let directory = tempfile::tempdir().unwrap();
     let history = history(9);
     let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 4).unwrap();
-    assert_eq!(journal.append(history[..2].iter().copied()).unwrap(), 4);
-    assert_eq!(journal.append(history[2..].iter().copied()).unwrap(), 4);
+    journal.append(history[..2].iter().copied()).unwrap();
+    journal.append(history[2..].iter().copied()).unwrap();
     journal.sync().unwrap();
     let [(4, path)] = &generations(directory.path()).unwrap()[..] else { panic!("one generation") };
     assert_eq!(read_header(path).unwrap(), Header::Intact(HashKey::from_bytes([9; 16])));
@@ -166,15 +167,130 @@ fn after_a_torn_write_the_tail_is_cut_before_the_next() {
     assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history));
 }
 
+/// Puts a file that takes no writes in the place of the current one, which is returned.
+fn break_disk(journal: &Journal) -> Arc<File> {
+    let broken = Arc::new(File::open(journal.path(journal.generation())).unwrap());
+    std::mem::replace(&mut lock(&journal.current).file, broken)
+}
+
 #[test]
-fn a_disk_that_takes_no_writes_is_a_fault() {
+fn a_disk_that_takes_no_writes_is_a_fault_and_only_what_was_under_way_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = history(9);
+    let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
+    journal.append(history[..1].iter().copied()).unwrap();
+    let file = break_disk(&journal);
+    // Two attempts at once: the second queued its changes before the first failed.
+    journal.queue(history[1..3].iter().copied());
+    journal.queue(history[3..5].iter().copied());
+    let place = journal.queued();
+    let assert_fault = |done: Result<(), StoreFault>| {
+        let fault = done.unwrap_err().to_string();
+        let start = format!("cannot append to {}: ", journal.path(1).display());
+        assert!(fault.starts_with(&start), "{fault}");
+    };
+    for _ in 0..2 {
+        assert_fault(journal.write(place));
+        assert_fault(journal.check());
+        assert_fault(journal.append(history[5..].iter().copied()));
+        assert_fault(journal.rotate().map(drop));
+    }
+    assert_eq!((journal.queued(), journal.generation()), (place, 1));
+
+    lock(&journal.current).file = file;
+    journal.check().unwrap();
+    assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history[..5]));
+    journal.append(history[5..].iter().copied()).unwrap();
+    assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history));
+}
+
+#[test]
+fn nobody_is_answered_by_what_is_not_in_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || State::open(directory.path(), 1_000, Timestamp::EPOCH).unwrap();
+    let attempt = |state: &State, sender: &str, secs: u64| {
+        let attempt = Attempt {
+            identities: vec![Identity { kind: IdentityKind::Address, key: "192.0.2.1".into() }],
+            client: [192, 0, 2, 1].into(),
+            sender: sender.into(),
+            recipient: "r@example.test".into(),
+            never_promote: false,
+            rules: Rules::DEFAULT,
+        };
+        state.decide(&attempt, Timestamp::from_millis(1_000 * secs), true)
+    };
+    let wait = |secs| Answer::TooEarly { wait: Duration::from_secs(secs) };
+    let state = open();
+    let file = break_disk(&state.journal);
+    for (sender, secs) in [("a", 1_000), ("a", 1_001), ("b", 1_002)] {
+        let answer = attempt(&state, sender, secs);
+        assert!(matches!(answer, Err(StoreFault::Io { action: "append to", .. })), "{sender}: {answer:?}");
+    }
+    lock(&state.journal.current).file = file;
+    // The clock runs since the attempt under way when writing failed; nothing came of those after it.
+    assert_eq!(attempt(&state, "a", 1_010).unwrap(), wait(110));
+    assert_eq!(attempt(&state, "b", 1_020).unwrap(), Answer::FirstSeen { wait: Duration::from_secs(120) });
+    drop(state);
+    let state = open();
+    assert_eq!(attempt(&state, "a", 1_030).unwrap(), wait(90));
+    assert_eq!(attempt(&state, "b", 1_030).unwrap(), wait(110));
+}
+
+#[test]
+fn what_others_queued_is_written_by_whoever_comes_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = history(9);
+    let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
+    assert_eq!(journal.queue(history[..2].iter().copied()), 1);
+    let first = journal.queued();
+    assert_eq!(journal.queue(history[2..4].iter().copied()), 1);
+    assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&[]));
+    journal.write(first).unwrap();
+    assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history[..4]));
+    journal.queue(history[4..5].iter().copied());
+    journal.write(first).unwrap();
+    assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history[..4]), "not asked for");
+    journal.rotate().unwrap();
+    assert_eq!(entries_of(&journal.path(1)), history[..5]);
+    assert_eq!(journal.queue(history[5..].iter().copied()), 3);
+    journal.sync().unwrap();
+    assert_eq!(entries_of(&journal.path(3)), history[5..]);
+}
+
+#[test]
+fn entries_of_many_threads_keep_the_order_in_which_they_were_queued() {
+    const THREADS: u8 = 4;
+    const EACH: u64 = 5_000;
     let directory = tempfile::tempdir().unwrap();
     let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
-    lock(&journal.current).file = Arc::new(File::open(journal.path(1)).unwrap());
-    let fault = journal.append(history(1).into_iter()).unwrap_err().to_string();
-    let start = format!("cannot append to {}: ", journal.path(1).display());
-    assert!(fault.starts_with(&start), "{fault}");
-    assert!(journal.append(history(1).into_iter()).is_err());
+    let order = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (journal, order) = (&journal, &order);
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    let mut key = [thread; 16];
+                    key[..8].copy_from_slice(&n.to_le_bytes());
+                    let entry = Entry::Write(Write::End(Key::from_bytes(key)));
+                    let place = {
+                        let mut order = lock(order);
+                        order.push(entry);
+                        journal.queue(std::iter::once(entry));
+                        journal.queued()
+                    };
+                    journal.write(place).unwrap();
+                    assert!(journal.written.load(Ordering::Acquire) >= place.0);
+                }
+            });
+        }
+        for _ in 0..5 {
+            journal.rotate().unwrap();
+        }
+    });
+    let files = generations(directory.path()).unwrap();
+    assert_eq!(files.len(), 6);
+    let found: Vec<Entry> = files.iter().flat_map(|(_, path)| entries_of(path)).collect();
+    assert!(found == order.into_inner().unwrap(), "another order, or not all");
 }
 
 #[test]
