@@ -11,21 +11,21 @@ use crate::verdict::{Finding, Outcome, Reply};
 /// Stands in for an empty reply text, as a code alone would permit.
 const NO_TEXT: &str = "Access denied";
 
-/// What Postfix is told to do.
+/// What Postfix is told to do; a refusal in the words of the verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Response {
+pub enum Response<'a> {
     /// No opinion: Postfix goes on to its next restriction.
     Dunno,
     /// Refuse for now, unless a later restriction refuses for good. Postfix shows the client a 450, whatever code the reply has, and
     /// the class of the enhanced code is always 4.
-    DeferIfPermit(Reply),
+    DeferIfPermit(&'a Reply),
     /// Refuse with code, enhanced code and text. Postfix puts `<recipient>: Recipient address rejected: ` in front of the text.
-    Refuse(Reply),
+    Refuse(&'a Reply),
     /// Put a header in front of the message, then go on.
     Prepend(TagHeader),
 }
 
-impl Response {
+impl Response<'_> {
     /// Appends the reply to what is sent.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::verdict::Code;
 
-    impl Response {
+    impl Response<'_> {
         /// Its line, without `action=`.
         pub(crate) fn action(&self) -> String {
             let line = encoded(self);
@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    fn encoded(response: &Response) -> String {
+    fn encoded(response: &Response<'_>) -> String {
         let mut out = BytesMut::new();
         response.encode(&mut out);
         String::from_utf8(out.to_vec()).unwrap()
@@ -119,16 +119,16 @@ mod tests {
         for (response, bytes) in [
             (Response::Dunno, "action=DUNNO\n\n"),
             (
-                Response::DeferIfPermit(reply(Code::C451, "Greylisted, try again in 120 seconds")),
+                Response::DeferIfPermit(&reply(Code::C451, "Greylisted, try again in 120 seconds")),
                 "action=DEFER_IF_PERMIT 4.7.1 Greylisted, try again in 120 seconds\n\n",
             ),
-            (Response::DeferIfPermit(reply(Code::C554, "x")), "action=DEFER_IF_PERMIT 4.7.1 x\n\n"),
+            (Response::DeferIfPermit(&reply(Code::C554, "x")), "action=DEFER_IF_PERMIT 4.7.1 x\n\n"),
             (
-                Response::Refuse(reply(Code::C550, "Access denied - bogus HELO [2]")),
+                Response::Refuse(&reply(Code::C550, "Access denied - bogus HELO [2]")),
                 "action=550 5.7.1 Access denied - bogus HELO [2]\n\n",
             ),
             (
-                Response::Refuse(Reply::new(Code::C452, (5, 3), "Too many recipients")),
+                Response::Refuse(&Reply::new(Code::C452, (5, 3), "Too many recipients")),
                 "action=452 4.5.3 Too many recipients\n\n",
             ),
         ] {
@@ -146,8 +146,8 @@ mod tests {
             ("a\0b\u{2028}\u{e9}", "a?b??"),
         ] {
             let reply = Reply::new(Code::C550, (7, 1), text);
-            assert_eq!(encoded(&Response::Refuse(reply.clone())), format!("action=550 5.7.1 {written}\n\n"));
-            let deferred = encoded(&Response::DeferIfPermit(reply));
+            assert_eq!(encoded(&Response::Refuse(&reply)), format!("action=550 5.7.1 {written}\n\n"));
+            let deferred = encoded(&Response::DeferIfPermit(&reply));
             assert_eq!(deferred, format!("action=DEFER_IF_PERMIT 4.7.1 {written}\n\n"));
         }
     }

@@ -153,22 +153,21 @@ impl<S: AsyncRead + AsyncWrite + Readable + Unpin> Connection<S> {
     /// Answers every request that was read.
     async fn answer(&mut self, driver: &Driver) -> Result<(), RequestError> {
         while let Some((length, step)) = self.next_step(driver)? {
-            let response = match step {
-                Step::Answer(response) => response,
+            match step {
+                Step::Answer(response) => response.encode(&mut self.output),
                 Step::Judge { stage, begins } => {
                     if begins {
                         driver.begin_next(&mut self.transaction, |_| true);
                     }
                     let judged = driver.judge(stage, self.session.facts(), &mut self.transaction).await;
                     let response = self.session.on_verdict(stage, &judged);
+                    response.encode(&mut self.output);
                     if let (Judged::Again(regular), Response::Dunno) = (&judged, &response) {
                         self.remember(length, regular);
                     }
-                    response
                 }
-            };
+            }
             self.input.buffer.advance(length);
-            response.encode(&mut self.output);
         }
         self.input.release();
         Ok(())

@@ -26,7 +26,7 @@ pub enum Step {
         begins: bool,
     },
     /// Answer without judging.
-    Answer(Response),
+    Answer(Response<'static>),
 }
 
 /// One connection of Postfix.
@@ -136,7 +136,7 @@ impl Session {
     ///
     /// A tag is one header a mail, put there at RCPT or DATA. Earlier there is no mail to put it on: CONNECT, HELO and MAIL answer
     /// DUNNO, and the check finds the same again at RCPT. Quarantine has no meaning for a single recipient and answers DUNNO.
-    pub fn on_verdict(&mut self, stage: Stage, verdict: &Verdict) -> Response {
+    pub fn on_verdict<'a>(&mut self, stage: Stage, verdict: &'a Verdict) -> Response<'a> {
         if let Some(response) = verdict.decisive().and_then(refusal) {
             return response;
         }
@@ -167,8 +167,8 @@ impl Session {
 }
 
 /// A greylisted mail must not be told to come again where a later restriction refuses it for good.
-fn refusal(finding: &Finding) -> Option<Response> {
-    let reply = finding.outcome.reply()?.clone();
+fn refusal(finding: &Finding) -> Option<Response<'_>> {
+    let reply = finding.outcome.reply()?;
     let greylisted = finding.reason.check() == Check::Greylist && reply.code().class() == 4;
     Some(if greylisted { Response::DeferIfPermit(reply) } else { Response::Refuse(reply) })
 }
@@ -470,7 +470,8 @@ mod tests {
             let Step::Judge { stage, .. } = ask(&mut session, &attributes) else {
                 panic!("{state} is judged");
             };
-            let response = session.on_verdict(stage, &tag());
+            let tagged = tag();
+            let response = session.on_verdict(stage, &tagged);
             assert_eq!(matches!(response, Response::Prepend(_)), prepended, "{state} {instance}");
         }
     }
