@@ -437,6 +437,12 @@ mod tests {
         let request = decode(b"request=smtpd_access_policy\nsender=\xff@x\nclient_port=70000\n\n").unwrap();
         let request = request.unwrap();
         assert_eq!((request.sender, request.client_port), (text("\u{fffd}@x"), None));
+        let of_postfix = POSTFIX.replace("a@b", "?@b").replace("3.10.13", "?.10");
+        let foreign: Vec<u8> =
+            of_postfix.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect();
+        let request = decode(&foreign).unwrap().unwrap();
+        assert_eq!((request.sender, request.recipient), (text("\u{fffd}@b"), text("carol@example.test")));
+        assert_eq!(request.mail_version, text("\u{fffd}.10"));
     }
 
     #[test]
