@@ -114,6 +114,7 @@ impl Regulars {
 /// All facts that the filter judges the first recipient of a mail on. No two sets of facts make the same of it.
 struct Grounds<'a> {
     fixed: Fixed,
+    /// Those that tell one mail from another first.
     texts: [&'a str; TEXTS],
 }
 
@@ -129,6 +130,8 @@ struct Fixed {
 
 /// How many texts there are.
 const TEXTS: usize = 11;
+/// How many of them tell one mail from another. The others are nearly always what they were, and are compared only.
+const TELLING: usize = 4;
 
 const ABSENT: u32 = u32::MAX;
 
@@ -157,31 +160,38 @@ impl<'a> Grounds<'a> {
             Some(ReversePath::Address(address)) => (Some(address.local()), address.domain().or(Some(""))),
         };
         let texts = [
-            client_name.as_deref(),
-            host_name.as_deref(),
-            version.as_deref(),
+            recipient.as_ref().map(Recipient::raw),
+            sender_local,
+            sender_domain,
             helo.as_deref(),
+            client_name.as_deref(),
             login.as_deref(),
             tls.as_deref(),
             policy_context.as_deref(),
-            sender_local,
-            sender_domain,
-            recipient.as_ref().map(Recipient::raw),
+            host_name.as_deref(),
+            version.as_deref(),
             Some(&**listener),
         ];
         let fixed = Fixed {
             content_follows: *content_follows,
             client: *client,
             local: *local,
-            lengths: texts.map(|text| text.map_or(ABSENT, |text| text.len() as u32)),
+            lengths: [ABSENT; TEXTS],
         };
-        Self { fixed, texts: texts.map(Option::unwrap_or_default) }
+        let mut grounds = Self { fixed, texts: [""; TEXTS] };
+        let places = grounds.texts.iter_mut().zip(&mut grounds.fixed.lengths);
+        for ((place, length), text) in places.zip(texts) {
+            if let Some(text) = text {
+                (*place, *length) = (text, text.len() as u32);
+            }
+        }
+        grounds
     }
 
     fn hash(&self, random: &RandomState) -> Hash {
         let mut hasher = random.build_hasher();
         self.fixed.hash(&mut hasher);
-        self.texts.iter().for_each(|text| hasher.write(text.as_bytes()));
+        self.texts.iter().take(TELLING).for_each(|text| hasher.write(text.as_bytes()));
         hasher.finish()
     }
 }
