@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::log::{Dates, Format};
 use super::metrics;
-use super::per_thread::PerThread;
+use super::per_thread::LockedPerThread;
 use super::record::Recorded;
 use crate::priority;
 
@@ -23,7 +23,7 @@ const LENGTH: usize = size_of::<u32>();
 
 /// Decisions that wait to be written.
 pub(super) struct Lines {
-    waiting: PerThread<Vec<u8>>,
+    waiting: LockedPerThread<Vec<u8>>,
     /// Whether the writing thread waits to be woken.
     is_asleep: AtomicBool,
     thread: OnceLock<Thread>,
@@ -45,8 +45,8 @@ impl Lines {
     /// # Errors
     /// When the system has no thread.
     pub(super) fn start(format: Format, out: impl io::Write + Send + 'static) -> io::Result<Arc<Self>> {
-        let waiting = PerThread::<Vec<u8>>::default();
-        let batches = waiting.each().map(|_| Vec::new()).collect();
+        let waiting = LockedPerThread::<Vec<u8>>::default();
+        let batches = waiting.lock_each().map(|_| Vec::new()).collect();
         let writing = Mutex::new(Writing {
             format,
             out: Box::new(out),
@@ -64,7 +64,7 @@ impl Lines {
 
     /// Leaves a decision, as [`super::record::Decision::write`] writes it.
     pub(super) fn push(&self, decision: &[u8]) {
-        let Some(mut waiting) = self.waiting.own() else { return };
+        let Some(mut waiting) = self.waiting.lock_own() else { return };
         if waiting.len() + LENGTH + decision.len() > MOST_WAITING {
             drop(waiting);
             return metrics::log_line_dropped();
@@ -94,7 +94,7 @@ impl Lines {
                 continue;
             }
             self.is_asleep.store(true, Ordering::Release);
-            if self.waiting.each().all(|waiting| waiting.is_empty()) {
+            if self.waiting.lock_each().all(|waiting| waiting.is_empty()) {
                 thread::park();
             }
             self.is_asleep.store(false, Ordering::Release);
@@ -105,7 +105,7 @@ impl Lines {
     fn write_waiting(&self) -> bool {
         let mut writing = self.lock_writing();
         let Writing { format, out, batches, text, dates } = &mut *writing;
-        for (batch, mut waiting) in batches.iter_mut().zip(self.waiting.each()) {
+        for (batch, mut waiting) in batches.iter_mut().zip(self.waiting.lock_each()) {
             batch.clear();
             std::mem::swap(batch, &mut *waiting);
         }
@@ -209,7 +209,7 @@ mod tests {
             lines.push(&decision);
         }
         assert!(began.elapsed() < Duration::from_secs(30));
-        let waiting: usize = lines.waiting.each().map(|waiting| waiting.len()).sum();
+        let waiting: usize = lines.waiting.lock_each().map(|waiting| waiting.len()).sum();
         assert!((1..=MOST_WAITING).contains(&waiting), "{waiting}");
         drop(let_on);
     }

@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// So many of something as there are threads that answer: one for each processor.
+/// So many of something as there are threads that answer: one for each processor. More threads than processors share.
 #[derive(Debug)]
-pub(super) struct PerThread<T>(Box<[Mutex<T>]>);
+pub(super) struct PerThread<T>(Box<[T]>);
+
+/// What is changed as a whole: behind a lock, for which a thread hardly ever waits.
+pub(super) type LockedPerThread<T> = PerThread<Mutex<T>>;
 
 impl<T: Default> Default for PerThread<T> {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self((0..threads).map(|_| Mutex::default()).collect())
+        Self((0..threads).map(|_| T::default()).collect())
     }
 }
 
@@ -22,16 +25,28 @@ impl<T> PerThread<T> {
         self.0.len()
     }
 
-    /// That of this thread. More threads than processors share.
-    pub(super) fn own(&self) -> Option<MutexGuard<'_, T>> {
+    /// That of this thread.
+    pub(super) fn own(&self) -> Option<&T> {
         let number = number();
         let place = if number < self.0.len() { number } else { number % self.0.len() };
-        self.0.get(place).map(lock)
+        self.0.get(place)
+    }
+
+    /// All of them.
+    pub(super) fn each(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+}
+
+impl<T> LockedPerThread<T> {
+    /// That of this thread.
+    pub(super) fn lock_own(&self) -> Option<MutexGuard<'_, T>> {
+        self.own().map(lock)
     }
 
     /// All of them, one after the other.
-    pub(super) fn each(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
-        self.0.iter().map(lock)
+    pub(super) fn lock_each(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
+        self.each().map(lock)
     }
 }
 

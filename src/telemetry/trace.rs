@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::decision::DecisionLine;
 use super::form::{Form, Json, Key, key};
 use super::log;
-use super::per_thread::PerThread;
+use super::per_thread::LockedPerThread;
 use super::record::{Decision, Made, Recorded, Said};
 use crate::store::Timestamp;
 
@@ -26,7 +26,7 @@ const LENGTH: usize = size_of::<u32>();
 pub struct Trace {
     /// Bytes that each of `rings` may have.
     capacity: usize,
-    rings: PerThread<Ring>,
+    rings: LockedPerThread<Ring>,
 }
 
 /// Decisions one behind the other, each behind its length.
@@ -96,7 +96,7 @@ impl Default for Trace {
 impl Trace {
     /// A trace that takes so many bytes at most; of none, it keeps nothing.
     pub fn with_capacity(capacity: usize) -> Self {
-        let rings = PerThread::default();
+        let rings = LockedPerThread::default();
         Self { capacity: capacity / rings.len(), rings }
     }
 
@@ -128,14 +128,15 @@ impl Trace {
     }
 
     fn push(&self, decision: &[u8]) {
-        if let Some(mut ring) = self.rings.own() {
+        if let Some(mut ring) = self.rings.lock_own() {
             ring.push(decision, self.capacity);
         }
     }
 
     /// The latest mails that were asked for, the oldest first. Reads all that is kept: not for a thread that answers mail.
     pub fn find(&self, query: &TraceQuery) -> Vec<Traced> {
-        let rings: Vec<Vec<u8>> = self.rings.each().map(|ring| ring.0.iter().copied().collect()).collect();
+        let rings: Vec<Vec<u8>> =
+            self.rings.lock_each().map(|ring| ring.0.iter().copied().collect()).collect();
         let mut decisions: Vec<_> = rings.iter().flat_map(|ring| Recorded::split(ring)).collect();
         decisions.sort_by_key(|(at, _)| *at);
         let mut mails: Vec<(bool, Traced)> = Vec::new();
@@ -285,7 +286,7 @@ mod tests {
         for transaction in 0..1_000 {
             record(&trace, transaction, "<a@x.test>", "<bob@example.test>", &Verdict::default());
         }
-        let bytes: usize = trace.rings.each().map(|ring| ring.0.len()).sum();
+        let bytes: usize = trace.rings.lock_each().map(|ring| ring.0.len()).sum();
         assert!((trace.capacity / 2..=trace.capacity).contains(&bytes), "{bytes}");
         let found = trace.find(&TraceQuery { last: 1_000, ..TraceQuery::default() });
         let kept: Vec<u64> = found.iter().map(|mail| mail.transaction).collect();

@@ -1,6 +1,7 @@
 //! Histograms of times. Each thread that answers mail counts in cells of its own, and they are added up when somebody looks.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::telemetry::per_thread::PerThread;
@@ -18,12 +19,15 @@ pub(super) struct Histogram {
     cells: PerThread<Cells>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Cells {
-    /// Times up to each bound and above the one before.
-    buckets: [u64; MOST_BUCKETS],
-    count: u64,
-    sum: Duration,
+    /// How many times were up to each bound and above the one before.
+    buckets: [AtomicU64; MOST_BUCKETS],
+    /// How many were above all.
+    above: AtomicU64,
+    /// The whole seconds of all together, and the nanoseconds beside these: both are large enough for all times there will be.
+    seconds: AtomicU64,
+    nanoseconds: AtomicU64,
 }
 
 impl Histogram {
@@ -35,38 +39,39 @@ impl Histogram {
 
     /// Counts a time.
     pub(super) fn record(&self, took: Duration) {
-        let Some(mut cells) = self.cells.own() else { return };
+        let Some(cells) = self.cells.own() else { return };
         let seconds = took.as_secs_f64();
         let bucket = self.bounds.iter().position(|bound| seconds <= *bound);
-        if let Some(count) = bucket.and_then(|bucket| cells.buckets.get_mut(bucket)) {
-            *count += 1;
+        let count = bucket.and_then(|bucket| cells.buckets.get(bucket)).unwrap_or(&cells.above);
+        count.fetch_add(1, Ordering::Relaxed);
+        cells.nanoseconds.fetch_add(took.subsec_nanos().into(), Ordering::Relaxed);
+        if took.as_secs() > 0 {
+            cells.seconds.fetch_add(took.as_secs(), Ordering::Relaxed);
         }
-        cells.count += 1;
-        cells.sum = cells.sum.saturating_add(took);
     }
 
     /// Appends its lines in the text format of Prometheus.
     pub(super) fn render(&self, name: &str, out: &mut String) {
-        let mut all = Cells::default();
-        for cells in self.cells.each() {
-            all.buckets.iter_mut().zip(cells.buckets).for_each(|(sum, count)| *sum += count);
-            all.count += cells.count;
-            all.sum = all.sum.saturating_add(cells.sum);
-        }
+        let all = |cell: &dyn Fn(&Cells) -> &AtomicU64| -> u64 {
+            self.cells.each().map(|cells| cell(cells).load(Ordering::Relaxed)).sum()
+        };
         let labels = &self.labels;
         let mut up_to = 0;
         // Writing to a string does not fail.
-        for (bound, count) in self.bounds.iter().zip(all.buckets) {
-            up_to += count;
+        for (bucket, bound) in self.bounds.iter().enumerate().take(MOST_BUCKETS) {
+            up_to += all(&|cells| &cells.buckets[bucket]);
             let _ = writeln!(out, "{name}_bucket{{{labels}le=\"{bound}\"}} {up_to}");
         }
-        let _ = writeln!(out, "{name}_bucket{{{labels}le=\"+Inf\"}} {}", all.count);
+        let count = up_to + all(&|cells| &cells.above);
+        let (seconds, nanoseconds) = (all(&|cells| &cells.seconds), all(&|cells| &cells.nanoseconds));
+        let sum = Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanoseconds));
+        let _ = writeln!(out, "{name}_bucket{{{labels}le=\"+Inf\"}} {count}");
         let of = match labels.strip_suffix(',') {
             Some(labels) => format!("{{{labels}}}"),
             None => String::new(),
         };
-        let _ = writeln!(out, "{name}_sum{of} {}", all.sum.as_secs_f64());
-        let _ = writeln!(out, "{name}_count{of} {}", all.count);
+        let _ = writeln!(out, "{name}_sum{of} {}", sum.as_secs_f64());
+        let _ = writeln!(out, "{name}_count{of} {count}");
     }
 }
 
