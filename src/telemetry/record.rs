@@ -122,9 +122,8 @@ impl Made<'_> {
     fn write(self, out: &mut Vec<u8>) {
         let Self { transaction, at, took, protocol, stage, queue_id } = self;
         let mut out = Writer(out);
-        out.number(transaction);
-        out.number(at.as_millis());
-        out.number(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        out.numbers([transaction, at.as_millis(), micros]);
         out.bytes(&[protocol as u8, stage as u8]);
         out.optional(queue_id);
     }
@@ -144,8 +143,8 @@ impl Writer<'_> {
         self.0.extend_from_slice(bytes);
     }
 
-    fn number(&mut self, number: u64) {
-        self.bytes(&number.to_le_bytes());
+    fn numbers<const N: usize>(&mut self, numbers: [u64; N]) {
+        self.bytes(numbers.map(u64::to_le_bytes).as_flattened());
     }
 
     fn length(&mut self, length: usize) {
@@ -189,8 +188,8 @@ impl Writer<'_> {
     fn address(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(address) => {
-                self.bytes(&[Address::V4]);
-                self.bytes(&address.octets());
+                let [a, b, c, d] = address.octets();
+                self.bytes(&[Address::V4, a, b, c, d]);
             }
             IpAddr::V6(address) => {
                 self.bytes(&[Address::V6]);
@@ -259,8 +258,7 @@ impl Writer<'_> {
 
     fn items(&mut self, more: usize, items: impl FnOnce(&mut Self)) {
         let start = self.0.len();
-        self.bytes(&[0; LENGTH]);
-        self.bytes(&(more as u32).to_le_bytes());
+        self.bytes([[0; LENGTH], (more as u32).to_le_bytes()].as_flattened());
         let first = self.0.len();
         items(self);
         let length = (self.0.len() - first) as u32;
