@@ -277,6 +277,7 @@ fn is_host_name(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::facts::{Client, Connection, Mta};
+    use smallvec::smallvec;
     use std::time::Duration;
 
     fn facts(helo: Option<&str>) -> Facts {
@@ -395,8 +396,8 @@ mod tests {
             (HeloResolution::NoSuchName, Some((Reason::HeloUnresolvable, Action::Reject))),
             (HeloResolution::NoAddress, Some((Reason::HeloNoAddress, Action::Tag))),
             (HeloResolution::MailExchangerOnly, Some((Reason::HeloMismatched, Action::Accept))),
-            (HeloResolution::Addresses(vec![other]), Some((Reason::HeloMismatched, Action::Accept))),
-            (HeloResolution::Addresses(vec![other, client]), None),
+            (HeloResolution::Addresses(smallvec![other]), Some((Reason::HeloMismatched, Action::Accept))),
+            (HeloResolution::Addresses(smallvec![other, client]), None),
         ] {
             assert_eq!(
                 judged(&facts, HeloSettings::default(), &known(answer.clone())),

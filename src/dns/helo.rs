@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::{Answer, DnsFault, Record, RecordType, Resolver};
 
 /// What the DNS says of a HELO name.
@@ -15,15 +17,18 @@ pub enum HeloResolution {
     /// The name has an MX record and no address of its own.
     MailExchangerOnly,
     /// The name's addresses.
-    Addresses(Vec<IpAddr>),
+    Addresses(Addresses),
 }
+
+/// Addresses of one name. Nearly all have one or two, which need no memory of their own.
+pub type Addresses = SmallVec<[IpAddr; 2]>;
 
 /// Resolves `name`: A and AAAA at once, and MX only where both are empty. An address found counts even when the other
 /// question failed; without one, a failure is a failure and no verdict on the name.
 pub async fn resolve_helo(resolver: &dyn Resolver, name: &str) -> Result<HeloResolution, DnsFault> {
     let (v4, v6) =
         tokio::join!(resolver.lookup(name, RecordType::A), resolver.lookup(name, RecordType::Aaaa));
-    let addresses: Vec<IpAddr> =
+    let addresses: Addresses =
         [&v4, &v6].into_iter().flatten().flat_map(|timed| addresses(&timed.answer)).collect();
     if !addresses.is_empty() {
         return Ok(HeloResolution::Addresses(addresses));
@@ -42,7 +47,7 @@ pub async fn resolve_helo(resolver: &dyn Resolver, name: &str) -> Result<HeloRes
 pub fn helo_at_hand(resolver: &dyn Resolver, name: &str) -> Option<(HeloResolution, Duration)> {
     let v4 = resolver.at_hand(name, RecordType::A)?;
     let v6 = resolver.at_hand(name, RecordType::Aaaa)?;
-    let mut found = Vec::new();
+    let mut found = Addresses::new();
     let mut holds = Duration::MAX;
     for asked in [&v4, &v6] {
         // A failure is kept for a moment only.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use cache::Cached;
 pub use guarded::Guarded;
-pub use helo::{HeloResolution, helo_at_hand, resolve_helo};
+pub use helo::{Addresses, HeloResolution, helo_at_hand, resolve_helo};
 pub use hickory::Hickory;
 pub use zone::Zone;
 

@@ -5,13 +5,12 @@
 //! policy says now. A greylist that was not asked because something refused before it is taken not to know the triplet. Another
 //! look-up that is asked now and was not then is unknown, which refuses nobody.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Cause, checks, deciding};
 use crate::auth::{SpfOutcome, SpfResult};
-use crate::dns::HeloResolution;
+use crate::dns::{Addresses, HeloResolution};
 use crate::driver::Protocol;
 use crate::facts::{Client, Connection, Facts, Recipient, ReversePath, Stage, host_name};
 use crate::filter::{self, Fault, Known, Slot, Step};
@@ -279,7 +278,7 @@ fn helo(decision: &LoggedDecision) -> Slot<HeloResolution> {
         [one] if one == "mail_exchanger_only" => got(HeloResolution::MailExchangerOnly),
         [] => Slot::Unknown(not_logged(), Duration::ZERO),
         several => {
-            let addresses: Option<Vec<IpAddr>> = several.iter().map(|address| address.parse().ok()).collect();
+            let addresses: Option<Addresses> = several.iter().map(|address| address.parse().ok()).collect();
             addresses.map_or_else(
                 // Why there was no answer; it may have commas.
                 || Slot::Unknown(Fault::Failed(several.join(",")), Duration::ZERO),

@@ -111,6 +111,7 @@ mod tests {
     use super::*;
     use crate::filter::Fault;
     use crate::store::IdentityKind;
+    use smallvec::smallvec;
 
     #[test]
     fn every_answer_is_told() {
@@ -131,7 +132,7 @@ mod tests {
         ] {
             assert_eq!(greylist_answer(answer), told);
         }
-        let addresses = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let addresses = smallvec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
         let dns = Slot::Got(HeloResolution::Addresses(addresses), Duration::from_millis(3));
         let expected =
             Lookup { question: "DNS".into(), answer: "192.0.2.1, 2001:db8::1".into(), micros: Some(3_000) };

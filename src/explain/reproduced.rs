@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use super::explain_logged;
 use crate::auth::{SpfOutcome, SpfResult};
 use crate::dns::{HeloResolution, Zone};
@@ -156,7 +158,7 @@ async fn line(reason: Reason, mail: &Refused, policy: &Policy) -> [String; 2] {
             let code = if action == Action::Defer { Code::C451 } else { Code::C554 };
             let outcome = Outcome::of(action, Reply::new(code, (7, 1), "as it was told"));
             transaction.known.helo =
-                Slot::Got(HeloResolution::Addresses(vec![[192, 0, 2, 1].into()]), Duration::ZERO);
+                Slot::Got(HeloResolution::Addresses(smallvec![[192, 0, 2, 1].into()]), Duration::ZERO);
             let spf =
                 SpfOutcome { result: SpfResult::Pass, domain: "pass.test".into(), ..SpfOutcome::none() };
             transaction.known.spf = Slot::Got(spf, Duration::ZERO);

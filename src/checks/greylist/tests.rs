@@ -3,6 +3,7 @@ use crate::auth::{SpfIdentity, SpfOutcome, SpfResult};
 use crate::dns::HeloResolution;
 use crate::facts::{Client, Recipient};
 use crate::store::{Identity, IdentityKind, Promotion, Rules};
+use smallvec::smallvec;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -221,7 +222,7 @@ fn the_ladder_has_what_is_known_strongest_first() {
 
 #[test]
 fn a_bounce_is_known_by_its_helo_name_when_that_resolves_to_the_client() {
-    let resolved = |address: &str| HeloResolution::Addresses(vec![address.parse().unwrap()]);
+    let resolved = |address: &str| HeloResolution::Addresses(smallvec![address.parse().unwrap()]);
     for (helo, name, answer, expected) in [
         ("mx.out.sender.test", None, resolved("192.0.2.1"), "host:sender.test network:192.0.2.0/24"),
         ("MX.sender.test.", None, resolved("192.0.2.1"), "host:sender.test network:192.0.2.0/24"),
