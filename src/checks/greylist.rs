@@ -16,7 +16,7 @@ pub use self::settings::{
     ClientIdentities, Distinct, GreylistSettings, Ipv4Prefix, Ipv6Prefix, NullSender, OnStoreFailure,
 };
 use crate::auth::{SpfQuery, SpfResult};
-use crate::checks::auth;
+use crate::checks::{auth, joined};
 use crate::facts::{Address, Facts, ReversePath};
 use crate::filter::{Fault, Known, Lookups, Slot};
 use crate::policy::{Mode, Settings};
@@ -230,7 +230,7 @@ fn judge_answer(answer: Answer, push_client: impl Fn(&mut String)) -> Finding {
 /// The wait is rounded up, so that who waits as long as told is never told again.
 fn come_again(wait: Duration) -> Outcome {
     let seconds = (wait.as_secs() + u64::from(wait.subsec_millis() > 0)).max(1);
-    let text = ["Greylisted, try again in ", itoa::Buffer::new().format(seconds), " seconds"].concat();
+    let text = joined(["Greylisted, try again in ", itoa::Buffer::new().format(seconds), " seconds"]);
     Outcome::Defer(Reply::new(Code::C451, (7, 1), text))
 }
 

@@ -8,6 +8,7 @@ mod names;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::joined;
 use crate::dns::HeloResolution;
 use crate::facts::{Facts, host_name};
 use crate::filter::{Known, Slot};
@@ -76,15 +77,17 @@ pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> bool {
 }
 
 /// The HELO name where it is a host name by its letters: in lower case, without final dot, as A-labels.
-pub fn name<'a>(facts: &Facts, known: &'a Known) -> Option<&'a str> {
-    match form(facts, known) {
-        HeloForm::Name(name) => Some(name),
-        _ => None,
-    }
+pub fn name<'a>(facts: &'a Facts, known: &'a Known) -> Option<&'a str> {
+    form(facts, known).name(typed(facts))
+}
+
+/// What the client typed, or nothing.
+fn typed(facts: &Facts) -> &str {
+    facts.helo.as_deref().unwrap_or_default()
 }
 
 fn form<'a>(facts: &Facts, known: &'a Known) -> &'a HeloForm {
-    known.helo_form.get_or_init(|| HeloForm::of(facts.helo.as_deref().unwrap_or_default().trim()))
+    known.helo_form.get_or_init(|| HeloForm::of(typed(facts)))
 }
 
 /// Judges the name.
@@ -93,7 +96,7 @@ pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Option<Findin
         Err(cause) => Some(cause),
         Ok(_) => cause_in_dns(facts, &known.helo),
     };
-    cause.map(|cause| finding(cause, facts, &settings.helo))
+    cause.map(|cause| finding(cause, facts, &settings.helo, form(facts, known)))
 }
 
 /// What is wrong with the name without asking anybody, or whether there is a name to ask about. Found out once for a name, as the
@@ -104,22 +107,18 @@ fn claim(facts: &Facts, settings: &Settings, known: &Known) -> Result<bool, Reas
     if Arc::ptr_eq(of, &settings.helo) { *claim } else { find() }
 }
 
-fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings) -> Finding {
+fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings, form: &HeloForm) -> Finding {
     let mut action = action_for(cause, settings);
     if settings.unless_verified && facts.connection.client_name.is_some() {
         action = action.min(Action::Tag);
     }
     let reply = || Reply::new(Code::C550, (7, 1), format!("Access denied - bogus HELO [{}]", cause.number()));
-    let detail = quoted(facts.helo.as_deref().unwrap_or_default());
+    let detail = match form {
+        // Nothing of a host name has to be escaped.
+        HeloForm::AsTyped => joined(["HELO \"", typed(facts), "\""]),
+        _ => format!("HELO {:?}", typed(facts)),
+    };
     Finding { reason: cause, outcome: Outcome::with(action, reply), detail }
-}
-
-/// `HELO "name"`, what could be mistaken escaped; nothing of a host name can.
-fn quoted(name: &str) -> String {
-    match is_of_names(name) {
-        true => ["HELO \"", name, "\""].concat(),
-        false => format!("HELO {name:?}"),
-    }
 }
 
 fn action_for(cause: Reason, settings: &HeloSettings) -> Action {
@@ -143,7 +142,7 @@ fn action_for(cause: Reason, settings: &HeloSettings) -> Action {
 /// The name in the form the DNS and lists know (`None` for an allowed literal, which has none), or what is wrong with the
 /// claim without asking anybody.
 fn well_formed<'a>(
-    facts: &Facts,
+    facts: &'a Facts,
     settings: &HeloSettings,
     known: &'a Known,
 ) -> Result<Option<&'a str>, Reason> {
@@ -166,6 +165,7 @@ fn well_formed<'a>(
         }
         HeloForm::Literal(_) => return Err(Reason::HeloAddressLiteral),
         HeloForm::Invalid => return Err(Reason::HeloInvalidSyntax),
+        HeloForm::AsTyped => typed(facts),
         HeloForm::Name(name) => name,
     };
     if is_localhost(name) {
@@ -177,7 +177,7 @@ fn well_formed<'a>(
     if is_outsider && is_own(name, facts, settings) {
         return Err(Reason::HeloOwnName);
     }
-    if !name.contains('.') {
+    if !name.bytes().any(|byte| byte == b'.') {
         return Err(Reason::HeloUnqualified);
     }
     Ok(Some(name))
@@ -215,12 +215,19 @@ pub enum HeloForm {
     Literal(IpAddr),
     /// None of all these.
     Invalid,
-    /// A host name by its letters: lower case, no final dot, A-labels.
+    /// A host name by its letters, typed as the DNS and lists know it: lower case, no final dot, A-labels.
+    AsTyped,
+    /// A host name by its letters, typed otherwise; as the DNS and lists know it.
     Name(String),
 }
 
 impl HeloForm {
-    fn of(claimed: &str) -> Self {
+    fn of(typed: &str) -> Self {
+        // Nearly always.
+        if is_host_name(typed) {
+            return Self::AsTyped;
+        }
+        let claimed = typed.trim();
         if claimed.is_empty() || claimed == "." {
             return Self::Missing;
         }
@@ -236,12 +243,15 @@ impl HeloForm {
             _ => Self::Invalid,
         }
     }
-}
 
-/// Whether these are bytes that host names have. Looks at all in any case, so that many are looked at in one step.
-fn is_of_names(text: &str) -> bool {
-    let is_one = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_');
-    text.bytes().fold(true, |so_far, byte| so_far & is_one(byte))
+    /// The host name, if what was `typed` is one.
+    fn name<'a>(&'a self, typed: &'a str) -> Option<&'a str> {
+        match self {
+            Self::AsTyped => Some(typed),
+            Self::Name(name) => Some(name),
+            Self::Missing | Self::BareAddress(_) | Self::Literal(_) | Self::Invalid => None,
+        }
+    }
 }
 
 /// An address in the forms of RFC 5321 §4.1.3, which writes IPv6 ones with the tag `IPv6:`; clients forget it.
@@ -259,18 +269,25 @@ fn address(text: &str) -> Option<IpAddr> {
     untagged.parse::<Ipv6Addr>().ok().map(|v6| IpAddr::from(v6).to_canonical())
 }
 
-/// RFC 5321 §4.1.2 `Domain` by RFC 1123 §2.1: labels of 1–63 letters, digits and inner hyphens, at most 253 in all; the last
-/// label is not all digits, or `127.1` would be a name. Underscores pass, as many Windows hosts have one.
+/// RFC 5321 §4.1.2 `Domain` by RFC 1123 §2.1, in lower case: labels of 1–63 letters, digits and inner hyphens, at most 253 in all;
+/// the last label is not all digits, or `127.1` would be a name. Underscores pass, as many Windows hosts have one.
 fn is_host_name(name: &str) -> bool {
     let is_label = |label: &[u8]| {
         (1..=63).contains(&label.len()) && label.first() != Some(&b'-') && label.last() != Some(&b'-')
     };
-    let is_number = |label: &[u8]| label.iter().all(u8::is_ascii_digit);
     let mut labels = name.as_bytes().split(|byte| *byte == b'.');
+    let is_number = |label: &[u8]| label.iter().all(u8::is_ascii_digit);
     name.len() <= 253
         && is_of_names(name)
         && labels.clone().all(is_label)
         && !labels.next_back().is_some_and(is_number)
+}
+
+/// Whether these are bytes that host names have in lower case. Looks at all in any case, so that many are looked at in one step.
+fn is_of_names(text: &str) -> bool {
+    let is_one =
+        |byte: u8| byte.is_ascii_lowercase() | byte.is_ascii_digit() | matches!(byte, b'-' | b'.' | b'_');
+    text.bytes().fold(true, |so_far, byte| so_far & is_one(byte))
 }
 
 #[cfg(test)]

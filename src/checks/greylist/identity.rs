@@ -91,7 +91,7 @@ fn has(settings: &GreylistSettings, kind: IdentityKind) -> bool {
 }
 
 /// The registrable domain of the HELO name, when it resolves to the client.
-fn helo_owner<'a>(address: IpAddr, facts: &Facts, known: &'a Known) -> Option<&'a str> {
+fn helo_owner<'a>(address: IpAddr, facts: &'a Facts, known: &'a Known) -> Option<&'a str> {
     let Some(HeloResolution::Addresses(addresses)) = known.helo.got() else { return None };
     let name = helo::name(facts, known).filter(|_| addresses.contains(&address))?;
     generic::owner(name, Some(address))

@@ -41,9 +41,12 @@ impl Entry for HeloPattern {
             // What holds for one name below the suffix holds for all.
             HostPattern::Below(suffix) => format!("a.{suffix}"),
         };
-        let cause = match HeloForm::of(&name) {
-            HeloForm::Name(name) if is_localhost(&name) => "localhost",
-            HeloForm::Name(_) => return None,
+        let form = HeloForm::of(&name);
+        let cause = match form {
+            HeloForm::AsTyped | HeloForm::Name(_) if form.name(&name).is_some_and(is_localhost) => {
+                "localhost"
+            }
+            HeloForm::AsTyped | HeloForm::Name(_) => return None,
             HeloForm::BareAddress(_) | HeloForm::Literal(_) => "bare_address",
             HeloForm::Missing | HeloForm::Invalid => "invalid_syntax",
         };
