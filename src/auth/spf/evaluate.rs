@@ -320,14 +320,27 @@ const fn is_boundless(mechanism: &Mechanism) -> bool {
 /// Longest name in bytes, without final dot (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
 
+/// Longest part of a name between dots, in bytes (RFC 1035 §2.3.4).
+const MAX_LABEL: usize = 63;
+
 /// Whether a domain can have a policy (RFC 7208 §4.3).
 pub(super) fn is_asked(domain: &str) -> bool {
-    is_name(domain) && domain.contains('.')
+    labels(domain).is_some_and(|labels| labels > 1)
 }
 
 /// Whether the DNS can be asked for `name`.
 fn is_name(name: &str) -> bool {
-    name.len() <= MAX_NAME && name.is_ascii() && name.split('.').all(|label| (1..=63).contains(&label.len()))
+    labels(name).is_some()
+}
+
+/// How many labels `name` has, if the DNS can be asked for it.
+fn labels(name: &str) -> Option<usize> {
+    let mut labels = 0;
+    let are_labels = name.as_bytes().split(|byte| *byte == b'.').all(|label| {
+        labels += 1;
+        (1..=MAX_LABEL).contains(&label.len())
+    });
+    (are_labels && name.is_ascii() && name.len() <= MAX_NAME).then_some(labels)
 }
 
 fn records_of(answer: Answer) -> Vec<Record> {

@@ -104,7 +104,7 @@ fn join(local: &str, domain: Option<&str>) -> String {
 }
 
 fn without_extension(local: &str) -> &str {
-    match local.find('+') {
+    match local.bytes().position(|byte| byte == b'+') {
         None | Some(0) => local,
         Some(plus) => &local[..plus],
     }

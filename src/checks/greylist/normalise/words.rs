@@ -108,9 +108,14 @@ pub(super) fn mask_hosts(domain: &str) -> Cow<'_, str> {
 
 /// Whether a host of `domain` has a number, which [`mask_hosts`] could mask.
 pub(super) fn has_numbered_host(domain: &str) -> bool {
-    let has_number = |text: &str| text.bytes().any(|byte| byte.is_ascii_digit());
+    let has_number = |text: &[u8]| text.iter().any(u8::is_ascii_digit);
     // A registrable domain has two labels at least.
-    domain.rsplitn(3, '.').nth(2).is_some_and(has_number) && has_number(hosts(domain))
+    without_last_label(domain.as_bytes()).and_then(without_last_label).is_some_and(has_number)
+        && has_number(hosts(domain).as_bytes())
+}
+
+fn without_last_label(domain: &[u8]) -> Option<&[u8]> {
+    domain.get(..domain.iter().rposition(|byte| *byte == b'.')?)
 }
 
 /// What stands before the registrable domain.
