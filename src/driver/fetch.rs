@@ -20,20 +20,19 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 
 impl Driver {
     /// Fills the slots of everything asked. Each ends as an answer or as unknown.
-    pub(super) async fn fetch(&self, mut needs: Needs, facts: &Facts, transaction: &mut Transaction) {
-        let attempt = needs.greylist.take().map(|attempt| (attempt, self.clock.now()));
-        if let Some((attempt, made)) = &attempt {
-            transaction.known.greylist = self.greylist(attempt, *made).await;
-        }
-        if !self.take_at_hand(&mut needs, facts, transaction) {
-            // Apart, as a connection's task has room for all that it may have to wait for, and mostly waits for nothing.
-            Box::pin(self.look_up(&needs, facts, transaction)).await;
-        }
-        if let Some((attempt, made)) = attempt {
+    pub(super) async fn fetch(&self, needs: &mut Needs, facts: &Facts, transaction: &mut Transaction) {
+        // The filter asks it last, when it has all other answers.
+        if let Some(attempt) = needs.greylist.take() {
+            let made = self.clock.now();
+            let attempt = transaction.known.attempt.insert(attempt);
+            transaction.known.greylist = self.greylist(attempt, made).await;
             if self.is_live {
-                self.watch_for_late_spf(&attempt, made, facts, transaction);
+                self.watch_for_late_spf(made, facts, transaction);
             }
-            transaction.known.attempt = Some(attempt);
+        }
+        if !self.take_at_hand(needs, facts, transaction) {
+            // Apart, as a connection's task has room for all that it may have to wait for, and mostly waits for nothing.
+            Box::pin(self.look_up(needs, facts, transaction)).await;
         }
     }
 
@@ -132,20 +131,14 @@ impl Driver {
     }
 
     /// Sees to it that an attempt recorded without the SPF identity gets it when SPF answers after all.
-    fn watch_for_late_spf(
-        &self,
-        attempt: &Attempt,
-        made: Timestamp,
-        facts: &Facts,
-        transaction: &mut Transaction,
-    ) {
+    fn watch_for_late_spf(&self, made: Timestamp, facts: &Facts, transaction: &mut Transaction) {
         let Transaction { policy, known, late_spf, .. } = transaction;
         let settings = &known.settings(facts, policy).greylist;
         let Some(query) = greylist::late_spf(facts, settings, known) else { return };
         if late_spf.is_none() {
             *late_spf = self.late_spf.go_on(query, Arc::clone(&self.resolver), Arc::clone(&self.store));
         }
-        if let Some(mail) = late_spf {
+        if let (Some(mail), Some(attempt)) = (late_spf, &known.attempt) {
             mail.add(attempt, made);
         }
     }

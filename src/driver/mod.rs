@@ -331,7 +331,7 @@ impl Driver {
         for _ in 0..MAX_ROUNDS + facts.accepted.len() {
             match filter::judge(stage, facts, &transaction.policy, &transaction.known) {
                 Step::Done(verdict) => return verdict,
-                Step::Ask(needs) => self.fetch(needs, facts, transaction).await,
+                Step::Ask(mut needs) => self.fetch(&mut needs, facts, transaction).await,
             }
         }
         tracing::error!(

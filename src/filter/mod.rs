@@ -57,6 +57,9 @@ pub fn early(stage: Stage, facts: &Facts, policy: &Policy, known: &Known) -> Loo
 
 /// What is asked about the envelope, as far as it is known at `stage`.
 fn lookups(stage: Stage, facts: &Facts, settings: &Settings, known: &Known) -> Lookups {
+    if !known.helo.is_not_asked() && !known.spf.is_not_asked() {
+        return Lookups::default();
+    }
     let greylist = match stage {
         Stage::Helo => Lookups::default(),
         _ => greylist::early(facts, settings, known),
