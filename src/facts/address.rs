@@ -23,13 +23,15 @@ impl Address {
 
     /// Becomes the address that [`Self::parse`] reads, in the memory it has.
     pub fn assign(&mut self, text: &str) {
-        let text = cut(trim(text), MAX_ADDRESS);
-        let text = text.strip_prefix('<').unwrap_or(text);
-        let text = text.strip_suffix('>').unwrap_or(text);
+        self.assign_bare(bare(text));
+    }
+
+    /// As [`Self::assign`], of what [`bare`] left.
+    fn assign_bare(&mut self, text: &str) {
         // RFC 5321 §4.1.1.3: a source route `@a,@b:` is stripped.
-        let text = match text.strip_prefix('@').and_then(|rest| rest.split_once(':')) {
-            Some((_, address)) => address,
-            None => text,
+        let text = match text.as_bytes() {
+            [b'@', ..] => text.split_once(':').map_or(text, |(_, address)| address),
+            _ => text,
         };
         let at = memrchr(b'@', text.as_bytes());
         let (local, domain) = at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]));
@@ -133,12 +135,10 @@ impl Recipient {
 
     /// Becomes the recipient that [`Self::parse`] reads, in the memory it has.
     pub fn assign(&mut self, text: &str) {
-        let text = cut(trim(text), MAX_ADDRESS);
-        let raw = text.strip_prefix('<').unwrap_or(text);
-        let raw = raw.strip_suffix('>').unwrap_or(raw);
+        let text = bare(text);
         self.raw.clear();
-        self.raw.push_str(raw);
-        self.address.assign(text);
+        self.raw.push_str(text);
+        self.address.assign_bare(text);
     }
 
     /// The path as the client wrote it, without angle brackets.
@@ -168,7 +168,7 @@ pub fn host_name(text: &str) -> Option<String> {
 /// Makes `name` what [`host_name`] reads, in the memory it has.
 pub(crate) fn assign_host_name(name: &mut Option<String>, text: &str) {
     let text = trim(text);
-    let text = text.strip_suffix('.').unwrap_or(text);
+    let text = if let [.., b'.'] = text.as_bytes() { &text[..text.len() - 1] } else { text };
     if text.is_empty() {
         *name = None;
     } else if text.is_ascii() {
@@ -182,16 +182,21 @@ pub(crate) fn assign_host_name(name: &mut Option<String>, text: &str) {
 }
 
 fn unquote(local: &str, out: &mut String) {
-    let Some(inner) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-        return out.push_str(local);
-    };
-    let mut chars = inner.chars();
+    let [b'"', .., b'"'] = local.as_bytes() else { return out.push_str(local) };
+    let mut chars = local[1..local.len() - 1].chars();
     while let Some(c) = chars.next() {
         match c {
             '\\' => out.extend(chars.next()),
             c => out.push(c),
         }
     }
+}
+
+/// What is kept of an address as it was written, without angle brackets.
+fn bare(text: &str) -> &str {
+    let text = cut(trim(text), MAX_ADDRESS);
+    let text = if let [b'<', ..] = text.as_bytes() { &text[1..] } else { text };
+    if let [.., b'>'] = text.as_bytes() { &text[..text.len() - 1] } else { text }
 }
 
 fn cut(text: &str, max: usize) -> &str {
