@@ -254,11 +254,14 @@ pub enum HeaderEdit {
 impl Verdict {
     /// Adds findings that count: the hardest come first, equally hard ones in the order they were added.
     pub fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
-        for finding in findings {
-            let action = finding.outcome.action();
-            let place = self.findings.partition_point(|known| known.outcome.action() >= action);
-            self.findings.insert(place, finding);
-        }
+        findings.into_iter().for_each(|finding| self.insert(finding));
+    }
+
+    /// Adds one finding, as [`Self::add`] does.
+    pub fn insert(&mut self, finding: Finding) {
+        let action = finding.outcome.action();
+        let place = self.findings.partition_point(|known| known.outcome.action() >= action);
+        self.findings.insert(place, finding);
     }
 
     /// The hardest action found.

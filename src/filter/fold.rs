@@ -22,7 +22,7 @@ impl Fold {
             let Verdict { findings: counting, would, .. } = &self.verdict;
             // Recipients of several groups find the same things in one message; each counts once.
             match mode {
-                Mode::Enforce if !counting.contains(&finding) => self.verdict.add([finding]),
+                Mode::Enforce if !counting.contains(&finding) => self.verdict.insert(finding),
                 Mode::Monitor if !would.contains(&finding) => self.verdict.would.push(finding),
                 Mode::Enforce | Mode::Monitor | Mode::Off => {}
             }
