@@ -19,8 +19,6 @@ const MOST_WAITING: usize = 4 << 20;
 /// Lines are gathered for so long while they come, to be written together; so few that no answer waits long for the processor.
 const GATHERING: Duration = Duration::from_millis(1);
 
-const LENGTH: usize = size_of::<u32>();
-
 /// Decisions that wait to be written.
 pub(super) struct Lines {
     waiting: LockedPerThread<Vec<u8>>,
@@ -62,15 +60,14 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Leaves a decision, as [`super::record::Decision::write`] writes it.
-    pub(super) fn push(&self, decision: &[u8]) {
+    /// Leaves a decision, as [`super::record::frame`] makes it.
+    pub(super) fn push(&self, framed: &[u8]) {
         let Some(mut waiting) = self.waiting.lock_own() else { return };
-        if waiting.len() + LENGTH + decision.len() > MOST_WAITING {
+        if waiting.len() + framed.len() > MOST_WAITING {
             drop(waiting);
             return metrics::log_line_dropped();
         }
-        waiting.extend_from_slice(&(decision.len() as u32).to_le_bytes());
-        waiting.extend_from_slice(decision);
+        waiting.extend_from_slice(framed);
         drop(waiting);
         // After the lock, so that either the thread sees what was left, or this sees that it is asleep.
         if self.is_asleep.load(Ordering::Acquire)
@@ -136,7 +133,7 @@ mod tests {
     use crate::facts::{Facts, Stage};
     use crate::filter::Slot;
     use crate::store::Timestamp;
-    use crate::telemetry::record::Decision;
+    use crate::telemetry::record::{Decision, frame};
     use crate::verdict::Verdict;
     use std::sync::mpsc;
     use std::time::Instant;
@@ -144,19 +141,20 @@ mod tests {
     fn decision(helo: &str, at: u64) -> Vec<u8> {
         let facts = Facts { helo: Some(helo.to_owned()), ..Facts::default() };
         let mut bytes = Vec::new();
-        Decision {
+        let verdict = Verdict::default();
+        let decision = Decision {
             transaction: 1,
             at: Timestamp::from_millis(at),
             took: Duration::from_micros(7),
             protocol: Protocol::Policy,
             stage: Stage::Data,
             facts: &facts,
-            verdict: &Verdict::default(),
+            verdict: &verdict,
             helo_dns: &Slot::NotAsked,
             spf: &Slot::NotAsked,
             identities: &[],
-        }
-        .write(&mut bytes);
+        };
+        frame(&mut bytes, |out| decision.write(out));
         bytes
     }
 

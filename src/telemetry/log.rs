@@ -101,10 +101,10 @@ pub fn flush() {
     }
 }
 
-/// Logs a decision at INFO.
-pub(super) fn decision(decision: &[u8]) {
+/// Logs a decision at INFO, as [`super::record::frame`] makes it.
+pub(super) fn decision(framed: &[u8]) {
     if let Some(lines) = DECISIONS.get() {
-        lines.push(decision);
+        lines.push(framed);
     }
 }
 

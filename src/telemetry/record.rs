@@ -36,6 +36,15 @@ const CUT: &[u8] = b"...";
 const PROTOCOLS: [Protocol; 2] = [Protocol::Milter, Protocol::Policy];
 const CODES: [Code; 4] = [Code::C451, Code::C452, Code::C550, Code::C554];
 
+/// Makes `out` a decision that `write` appends, behind its length (`u32`, little-endian): as it stands among others.
+pub(super) fn frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    out.clear();
+    out.extend_from_slice(&[0; LENGTH]);
+    write(out);
+    let length = (out.len() - LENGTH) as u32;
+    out.first_chunk_mut().into_iter().for_each(|place| *place = length.to_le_bytes());
+}
+
 /// What is logged and traced of a decision: all that was known and found.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision<'a> {

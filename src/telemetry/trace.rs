@@ -10,7 +10,7 @@ use super::decision::DecisionLine;
 use super::form::{Form, Json, Key, key};
 use super::log;
 use super::per_thread::LockedPerThread;
-use super::record::{Decision, Made, Recorded, Said};
+use super::record::{Decision, Made, Recorded, Said, frame};
 use crate::store::Timestamp;
 
 /// What the trace may take in memory where nothing else is said, in bytes: some 10,000 decisions.
@@ -34,16 +34,14 @@ pub struct Trace {
 struct Ring(VecDeque<u8>);
 
 impl Ring {
-    fn push(&mut self, decision: &[u8], capacity: usize) {
-        let length = LENGTH + decision.len();
-        if length > capacity {
+    fn push(&mut self, framed: &[u8], capacity: usize) {
+        if framed.len() > capacity {
             return;
         }
-        while self.0.len() + length > capacity {
+        while self.0.len() + framed.len() > capacity {
             self.drop_oldest();
         }
-        self.0.extend((decision.len() as u32).to_le_bytes());
-        self.0.extend(decision);
+        self.0.extend(framed);
     }
 
     fn drop_oldest(&mut self) {
@@ -120,16 +118,15 @@ impl Trace {
             static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         BYTES.with_borrow_mut(|bytes| {
-            bytes.clear();
-            write(bytes);
+            frame(bytes, write);
             log::decision(bytes);
             self.push(bytes);
         });
     }
 
-    fn push(&self, decision: &[u8]) {
+    fn push(&self, framed: &[u8]) {
         if let Some(mut ring) = self.rings.lock_own() {
-            ring.push(decision, self.capacity);
+            ring.push(framed, self.capacity);
         }
     }
 
@@ -218,7 +215,7 @@ mod tests {
         };
         facts.connection.client = Client::parse("192.0.2.1");
         let mut bytes = Vec::new();
-        Decision {
+        let decision = Decision {
             transaction,
             at: Timestamp::from_millis(transaction * 1_000),
             took: Duration::from_micros(7),
@@ -229,8 +226,8 @@ mod tests {
             helo_dns: &Slot::NotAsked,
             spf: &Slot::NotAsked,
             identities: &[],
-        }
-        .write(&mut bytes);
+        };
+        frame(&mut bytes, |out| decision.write(out));
         trace.push(&bytes);
     }
 
