@@ -83,7 +83,13 @@ impl HostSet {
     }
 
     fn has_suffix_of(&self, name: &str) -> bool {
-        !self.suffixes.is_empty() && suffixes(name).any(|suffix| self.suffixes.get(suffix).is_some())
+        if self.suffixes.is_empty() {
+            return false;
+        }
+        // The first dot that may stand before one of them: most are short.
+        let from = name.len().saturating_sub(self.suffixes.longest() + 1);
+        let end = &name[name.floor_char_boundary(from)..];
+        suffixes(end).any(|suffix| self.suffixes.get(suffix).is_some())
     }
 }
 
@@ -137,6 +143,20 @@ mod tests {
         assert!(!list.contains("local"));
         assert!(!list.contains("notlocal"));
         assert!(list.contains("xn--bcher-kva.test"));
+        let list: HostPatterns = ["*.b.test", "*.x"].into_iter().collect();
+        for (name, is_listed) in [
+            ("a.b.test", true),
+            ("c.a.b.test", true),
+            ("b.test", false),
+            ("ab.test", false),
+            ("a.x", true),
+            ("long.name.x", true),
+            (".x", true),
+            ("x", false),
+            ("\u{fc}\u{fc}\u{fc}.x", true),
+        ] {
+            assert_eq!(list.contains(name), is_listed, "{name}");
+        }
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl<T> NameMap<T> {
         self.table.is_empty()
     }
 
+    /// Length of the longest name in bytes.
+    pub(super) const fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// The names in the order in which they came.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let ended = self.text.split(|byte| *byte == END).take(self.len());
