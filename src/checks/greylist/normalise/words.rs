@@ -128,7 +128,8 @@ fn hosts(domain: &str) -> &str {
 pub(super) fn embedded(local: &str, recipient: &Address) -> Option<Bounds> {
     let domain = recipient.domain()?;
     // Nearly every sender is too short, as each letter of the address and what separates its parts has to stand in it.
-    if local.len() <= recipient.local().chars().count() + domain.chars().count() {
+    let letters = |text: &str| if text.is_ascii() { text.len() } else { text.chars().count() };
+    if local.len() <= letters(recipient.local()) + letters(domain) {
         return None;
     }
     // Hardly any other has its recipient's domain in it: one look at its first word tells.
