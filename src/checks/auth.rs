@@ -108,7 +108,9 @@ pub fn judge(stage: Stage, facts: &Facts, settings: &Settings, known: &Known) ->
     let failure = spf.filter(|spf| spf.result == SpfResult::Fail);
     match stage {
         Stage::Rcpt if held && failure.is_some() => Vec::new(),
-        Stage::Rcpt => spf.and_then(|spf| spf_finding(spf, facts, settings)).into_iter().collect(),
+        Stage::Rcpt => {
+            spf.and_then(|spf| spf_finding(spf, facts, settings)).map_or_else(Vec::new, |it| vec![it])
+        }
         Stage::EndOfMessage => {
             let failure = failure.filter(|_| held).and_then(|spf| spf_finding(spf, facts, settings));
             let failure = failure.map(|finding| unless_forwarded(finding, known));
