@@ -130,11 +130,15 @@ impl<S: AsyncRead + AsyncWrite + Readable + Unpin> Connection<S> {
         let drain = drain.child_token();
         let mut drained = pin!(drain.cancelled());
         loop {
+            if drain.is_cancelled() {
+                return Ok(());
+            }
             let Self { stream, input, output, .. } = self;
             let read = tokio::select! {
                 biased;
-                () = &mut drained => return Ok(()),
                 read = input.fill(stream, READ_SIZE, idle_timeout, || *output = BytesMut::new()) => read?,
+                // Asked only where nothing was read, as it costs more than to look.
+                () = &mut drained => return Ok(()),
             };
             match read {
                 Some(0) => return Ok(()),
