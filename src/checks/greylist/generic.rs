@@ -117,7 +117,7 @@ const MAIL: [&str; 22] = [
 /// the kind this file is about. `address`, where it is known, is what the name belongs to: providers write it into the name, in many
 /// ways.
 pub(super) fn owner(name: &str, address: Option<IpAddr>) -> Option<&str> {
-    let registrable = psl::domain_str(name)?;
+    let registrable = registrable(name)?;
     let hosts = name.strip_suffix(registrable).unwrap_or_default();
     let has_word = |known: &[&str]| {
         let words = hosts.as_bytes().split(|byte| !byte.is_ascii_alphabetic());
@@ -133,6 +133,13 @@ pub(super) fn owner(name: &str, address: Option<IpAddr>) -> Option<&str> {
     let is_generic =
         has_address || (!is_mail && (has_word(&LINES) || has_word(&MACHINES) || is_of_hoster(name)));
     (!is_generic).then_some(registrable)
+}
+
+/// The registrable domain of `name`: as `psl::domain_str`, which validates anew that a part of a text is one.
+pub(super) fn registrable(name: &str) -> Option<&str> {
+    let domain = psl::domain(name.as_bytes())?;
+    let start = name.len().checked_sub(domain.as_bytes().len())?;
+    name.get(start..start + domain.trim().as_bytes().len())
 }
 
 fn is_of_hoster(name: &str) -> bool {

@@ -44,6 +44,23 @@ fn without_an_address_the_words_tell() {
 }
 
 #[test]
+fn what_is_registrable_is_what_the_list_says() {
+    for name in [
+        "a.b.example",
+        "b.example",
+        "example",
+        "",
+        ".",
+        "b.example.",
+        ".example",
+        "a.b.co.uk",
+        "\u{fc}.b\u{fc}.test",
+    ] {
+        assert_eq!(registrable(name), psl::domain_str(name), "{name}");
+    }
+}
+
+#[test]
 fn the_lists_are_sorted_for_searching() {
     assert!(LINES.is_sorted() && MACHINES.is_sorted() && MAIL.is_sorted() && HOSTERS.is_sorted());
 }

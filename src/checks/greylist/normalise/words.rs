@@ -323,5 +323,5 @@ pub(super) fn registrable(domain: &str) -> &str {
     if domain.starts_with('[') {
         return domain;
     }
-    psl::domain_str(domain).filter(|registrable| domain.ends_with(registrable)).unwrap_or(domain)
+    generic::registrable(domain).filter(|registrable| domain.ends_with(registrable)).unwrap_or(domain)
 }
