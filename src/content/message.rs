@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use mail_parser::{ContentType, Encoding, Message, MessageParser, MessagePart, PartFlags, PartKind, Source};
+use mail_parser::{ContentType, Encoding, Message, MessagePart, PartFlags, PartKind, Source};
 
 use super::budget::Exceeded;
 use super::filename::{self, Content};
@@ -12,6 +12,7 @@ use super::header::Header;
 use super::raw::Seen;
 use super::salvage::decode::{self, Padding};
 use super::scanner::{Part, Place, Scanner};
+use super::structure::{Limits, Structure};
 use super::{Kind, View, delimiters, magic, parameters, raw, salvage};
 use crate::reason::Reason;
 
@@ -30,8 +31,29 @@ const REPORTS: [&str; 5] = [
 /// Looks into the message `text`, whose attachments are in `place`.
 pub(super) fn scan(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<(), Exceeded> {
     let parsed = parse(scanner, text)?;
+    views(scanner, text, parsed.as_ref(), place)
+}
+
+/// The same of a whole message, whose structure others look at too.
+pub(super) fn scan_whole(
+    scanner: &mut Scanner<'_>,
+    structure: &Structure<'_>,
+    place: &Place,
+) -> Result<(), Exceeded> {
+    let text = structure.message().text();
+    scanner.budget.work(text.len() as u64)?;
+    structure.look(limits(scanner), |parsed| views(scanner, text, parsed, place))
+}
+
+/// Unites the views of `text`, whose MIME tree is `parsed`.
+fn views(
+    scanner: &mut Scanner<'_>,
+    text: &[u8],
+    parsed: Option<&Message<'_>>,
+    place: &Place,
+) -> Result<(), Exceeded> {
     let mut tree = Tree::default();
-    if let Some(message) = &parsed {
+    if let Some(message) = parsed {
         tree.walk(scanner, message, place)?;
     }
     let mut is_ambiguous = other_readings(scanner, text, place, &tree)?;
@@ -54,12 +76,17 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Res
 
 fn parse<'t>(scanner: &mut Scanner<'_>, text: &'t [u8]) -> Result<Option<Message<'t>>, Exceeded> {
     scanner.budget.work(text.len() as u64)?;
+    Ok(limits(scanner).parse(text))
+}
+
+/// How far the parser follows a message.
+fn limits(scanner: &Scanner<'_>) -> Limits {
     let levels = scanner.budget.max_depth() as usize + 1;
-    let parser = MessageParser::new()
-        .max_depth(levels * MULTIPARTS_PER_MESSAGE)
-        .max_parts(scanner.budget.parts_left() as usize + 1)
-        .max_encoded_nesting(levels);
-    Ok(parser.parse(text))
+    Limits {
+        depth: levels * MULTIPARTS_PER_MESSAGE,
+        parts: scanner.budget.parts_left() as usize + 1,
+        encoded_depth: levels,
+    }
 }
 
 /// Reads `text` once more by each delimiter that the tree did not use, and by bare CRs as line ends. Returns whether

@@ -38,6 +38,7 @@ mod readings;
 pub(crate) mod rules;
 mod salvage;
 mod scanner;
+mod structure;
 mod text;
 
 use crate::checks::{AttachmentSettings, ContentSettings};
@@ -49,6 +50,7 @@ pub use budget::Cancel;
 pub(crate) use budget::DEPTH_CAP;
 pub use rules::{Location, Match};
 use scanner::{Part, Place, Scanner};
+pub use structure::Structure;
 use text::Wanted;
 pub(crate) use text::{Texts, folded, visible};
 
@@ -62,21 +64,22 @@ pub fn scan(message: &Message, settings: &AttachmentSettings, cancel: &Cancel) -
 }
 
 /// As [`scan`], where that is so little work that nobody need be asked for it: a fraction of a millisecond. `None` where it is more.
-pub fn scan_at_once(message: &Message, settings: &AttachmentSettings) -> Option<Report> {
+pub fn scan_at_once(structure: &Structure<'_>, settings: &AttachmentSettings) -> Option<Report> {
+    let message = structure.message();
     if !may_be_little_work(message) {
         return None;
     }
     let cancel = Cancel::default();
     let mut scanner = Scanner::new(message.len(), settings, &cancel).within(LITTLE_WORK);
     let place = Place::default();
-    let result = message::scan(&mut scanner, message.text(), &place);
+    let result = message::scan_whole(&mut scanner, structure, &place);
     (!scanner.budget.is_spent()).then(|| scanner.finish(result, &place))
 }
 
 /// As [`inspect`], where that is as little work.
-pub fn inspect_at_once(message: &Message, settings: &ContentSettings) -> Option<Inspection> {
-    let is_little = may_be_little_work(message) && settings.rule.is_empty();
-    is_little.then(|| inspect(message, settings, &Cancel::default()))
+pub fn inspect_at_once(structure: &Structure<'_>, settings: &ContentSettings) -> Option<Inspection> {
+    let is_little = may_be_little_work(structure.message()) && settings.rule.is_empty();
+    is_little.then(|| inspect_structure(structure, settings, &Cancel::default()))
 }
 
 /// Whether [`scan_at_once`] and [`inspect_at_once`] are worth trying.
@@ -101,6 +104,10 @@ pub fn scan_file(name: &str, data: &[u8], settings: &AttachmentSettings, cancel:
 /// Reads header, texts, links and attachment names of a message by the rules of `settings`, each only where one looks at it. Takes time linear in its size; inflates
 /// nothing.
 pub fn inspect(message: &Message, settings: &ContentSettings, cancel: &Cancel) -> Inspection {
+    inspect_structure(&Structure::of(message), settings, cancel)
+}
+
+fn inspect_structure(structure: &Structure<'_>, settings: &ContentSettings, cancel: &Cancel) -> Inspection {
     let rules = &settings.rule;
     let wanted = Wanted {
         fields: rules.look_at_header(),
@@ -109,7 +116,7 @@ pub fn inspect(message: &Message, settings: &ContentSettings, cancel: &Cancel) -
             || settings.malformed_link != Action::Accept,
         names: rules.look_at(Location::AttachmentName),
     };
-    let texts = Texts::read(message, wanted, settings.max_text.0, cancel);
+    let texts = Texts::read(structure, wanted, settings.max_text.0, cancel);
     let mut malformed = texts.links.iter().filter_map(|link| Some((link, link.malformed?)));
     Inspection {
         matches: settings.rule.matches(&texts, cancel),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{DNS_BUDGET, Driver, MESSAGE_AUTH_BUDGET, STORE_BUDGET, Transaction};
 use crate::auth::{self, MessageAuth, SpfOutcome, SpfQuery};
 use crate::checks::{AttachmentSettings, ContentSettings, auth as auth_check, greylist, helo};
-use crate::content::{Inspection, Report};
+use crate::content::{Inspection, Report, Structure};
 use crate::dns::{DnsFault, HeloResolution, helo_at_hand, resolve_helo};
 use crate::facts::Facts;
 use crate::filter::{Fault, Known, Needs, Slot};
@@ -99,6 +99,7 @@ impl Driver {
         let Needs { helo, spf, message_auth, greylist: _, inspection, scan } = needs;
         let name = helo::name(facts, &transaction.known).filter(|_| *helo).map(str::to_owned);
         let query = if *spf { auth_check::spf_query(facts) } else { None };
+        let structure = facts.message.as_ref().map(Structure::of);
         tokio::join!(
             async {
                 if let Some(name) = &name {
@@ -117,13 +118,13 @@ impl Driver {
             },
             async {
                 if let Some(settings) = inspection {
-                    let slot = Box::pin(self.inspection(facts, settings)).await;
+                    let slot = Box::pin(self.inspection(facts, structure.as_ref(), settings)).await;
                     transaction.known.inspections.push((Arc::clone(settings), slot));
                 }
             },
             async {
                 if let Some(settings) = scan {
-                    let slot = Box::pin(self.scan(facts, settings)).await;
+                    let slot = Box::pin(self.scan(facts, structure.as_ref(), settings)).await;
                     transaction.known.scans.push((Arc::clone(settings), slot));
                 }
             },
@@ -184,24 +185,34 @@ impl Driver {
         .await
     }
 
-    async fn inspection(&self, facts: &Facts, settings: &Arc<ContentSettings>) -> Slot<Arc<Inspection>> {
-        let Some(message) = facts.message.clone() else {
+    async fn inspection(
+        &self,
+        facts: &Facts,
+        structure: Option<&Structure<'_>>,
+        settings: &Arc<ContentSettings>,
+    ) -> Slot<Arc<Inspection>> {
+        let Some(structure) = structure else {
             return Slot::Unknown(Fault::Failed("there is no message to read".into()), Duration::ZERO);
         };
         let (client, budget) = (facts.connection.client, settings.time_limit);
-        let inspect = self.scanner.inspect(client, message, Arc::clone(settings), budget);
+        let inspect = self.scanner.inspect(client, structure, Arc::clone(settings), budget);
         self.timed(Lookup::Inspection, Duration::MAX, inspect).await
     }
 
-    async fn scan(&self, facts: &Facts, settings: &Arc<AttachmentSettings>) -> Slot<Arc<Report>> {
-        let Some(message) = facts.message.clone() else {
+    async fn scan(
+        &self,
+        facts: &Facts,
+        structure: Option<&Structure<'_>>,
+        settings: &Arc<AttachmentSettings>,
+    ) -> Slot<Arc<Report>> {
+        let Some(structure) = structure else {
             return Slot::Unknown(Fault::Failed("there is no message to scan".into()), Duration::ZERO);
         };
         if self.is_live {
-            metrics::scanned_bytes(message.len() as u64);
+            metrics::scanned_bytes(structure.message().len() as u64);
         }
         let (client, budget) = (facts.connection.client, settings.scan_time_limit);
-        let scan = self.scanner.scan(client, message, Arc::clone(settings), budget);
+        let scan = self.scanner.scan(client, structure, Arc::clone(settings), budget);
         self.timed(Lookup::Scan, Duration::MAX, scan).await
     }
 

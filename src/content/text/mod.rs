@@ -9,22 +9,18 @@ mod html;
 
 use std::borrow::Cow;
 
-use mail_parser::{Encoding, MessageParser, MessagePart, PartKind};
+use mail_parser::{Encoding, MessagePart, PartKind};
 
 pub(super) use fold::Folded;
 pub(crate) use fold::{folded, visible};
 pub(super) use html::Page;
 
 use super::links::{self, Link};
+use super::structure::{Limits, Structure};
 use super::{Cancel, parameters, raw, readings};
-use crate::facts::Message;
 
-/// Multiparts and messages around a part that the parser follows.
-const MAX_DEPTH: usize = 100;
-/// MIME parts that are looked at.
-const MAX_PARTS: usize = 10_000;
-/// Transfer-encoded messages one inside the other that are followed.
-const MAX_ENCODED_DEPTH: usize = 16;
+/// How far the parts of a message are followed.
+const LIMITS: Limits = Limits { depth: 100, parts: 10_000, encoded_depth: 16 };
 /// Links that are kept. A mail with more has shown what it is by then.
 const MAX_LINKS: usize = 10_000;
 /// Attachment names that are kept.
@@ -58,7 +54,8 @@ pub(super) struct Wanted {
 impl Texts {
     /// Reads of `message` what is `wanted`, up to `max_text` bytes of decoded text; all of it where `cancel` is not called. Takes
     /// time linear in the size of the message.
-    pub(super) fn read(message: &Message, wanted: Wanted, max_text: u64, cancel: &Cancel) -> Self {
+    pub(super) fn read(structure: &Structure<'_>, wanted: Wanted, max_text: u64, cancel: &Cancel) -> Self {
+        let message = structure.message();
         let mut texts = Self::default();
         for field in message.headers().iter().filter(|_| wanted.fields) {
             let name = String::from_utf8_lossy(&field.name).trim().to_ascii_lowercase();
@@ -68,28 +65,24 @@ impl Texts {
         if !wanted.texts && !wanted.names {
             return texts;
         }
-        let raw = message.text();
         let mut names = Names::default();
         let mut left = usize::try_from(max_text).unwrap_or(usize::MAX);
         let mut links = links::Links::new(MAX_LINKS);
-        let parser = MessageParser::new()
-            .max_depth(MAX_DEPTH)
-            .max_parts(MAX_PARTS)
-            .max_encoded_nesting(MAX_ENCODED_DEPTH);
-        let parsed = parser.parse(raw);
-        for part in parsed.iter().flat_map(|message| message.parts()) {
-            if cancel.is_cancelled() {
-                break;
+        structure.look(LIMITS, |parsed| {
+            for part in parsed.into_iter().flat_map(|message| message.parts()) {
+                if cancel.is_cancelled() {
+                    break;
+                }
+                if wanted.names {
+                    names.of_part(&part);
+                }
+                if wanted.texts && left > 0 && is_text(&part) {
+                    texts.part(&part, &mut left, &mut links);
+                }
             }
-            if wanted.names {
-                names.of_part(&part);
-            }
-            if wanted.texts && left > 0 && is_text(&part) {
-                texts.part(&part, &mut left, &mut links);
-            }
-        }
+        });
         if wanted.names {
-            names.of_lines(raw);
+            names.of_lines(message.text());
         }
         texts.links = links.into_vec();
         texts.attachment_names = names.readings();
@@ -190,13 +183,15 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Message;
 
     #[test]
     fn only_what_is_wanted_is_read() {
         let mail = b"Subject: x\r\nContent-Disposition: inline; filename=a.txt\r\n\r\nsee http://example.com/ now\r\n";
         let read = |fields, texts, names| {
             let wanted = Wanted { fields, texts, names };
-            let texts = Texts::read(&Message::from_bytes(mail), wanted, 1000, &Cancel::default());
+            let texts =
+                Texts::read(&Structure::of(&Message::from_bytes(mail)), wanted, 1000, &Cancel::default());
             (texts.fields.len(), texts.bodies.len(), texts.links.len(), texts.attachment_names.len())
         };
         assert_eq!(read(true, true, true), (2, 1, 1, 1));

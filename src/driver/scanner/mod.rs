@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::checks::{AttachmentSettings, ContentSettings};
-use crate::content::{self, Cancel, Inspection, Report};
+use crate::content::{self, Cancel, Inspection, Report, Structure};
 use crate::facts::{Client, Message};
 use crate::filter::Fault;
 use faults::Faults;
@@ -23,7 +23,7 @@ pub struct Scanner {
 }
 
 type Scan = dyn Fn(&Message, &AttachmentSettings, &Cancel) -> Report + Send + Sync;
-type ScanAtOnce = fn(&Message, &AttachmentSettings) -> Option<Report>;
+type ScanAtOnce = fn(&Structure<'_>, &AttachmentSettings) -> Option<Report>;
 
 struct Pool {
     scan: Box<Scan>,
@@ -72,7 +72,7 @@ impl Scanner {
         Self { pool: Arc::new(pool) }
     }
 
-    /// Scans `message` from `client`, waiting for its turn and for the result within `budget` together.
+    /// Scans a message from `client`, waiting for its turn and for the result within `budget` together.
     ///
     /// # Errors
     /// [`Fault::Timeout`] when the time was up; the scan is cancelled. [`Fault::Failed`] when it failed by a fault of ours, a
@@ -80,39 +80,41 @@ impl Scanner {
     pub async fn scan(
         &self,
         client: Client,
-        message: Message,
+        structure: &Structure<'_>,
         settings: Arc<AttachmentSettings>,
         budget: Duration,
     ) -> Result<Arc<Report>, Fault> {
+        let message = structure.message();
         if let Some(scan) = self.pool.scan_at_once
             && let Some(result) =
-                at_once_or_later(&message, &self.pool.faults, |message| scan(message, &settings)).await
+                at_once_or_later(message, &self.pool.faults, || scan(structure, &settings)).await
         {
             return result;
         }
         let scan =
             move |pool: &Pool, message: &Message, cancel: &Cancel| (pool.scan)(message, &settings, cancel);
-        self.run(client, message, budget, |pool| &pool.faults, scan).await
+        self.run(client, message.clone(), budget, |pool| &pool.faults, scan).await
     }
 
-    /// Reads `message` by content rules, as [`Self::scan`] scans it.
+    /// Reads a message by content rules, as [`Self::scan`] scans it.
     ///
     /// # Errors
     /// Those of [`Self::scan`].
     pub async fn inspect(
         &self,
         client: Client,
-        message: Message,
+        structure: &Structure<'_>,
         settings: Arc<ContentSettings>,
         budget: Duration,
     ) -> Result<Arc<Inspection>, Fault> {
-        let at_once = |message: &Message| content::inspect_at_once(message, &settings);
-        if let Some(result) = at_once_or_later(&message, &self.pool.inspection_faults, at_once).await {
+        let message = structure.message();
+        let at_once = || content::inspect_at_once(structure, &settings);
+        if let Some(result) = at_once_or_later(message, &self.pool.inspection_faults, at_once).await {
             return result;
         }
         let inspect =
             move |_: &Pool, message: &Message, cancel: &Cancel| content::inspect(message, &settings, cancel);
-        self.run(client, message, budget, |pool| &pool.inspection_faults, inspect).await
+        self.run(client, message.clone(), budget, |pool| &pool.inspection_faults, inspect).await
     }
 
     async fn run<T: Send + Sync + 'static>(
@@ -181,14 +183,14 @@ impl Pool {
 async fn at_once_or_later<T>(
     message: &Message,
     faults: &Faults,
-    work: impl FnOnce(&Message) -> Option<T>,
+    work: impl FnOnce() -> Option<T>,
 ) -> Option<Result<Arc<T>, Fault>> {
     if !content::may_be_little_work(message) {
         return None;
     }
     // Behind those that only wait for an answer; and another thread may take it over from here.
     tokio::task::yield_now().await;
-    guarded(message, faults, || work(message)).transpose().map(|result| result.map(Arc::new))
+    guarded(message, faults, work).transpose().map(|result| result.map(Arc::new))
 }
 
 /// A scan that panics leaves nothing behind: what it works on is its own, or read only.

@@ -25,8 +25,13 @@ fn client(last: u8) -> Client {
     Client::parse(&format!("192.0.2.{last}"))
 }
 
-fn settings() -> Arc<AttachmentSettings> {
-    Arc::default()
+async fn scan(
+    scanner: &Scanner,
+    client: Client,
+    message: Message,
+    budget: Duration,
+) -> Result<Arc<Report>, Fault> {
+    scanner.scan(client, &Structure::of(&message), Arc::default(), budget).await
 }
 
 /// A pool of `threads` whose scans say that they began and then wait to be let go.
@@ -60,7 +65,7 @@ async fn idle(scanner: &Scanner) {
 #[tokio::test]
 async fn a_scan_finds_what_is_in_the_message() {
     let message = Message::from_bytes(b"Content-Disposition: attachment; filename=evil.exe\r\n\r\nMZ");
-    let report = Scanner::new(1).scan(client(1), message, settings(), SOON).await.unwrap();
+    let report = scan(&Scanner::new(1), client(1), message, SOON).await.unwrap();
     let expected = Found {
         reason: Reason::AttachmentForbiddenExtension,
         path: "evil.exe".into(),
@@ -75,7 +80,7 @@ async fn one_client_with_many_large_mails_does_not_starve_another() {
     let (scanner, begun, go) = gated(1);
     let send = |last: u8, subject: String, size: usize| {
         let scanner = scanner.clone();
-        tokio::spawn(async move { scanner.scan(client(last), mail(&subject, size), settings(), SOON).await })
+        tokio::spawn(async move { scan(&scanner, client(last), mail(&subject, size), SOON).await })
     };
     let mut waiting = Vec::new();
     for number in 0..5 {
@@ -101,7 +106,7 @@ async fn no_more_run_at_once_than_there_are_threads() {
     let scans: Vec<_> = (0..5)
         .map(|number| {
             let scanner = scanner.clone();
-            tokio::spawn(async move { scanner.scan(client(number), mail("x", 1), settings(), SOON).await })
+            tokio::spawn(async move { scan(&scanner, client(number), mail("x", 1), SOON).await })
         })
         .collect();
     while scanner.pool.lock().running < 2 {
@@ -122,11 +127,11 @@ async fn no_more_run_at_once_than_there_are_threads() {
 #[tokio::test]
 async fn time_is_up_while_scanning_and_while_waiting() {
     let (scanner, begun, _go) = gated(1);
-    let scan = |subject: &str, millis: u64| {
-        scanner.scan(client(1), mail(subject, 1), settings(), Duration::from_millis(millis))
+    let send = |subject: &str, millis: u64| {
+        scan(&scanner, client(1), mail(subject, 1), Duration::from_millis(millis))
     };
     // The one that waits gives up first: were both up at once, the thread might take it in that very moment.
-    let (one, other) = tokio::join!(scan("one", 1_000), scan("other", 50));
+    let (one, other) = tokio::join!(send("one", 1_000), send("other", 50));
     assert_eq!((one, other), (Err(Fault::Timeout), Err(Fault::Timeout)));
     assert_eq!(begun.recv_timeout(SOON).unwrap(), "one");
     // The first is cancelled and the second taken back, so that the thread is free for whoever comes next.
@@ -141,16 +146,16 @@ async fn a_panic_is_a_fault_and_the_same_content_a_repeated_one() {
             "bad" => panic!("injected"),
             _ => content::scan(message, settings, cancel),
         };
-    let at_once: ScanAtOnce = |message, settings| match subject(message).as_str() {
+    let at_once: ScanAtOnce = |structure, settings| match subject(structure.message()).as_str() {
         "bad" => panic!("injected"),
-        _ => content::scan_at_once(message, settings),
+        _ => content::scan_at_once(structure, settings),
     };
     for scanner in [Scanner::with(1, beside, None), Scanner::with(1, beside, Some(at_once))] {
-        let scan = |subject: &str, last: u8| scanner.scan(client(last), mail(subject, 1), settings(), SOON);
-        assert_eq!(scan("bad", 1).await, Err(Fault::Failed("the scan failed".into())));
-        assert!(scan("good", 1).await.is_ok());
-        assert_eq!(scan("bad", 2).await, Err(Fault::FailedAgain("the scan failed".into())));
-        assert!(scan("good", 1).await.is_ok());
+        let send = |subject: &str, last: u8| scan(&scanner, client(last), mail(subject, 1), SOON);
+        assert_eq!(send("bad", 1).await, Err(Fault::Failed("the scan failed".into())));
+        assert!(send("good", 1).await.is_ok());
+        assert_eq!(send("bad", 2).await, Err(Fault::FailedAgain("the scan failed".into())));
+        assert!(send("good", 1).await.is_ok());
         idle(&scanner).await;
     }
 }

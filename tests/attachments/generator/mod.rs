@@ -14,7 +14,7 @@ pub(crate) mod zips;
 
 use greylag::checks::AttachmentSettings;
 use greylag::checks::attachments::findings;
-use greylag::content::{Report, scan_at_once};
+use greylag::content::{Report, Structure, scan_at_once};
 use greylag::facts::Message;
 use greylag::verdict::Action;
 
@@ -212,7 +212,7 @@ fn what_is_scanned_at_once_is_scanned_alike() {
     let (mut at_once, mut later) = (0, 0);
     for case in all(&EVIL) {
         let message = Message::from_bytes(&case.mail);
-        match scan_at_once(&message, &AttachmentSettings::default()) {
+        match scan_at_once(&Structure::of(&message), &AttachmentSettings::default()) {
             Some(report) => {
                 assert_eq!(report, scan(&case.mail), "{}", case.what);
                 at_once += 1;

@@ -1,0 +1,134 @@
+//! The MIME structure of a small message, read once for all who look at it.
+
+use std::sync::OnceLock;
+
+use mail_parser::{MessageParser, PartFlags};
+
+use super::may_be_little_work;
+use crate::facts::Message;
+
+/// How far the parser follows a message. Beyond it, the parts of a message are what the parser leaves together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Multiparts and messages one inside the other.
+    pub(super) depth: usize,
+    /// Parts of all of them.
+    pub(super) parts: usize,
+    /// Transfer-encoded messages one inside the other.
+    pub(super) encoded_depth: usize,
+}
+
+impl Limits {
+    /// What hardly any small message reaches.
+    const SMALL: Self = Self { depth: 12, parts: 64, encoded_depth: 1 };
+
+    /// Reads `text` as far.
+    pub(super) fn parse(self, text: &[u8]) -> Option<mail_parser::Message<'_>> {
+        let parser = MessageParser::new()
+            .max_depth(self.depth)
+            .max_parts(self.parts)
+            .max_encoded_nesting(self.encoded_depth);
+        parser.parse(text)
+    }
+
+    const fn cover(self, other: Self) -> bool {
+        self.depth >= other.depth && self.parts >= other.parts && self.encoded_depth >= other.encoded_depth
+    }
+
+    /// Whether a message that was read so far is the same read farther.
+    fn leave_whole(self, message: &mail_parser::Message<'_>) -> bool {
+        let cut = PartFlags::LIMIT_REACHED | PartFlags::NESTING_LIMIT;
+        message.parts().len() < self.parts && message.parts().all(|part| !part.flags().intersects(cut))
+    }
+}
+
+/// A message whose structure is read by the first who looks at it, and there for the next. That of a large one is read for each.
+pub struct Structure<'m> {
+    message: &'m Message,
+    /// `None` where it has to be read farther than small messages are.
+    small: OnceLock<Option<mail_parser::Message<'m>>>,
+}
+
+impl<'m> Structure<'m> {
+    /// That of `message`, not read yet.
+    pub const fn of(message: &'m Message) -> Self {
+        Self { message, small: OnceLock::new() }
+    }
+
+    /// The message.
+    pub const fn message(&self) -> &'m Message {
+        self.message
+    }
+
+    /// Looks at the structure within `limits`; there is none where nothing is a message in it.
+    pub(super) fn look<T>(
+        &self,
+        limits: Limits,
+        look: impl FnOnce(Option<&mail_parser::Message<'_>>) -> T,
+    ) -> T {
+        let is_small = may_be_little_work(self.message) && limits.cover(Limits::SMALL);
+        match is_small.then(|| self.small()).flatten() {
+            Some(read) => look(Some(read)),
+            None => look(limits.parse(self.message.text()).as_ref()),
+        }
+    }
+
+    fn small(&self) -> Option<&mail_parser::Message<'m>> {
+        let read = || Limits::SMALL.parse(self.message.text()).filter(|read| Limits::SMALL.leave_whole(read));
+        self.small.get_or_init(read).as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDE: Limits = Limits { depth: 100, parts: 100, encoded_depth: 16 };
+
+    fn multipart(boundary: usize, parts: &[String]) -> String {
+        let parts: String = parts.iter().map(|part| format!("--b{boundary}\r\n{part}\r\n")).collect();
+        format!("Content-Type: multipart/mixed; boundary=b{boundary}\r\n\r\n{parts}--b{boundary}--\r\n")
+    }
+
+    fn encoded(message: &str) -> String {
+        let quoted = message.replace('=', "=3D");
+        format!("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n{quoted}")
+    }
+
+    #[test]
+    fn no_limit_of_small_messages_shows() {
+        let text = "Content-Type: text/plain\r\n\r\nx".to_owned();
+        let nested = |depth: usize| (0..depth).fold(text.clone(), |inside, at| multipart(at, &[inside]));
+        let in_messages = |depth: usize| (0..depth).fold(text.clone(), |inside, _| encoded(&inside));
+        for (mail, is_small) in [
+            (text.clone(), true),
+            (nested(Limits::SMALL.depth - 1), true),
+            (nested(Limits::SMALL.depth), false),
+            (multipart(0, &vec![text.clone(); Limits::SMALL.parts - 2]), true),
+            (multipart(0, &vec![text.clone(); Limits::SMALL.parts - 1]), false),
+            (in_messages(1), true),
+            (in_messages(2), false),
+            (text.replace('x', &"x".repeat(20 << 10)), false),
+        ] {
+            let message = Message::from_bytes(mail.as_bytes());
+            let structure = Structure::of(&message);
+            let seen = |read: Option<&mail_parser::Message<'_>>| {
+                let parts = read.into_iter().flat_map(|message| message.parts());
+                parts.map(|part| (part.raw_body().to_vec(), part.flags())).collect::<Vec<_>>()
+            };
+            let expected = seen(WIDE.parse(message.text()).as_ref());
+            assert!(!expected.is_empty());
+            assert_eq!(structure.look(WIDE, seen), expected, "{mail}");
+            assert_eq!(structure.small.get().is_some_and(Option::is_some), is_small, "{mail}");
+        }
+    }
+
+    #[test]
+    fn it_is_read_once_but_for_those_who_would_not_read_so_far() {
+        let message = Message::from_bytes(b"Subject: x\r\n\r\nx");
+        let structure = Structure::of(&message);
+        let place = |limits| structure.look(limits, |read| std::ptr::from_ref(read.unwrap()).addr());
+        assert_eq!(place(WIDE), place(Limits { parts: 99, ..WIDE }));
+        assert_ne!(place(WIDE), place(Limits { parts: 1, ..WIDE }));
+    }
+}
