@@ -1,11 +1,34 @@
 //! The MIME structure of a small message, read once for all who look at it.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
-use mail_parser::{MessageParser, PartFlags};
+use mail_parser::{HeaderForm, HeaderName, MessageParser, PartFlags};
 
 use super::may_be_little_work;
 use crate::facts::Message;
+
+/// Fields that most messages have, whose values nobody looks at: the structure is in those of MIME.
+const UNREAD: [HeaderName<'static>; 14] = [
+    HeaderName::Received,
+    HeaderName::ReturnPath,
+    HeaderName::From,
+    HeaderName::Sender,
+    HeaderName::ReplyTo,
+    HeaderName::To,
+    HeaderName::Cc,
+    HeaderName::Subject,
+    HeaderName::Date,
+    HeaderName::MessageId,
+    HeaderName::InReplyTo,
+    HeaderName::References,
+    HeaderName::ListId,
+    HeaderName::ListUnsubscribe,
+];
+
+static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
+    let parser = MessageParser::new();
+    UNREAD.into_iter().fold(parser, |parser, name| parser.header(name, HeaderForm::Ignore))
+});
 
 /// How far the parser follows a message. Beyond it, the parts of a message are what the parser leaves together.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +47,8 @@ impl Limits {
 
     /// Reads `text` as far.
     pub(super) fn parse(self, text: &[u8]) -> Option<mail_parser::Message<'_>> {
-        let parser = MessageParser::new()
+        let parser = PARSER
+            .clone()
             .max_depth(self.depth)
             .max_parts(self.parts)
             .max_encoded_nesting(self.encoded_depth);
