@@ -33,28 +33,33 @@ impl Header {
         let (mut types, mut encodings): (Vec<Vec<u8>>, Vec<Vec<u8>>) = Default::default();
         for field in part.headers().iter() {
             let (name, value) = (field.raw_name().as_bytes(), field.raw_value());
+            if !raw::is_content_field(name) {
+                continue;
+            }
             let is = |known: &[u8]| raw::bare(name).eq(known.iter().copied());
             let is_type = is(b"content-type");
             if !is_type && !is(b"content-transfer-encoding") {
                 continue;
             }
-            header.is_ambiguous |= !name.eq_ignore_ascii_case(&bare(name)) || has_odd_controls(value);
+            let is_plain = raw::bare(name).eq(name.iter().map(u8::to_ascii_lowercase));
+            header.is_ambiguous |= !is_plain || has_odd_controls(value);
+            let full = bare(value);
             if is_type {
-                header.content_type(value);
-                types.push(bare(value));
+                header.content_type(value, &full);
+                types.push(full);
             } else {
-                header.transfer_encoding(value);
-                encodings.push(bare(value));
+                header.transfer_encoding(&full);
+                encodings.push(full);
             }
         }
         header.is_ambiguous |= differ(&types) || differ(&encodings);
         header
     }
 
-    fn content_type(&mut self, value: &[u8]) {
+    /// The `value` of a Content-Type, and the same in `full` [`bare`].
+    fn content_type(&mut self, value: &[u8], full: &[u8]) {
         self.has_type = true;
-        let full = bare(value);
-        let says = |word: &[u8]| memchr::memmem::find(&full, word).is_some();
+        let says = |word: &[u8]| memchr::memmem::find(full, word).is_some();
         self.is_partial |= full.starts_with(b"message/partial") && (says(b"number=") || says(b"id="));
         self.is_external |= full.starts_with(b"message/external-body");
         // Also behind a stray semicolon, where some look for it.
@@ -63,9 +68,9 @@ impl Header {
         self.boundaries.extend(parameters::boundaries(value));
     }
 
-    fn transfer_encoding(&mut self, value: &[u8]) {
-        let text = bare(value);
-        let text = &text[..text.len().min(80)];
+    /// A Content-Transfer-Encoding that is [`bare`].
+    fn transfer_encoding(&mut self, full: &[u8]) {
+        let text = &full[..full.len().min(80)];
         let says = |word: &[u8]| memchr::memmem::find(text, word).is_some();
         let (encoding, is_exact) = if says(b"base64") {
             (Encoding::Base64, text == b"base64")
@@ -82,9 +87,11 @@ impl Header {
     }
 }
 
-/// A field name or value without what does not belong there.
-fn bare(text: &[u8]) -> Vec<u8> {
-    raw::bare(text).collect()
+/// A field value without what does not belong there.
+fn bare(value: &[u8]) -> Vec<u8> {
+    let mut full = Vec::with_capacity(value.len());
+    full.extend(raw::bare(value));
+    full
 }
 
 /// NUL, or a CR that ends no line: a line break for some and nothing for others.

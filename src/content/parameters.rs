@@ -5,6 +5,7 @@
 //! here, yet common). Decoding is left to [`super::filename`]: percent and encoded words are readings of a name,
 //! like its other disguises.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Longest parameter name that is looked at, in bytes.
@@ -94,7 +95,8 @@ fn values(value: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
 
 /// Calls `found` with the name of each parameter, in lower case, and the readings of its value.
 fn each(value: &[u8], mut found: impl FnMut(&[u8], Vec<Vec<u8>>)) {
-    let value: Vec<u8> = value.iter().copied().filter(|byte| *byte != b'\r').collect();
+    let mut value = value.to_vec();
+    value.retain(|byte| *byte != b'\r');
     let mut at = 0;
     while let Some(equals) = value[at..].iter().position(|byte| *byte == b'=') {
         let key = key_at_end(&value[at..at + equals]);
@@ -109,7 +111,7 @@ fn each(value: &[u8], mut found: impl FnMut(&[u8], Vec<Vec<u8>>)) {
 }
 
 /// The parameter name before an equals sign, in lower case, without a comment behind it.
-fn key_at_end(before: &[u8]) -> Vec<u8> {
+fn key_at_end(before: &[u8]) -> Cow<'_, [u8]> {
     let mut before = before[before.len().saturating_sub(MAX_KEY)..].trim_ascii_end();
     while before.ends_with(b")")
         && let Some(open) = last_comment(before)
@@ -118,7 +120,8 @@ fn key_at_end(before: &[u8]) -> Vec<u8> {
     }
     let ends_key = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b';' | b',' | b'"' | b')');
     let start = before.iter().rposition(ends_key).map_or(0, |at| at + 1);
-    before[start..].to_ascii_lowercase()
+    let key = &before[start..];
+    if key.iter().any(u8::is_ascii_uppercase) { key.to_ascii_lowercase().into() } else { key.into() }
 }
 
 /// Where the comment begins that `text` ends with.
