@@ -5,10 +5,13 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use super::raw::{Lines, is_content_field};
+
+static DASHES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"--"));
 
 /// Other readings of one text that are followed, at most.
 const MAX_READINGS: usize = 8;
@@ -30,7 +33,7 @@ pub(super) fn unused(text: &[u8], pieces: &[Range<usize>], used: &HashSet<Vec<u8
     let mut met: HashSet<&[u8]> = HashSet::new();
     let in_piece = |piece: Range<usize>| {
         let start = piece.start;
-        memmem::find_iter(&text[piece], b"--").map(move |at| start + at)
+        DASHES.find_iter(&text[piece]).map(move |at| start + at)
     };
     for at in pieces.iter().cloned().flat_map(in_piece) {
         if found.len() == MAX_READINGS {

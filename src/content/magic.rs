@@ -4,6 +4,10 @@
 //! surely as a container or program that it is worth decoding where nothing declares it ([`is_sure`])? The first
 //! may go by little, as a sender attached the file; the second must not take chance for evidence.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// A type of file, told by its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileType {
@@ -180,10 +184,13 @@ fn disk_image(data: &[u8]) -> Option<FileType> {
     }
 }
 
+/// How an encoded script begins; its length follows, in base64.
+static ENCODED_SCRIPT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"#@~^"));
+
 /// Scripts that no other file begins like: encoded ones and HTML applications.
 fn script(data: &[u8]) -> Option<FileType> {
     let begins = super::archive::prefix(data);
-    if let Some(at) = memchr::memmem::find(begins, b"#@~^")
+    if let Some(at) = ENCODED_SCRIPT.find(begins)
         && begins.get(at + 10..at + 12) == Some(b"==")
     {
         return Some(FileType::of("vbe"));

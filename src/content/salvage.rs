@@ -8,8 +8,10 @@
 pub(super) mod decode;
 pub(super) mod script;
 
+use std::sync::LazyLock;
+
 use encoding_rs::Encoding;
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 
 use self::decode::Padding;
 use super::archive::looks_like_message;
@@ -17,6 +19,9 @@ use super::budget::Exceeded;
 use super::magic;
 use super::raw::{Lines, encoded_file};
 use super::scanner::{Part, Place, Scanner};
+
+/// How a `data:` URL goes on where base64 begins.
+static DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b";base64,"));
 
 /// Files that one run of base64 may begin, for each of the four ways in which its digits can be grouped.
 const STARTS_PER_GROUPING: usize = 2;
@@ -133,8 +138,8 @@ impl Salvage<'_, '_, '_> {
 
     /// Files in `data:` URLs (RFC 2397), as pages that save a file by script carry them.
     fn data_urls(&mut self) -> Result<(), Exceeded> {
-        for at in memmem::find_iter(self.text, b";base64,") {
-            let from = &self.text[at + 8..];
+        for at in DATA.find_iter(self.text) {
+            let from = &self.text[at + DATA.needle().len()..];
             let begins = decode::base64(&from[..from.len().min(2 * GLANCE)], Padding::EndsAll, GLANCE);
             if !magic::is_sure(&begins) && !begins_page(&begins) {
                 continue;

@@ -1,18 +1,21 @@
 //! Documents in PDF: the names of the files that are attached to them (ISO 32000-1 §7.11), as far as they stand in
 //! clear. Viewers open no program from there, but hand it on.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
 
 use crate::content::archive::names;
 use crate::content::filename::MAX_NAME;
 
+static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"%PDF-"));
 const EMBEDDED: &[u8] = b"/EmbeddedFile";
 /// Where the mark of a PDF stands at the latest: viewers look no further.
 const MAX_MARK: usize = 1024;
 
 /// The names of attached files in the document `data`; none where it is another file.
 pub(super) fn names(data: &[u8]) -> impl Iterator<Item = String> {
-    let is_pdf = memmem::find(&data[..data.len().min(MAX_MARK)], b"%PDF-").is_some();
+    let is_pdf = MARK.find(&data[..data.len().min(MAX_MARK)]).is_some();
     let has_files = is_pdf && memmem::find(data, EMBEDDED).is_some();
     let keys = memchr::memchr_iter(b'F', if has_files { data } else { &[] }).filter(|at| {
         let before = &data[..*at];

@@ -9,7 +9,9 @@
 mod v4;
 mod v5;
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::entry::{self, Entry};
 use crate::content::View;
@@ -19,6 +21,7 @@ use crate::reason::Reason;
 
 /// What both versions begin with; behind it 0 for version 4, 1 and 0 for version 5.
 const MARK: &[u8] = b"Rar!\x1a\x07";
+static MARKS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARK));
 /// Work of a block, in bytes.
 const BLOCK: u64 = 64;
 
@@ -48,7 +51,7 @@ fn version(data: &[u8]) -> Option<Version<'_>> {
 
 /// The first archive whose first header is intact: programs that read RAR have the mark in them, too.
 fn find(data: &[u8]) -> Option<Version<'_>> {
-    memmem::find_iter(data, MARK).filter_map(|at| version(&data[at..])).find(|version| match version {
+    MARKS.find_iter(data).filter_map(|at| version(&data[at..])).find(|version| match version {
         Version::V4(blocks) => v4::begins(blocks),
         Version::V5(blocks) => v5::begins(blocks),
     })

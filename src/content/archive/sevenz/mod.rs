@@ -6,8 +6,9 @@
 mod header;
 
 use std::io::{Cursor, Read};
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 use sevenz_rust2::{Archive, ArchiveEntry, Block, BlockDecoder, EncoderMethod, Password};
 
 use self::header::NoNames;
@@ -18,6 +19,7 @@ use crate::content::scanner::{Place, Scanner};
 use crate::reason::Reason;
 
 const MARK: &[u8] = b"7z\xbc\xaf\x27\x1c";
+static MARKS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARK));
 /// Dictionary or model that a decoder may have, in KiB, and its tables.
 const LIMIT_KIB: usize = (MAX_DICTIONARY / 1024) as usize + (8 << 10);
 
@@ -45,7 +47,7 @@ pub(super) fn is_embedded(data: &[u8]) -> bool {
 
 /// The file from where the first archive in it begins whose start is intact.
 fn find(data: &[u8]) -> Option<&[u8]> {
-    let mut starts = memmem::find_iter(data, MARK).map(|at| &data[at..]);
+    let mut starts = MARKS.find_iter(data).map(|at| &data[at..]);
     starts.find(|archive| header::end(archive).is_some())
 }
 
