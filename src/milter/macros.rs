@@ -1,7 +1,5 @@
 //! What the MTA says beside its commands: macros, kept by the stage of the session they came with.
 
-use memchr::memchr_iter;
-
 /// A stage of the SMTP session that has macros of its own, in session order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MacroStage {
@@ -102,11 +100,11 @@ fn forget(set: &mut Vec<u8>) {
 
 /// Names without braces, and values. A last name without a value is dropped.
 fn definitions(set: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let (mut ends, mut start) = (memchr_iter(0, set), 0);
+    let end = set.iter().rposition(|byte| *byte == 0).unwrap_or(0);
+    // They are so short that a search by the block takes longer.
+    let mut texts = set[..end].split(|byte| *byte == 0);
     std::iter::from_fn(move || {
-        let (middle, end) = (ends.next()?, ends.next()?);
-        let (name, value) = (set.get(start..middle)?, set.get(middle + 1..end)?);
-        start = end + 1;
+        let (name, value) = (texts.next()?, texts.next()?);
         let bare = name.strip_prefix(b"{").and_then(|name| name.strip_suffix(b"}"));
         Some((bare.unwrap_or(name), value))
     })
