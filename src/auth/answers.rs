@@ -48,7 +48,7 @@ impl Answers {
 
     /// Adds what the DNS said of `name` (lower case, no final dot).
     pub(super) fn add(&mut self, name: &str, purpose: Purpose, answer: Result<Answer, DnsFault>) {
-        let name = format!("{name}.").into_boxed_str();
+        let name = [name, "."].concat().into_boxed_str();
         match purpose {
             Purpose::Key => {
                 self.texts.known.insert(name, text(answer, DomainKey::parse_records));

@@ -202,7 +202,7 @@ fn questions(message: &AuthenticatedMessage<'_>, spf: &SpfOutcome) -> BTreeSet<(
     let related = others.filter(|domain| registrable(domain) == registrable(&author));
     for domain in related.chain([author.clone()]) {
         let policies =
-            ancestors(&domain).flat_map(|name| question(&format!("_dmarc.{name}"), Purpose::Policy));
+            ancestors(&domain).flat_map(|name| question(&["_dmarc.", name].concat(), Purpose::Policy));
         questions.extend(policies);
     }
     questions.extend(question(&author, Purpose::Existence));

@@ -74,7 +74,11 @@ impl Value {
     /// The value with nothing left in it that could end it: senders choose what stands here.
     fn push_plain(&mut self, value: &str) {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        self.0.extend(value.chars().map(|c| if fits(c) { c } else { '_' }));
+        if value.chars().all(fits) {
+            self.0.push_str(value);
+        } else {
+            self.0.extend(value.chars().map(|c| if fits(c) { c } else { '_' }));
+        }
     }
 
     fn push(&mut self, texts: &[&str]) {
