@@ -376,7 +376,8 @@ fn is_cut_in_bounce(part: &MessagePart<'_>) -> bool {
 /// The name that mail programs give a part without one, where its type is registered for programs.
 fn name_of_type(content_type: ContentType<'_>) -> Option<String> {
     let main = content_type.ctype();
-    let full = format!("{main}/{}", content_type.subtype().unwrap_or_default()).to_ascii_lowercase();
+    let mut full = [main, "/", content_type.subtype().unwrap_or_default()].concat();
+    full.make_ascii_lowercase();
     let extension = match full.as_str() {
         "application/x-msdownload"
         | "application/x-msdos-program"
