@@ -1,5 +1,7 @@
 //! What the MTA says beside its commands: macros, kept by the stage of the session they came with.
 
+use memchr::memchr_iter;
+
 /// A stage of the SMTP session that has macros of its own, in session order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MacroStage {
@@ -44,21 +46,27 @@ const KEPT: usize = 512;
 /// The macros of one session: one set a stage.
 #[derive(Debug, Default)]
 pub(super) struct Macros {
-    /// Copies, so that a few bytes do not keep the whole read buffer alive.
-    sets: [Vec<u8>; MacroStage::COUNT],
+    sets: [Set; MacroStage::COUNT],
+}
+
+/// The macros of one stage.
+#[derive(Debug, Default)]
+struct Set {
+    /// Names and values by turns, each ended by a NUL. A copy, so that a few bytes do not keep the whole read buffer alive.
+    text: Vec<u8>,
+    /// Where these NULs are: those of the connection are looked through for every mail.
+    ends: Vec<usize>,
 }
 
 impl Macros {
     /// Replaces the set of `stage` by `definitions`: names and values by turns, each ended by a NUL.
     pub(super) fn define(&mut self, stage: MacroStage, definitions: &[u8]) {
-        let set = &mut self.sets[stage as usize];
-        forget(set);
-        set.extend_from_slice(definitions);
+        self.sets[stage as usize].define(definitions);
     }
 
     /// Forgets the sets of all stages after `stage`, as its command was received.
     pub(super) fn enter(&mut self, stage: MacroStage) {
-        self.sets[stage as usize + 1..].iter_mut().for_each(forget);
+        self.sets[stage as usize + 1..].iter_mut().for_each(Set::forget);
     }
 
     /// Forgets all sets, and what they took.
@@ -79,9 +87,9 @@ impl Macros {
         value
     }
 
-    fn find<const N: usize>(sets: &[Vec<u8>], names: [&str; N]) -> [Option<String>; N] {
+    fn find<const N: usize>(sets: &[Set], names: [&str; N]) -> [Option<String>; N] {
         let mut values = [None; N];
-        for (defined, value) in sets.iter().rev().flat_map(|set| definitions(set)) {
+        for (defined, value) in sets.iter().rev().flat_map(Set::definitions) {
             for (name, found) in names.iter().zip(&mut values) {
                 if found.is_none() && defined == name.as_bytes() {
                     *found = Some(value);
@@ -94,20 +102,34 @@ impl Macros {
     }
 }
 
-fn forget(set: &mut Vec<u8>) {
-    if set.capacity() > KEPT { *set = Vec::new() } else { set.clear() }
-}
+impl Set {
+    fn define(&mut self, definitions: &[u8]) {
+        self.forget();
+        self.text.extend_from_slice(definitions);
+        self.ends.extend(memchr_iter(0, definitions));
+    }
 
-/// Names without braces, and values. A last name without a value is dropped.
-fn definitions(set: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let end = set.iter().rposition(|byte| *byte == 0).unwrap_or(0);
-    // They are so short that a search by the block takes longer.
-    let mut texts = set[..end].split(|byte| *byte == 0);
-    std::iter::from_fn(move || {
-        let (name, value) = (texts.next()?, texts.next()?);
-        let bare = name.strip_prefix(b"{").and_then(|name| name.strip_suffix(b"}"));
-        Some((bare.unwrap_or(name), value))
-    })
+    fn forget(&mut self) {
+        if self.text.capacity() > KEPT {
+            *self = Self::default();
+        } else {
+            self.text.clear();
+            self.ends.clear();
+        }
+    }
+
+    /// Names without braces, and values. A last name without a value is dropped.
+    fn definitions(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let (pairs, _) = self.ends.as_chunks();
+        let mut start = 0;
+        pairs.iter().filter_map(move |&[middle, end]| {
+            let definition = self.text.get(start..middle).zip(self.text.get(middle + 1..end));
+            start = end + 1;
+            let (name, value) = definition?;
+            let bare = name.strip_prefix(b"{").and_then(|name| name.strip_suffix(b"}"));
+            Some((bare.unwrap_or(name), value))
+        })
+    }
 }
 
 #[cfg(test)]
