@@ -172,7 +172,9 @@ impl HeaderValue {
 
 /// The line with its control characters as spaces, but for tabs. Hardly any has one.
 fn printable(line: &str) -> Cow<'_, str> {
-    if line.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+    // Without a way out of the loop it takes many bytes at a time.
+    let is_plain = |byte: u8| matches!(byte, b'\t' | b' '..=b'~');
+    if line.bytes().fold(true, |all, byte| all & is_plain(byte)) {
         return line.into();
     }
     line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect()
