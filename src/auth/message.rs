@@ -195,23 +195,28 @@ fn questions(message: &AuthenticatedMessage<'_>, spf: &SpfOutcome) -> BTreeSet<(
     let mut questions = BTreeSet::new();
     let signatures = || message.dkim_signatures().iter().map(|field| &field.header);
     for signature in signatures() {
-        questions.extend(question(&format!("{}._domainkey.{}", signature.s, signature.d), Purpose::Key));
+        questions.extend(question(format!("{}._domainkey.{}", signature.s, signature.d), Purpose::Key));
     }
     let Some(author) = author_domain(message) else { return questions };
     let others = signatures().filter_map(|signature| host_name(&signature.d)).chain([spf.domain.to_string()]);
     let related = others.filter(|domain| registrable(domain) == registrable(&author));
     for domain in related.chain([author.clone()]) {
         let policies =
-            ancestors(&domain).flat_map(|name| question(&["_dmarc.", name].concat(), Purpose::Policy));
+            ancestors(&domain).flat_map(|name| question(["_dmarc.", name].concat(), Purpose::Policy));
         questions.extend(policies);
     }
-    questions.extend(question(&author, Purpose::Existence));
+    questions.extend(question(author, Purpose::Existence));
     questions
 }
 
-fn question(name: &str, purpose: Purpose) -> Option<(String, Purpose)> {
+fn question(mut name: String, purpose: Purpose) -> Option<(String, Purpose)> {
     let fits = name.len() <= 253 && name.split('.').all(|label| (1..=63).contains(&label.len()));
-    fits.then(|| (name.to_lowercase(), purpose))
+    if name.is_ascii() {
+        name.make_ascii_lowercase();
+    } else {
+        name = name.to_lowercase();
+    }
+    fits.then_some((name, purpose))
 }
 
 /// The domain itself, and every domain above it that RFC 9989 §4.10 asks.
