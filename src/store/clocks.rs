@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::key::{Key, NetworkKey};
 use super::model::Clock;
@@ -130,15 +131,10 @@ impl Clocks {
 
     /// Begins a clock, or begins it anew. Sweeps a little, and makes room by letting the oldest go.
     pub(super) fn begin(&mut self, key: Key, clock: Clock, tag: u16, now: Timestamp) {
-        self.end(&key);
         self.sweep(now);
-        if self.len >= self.capacity
-            && let Some(oldest) = self.slot(self.all.oldest)
-        {
-            let oldest = oldest.key;
-            self.end(&oldest);
+        if self.len >= self.capacity {
+            self.make_room(&key);
         }
-        let network = clock.network.map_or(NONE, |network| self.accounts.open(network));
         let unlinked = Links { older: NONE, newer: NONE };
         let lasts = clock.lasts.as_secs().div_ceil(LASTS_STEP.as_secs());
         let slot = Slot {
@@ -146,17 +142,54 @@ impl Clocks {
             first_seen: clock.first_seen,
             all: unlinked,
             of_network: unlinked,
-            network,
+            network: NONE,
             lasts: u16::try_from(lasts).unwrap_or(u16::MAX),
             tag,
         };
-        let at = self.occupy(slot);
+        let at = self.place(slot);
+        // Only now: had its network this clock alone, the account was closed.
+        let network = clock.network.map_or(NONE, |network| self.accounts.open(network));
         self.link(at, network);
+    }
+
+    /// Lets the oldest go, unless `key` has a clock, which goes in its place.
+    fn make_room(&mut self, key: &Key) {
+        let before = self.len;
+        self.end(key);
+        if self.len == before
+            && let Some(oldest) = self.slot(self.all.oldest)
+        {
+            let oldest = oldest.key;
+            self.end(&oldest);
+        }
+    }
+
+    /// Puts a clock where that of its key is, or into a vacant place. Returns the place.
+    fn place(&mut self, slot: Slot) -> u32 {
+        let hash = hash_of(&slot.key);
+        let vacant = if self.free == NONE { self.slots.len() as u32 } else { self.free };
         let slots = &self.slots;
-        let hash = hash_of(&key);
-        part_of(&mut self.index, hash)
-            .insert_unique(hash, at, |at| slots.get(*at as usize).map_or(0, |slot| hash_of(&slot.key)));
-        self.len += 1;
+        let key_at = |at: &u32| slots.get(*at as usize).map(|slot| slot.key);
+        let entry = part_of(&mut self.index, hash).entry(
+            hash,
+            |at| key_at(at) == Some(slot.key),
+            |at| key_at(at).map_or(0, |key| hash_of(&key)),
+        );
+        match entry {
+            Entry::Vacant(entry) => {
+                entry.insert(vacant);
+                self.len += 1;
+                self.occupy(slot)
+            }
+            Entry::Occupied(entry) => {
+                let at = *entry.get();
+                self.unlink(at);
+                if let Some(place) = self.slots.get_mut(at as usize) {
+                    *place = slot;
+                }
+                at
+            }
+        }
     }
 
     /// Ends a clock, if it runs.
@@ -246,6 +279,7 @@ impl Clocks {
             }
         }
         if let Some(slot) = self.slots.get_mut(at as usize) {
+            slot.network = network;
             slot.all.older = older;
             slot.of_network.older = of_network;
         }

@@ -71,6 +71,17 @@ fn clocks_stand_in_the_order_in_which_they_begin() {
 }
 
 #[test]
+fn the_only_clock_of_a_network_begins_anew_in_its_account_or_in_another() {
+    let mut clocks = Clocks::new(100);
+    for (millis, of) in [(1, 5), (2, 5), (3, 6)] {
+        clocks.begin(key(0), clock(millis, of), 0, at(millis));
+        assert_eq!(all(&clocks), keys([0]));
+        assert_eq!(clocks.oldest_of(network(of)).collect::<Vec<_>>(), [(key(0), at(millis))]);
+    }
+    assert_eq!((clocks.running(network(5)), clocks.accounts.slots.len()), (0, 1));
+}
+
+#[test]
 fn when_full_the_oldest_goes() {
     let mut clocks = Clocks::new(3);
     (0..5).for_each(|n| clocks.begin(key(n), clock(n, n), 0, at(n)));
