@@ -19,8 +19,9 @@ const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// Less room than this and a new buffer is taken, in bytes.
 const MIN_ROOM: usize = 1024;
 
-/// A buffer with more room than this is not worth keeping for whoever reads next, in bytes.
-const MAX_SPARE: usize = 8192;
+/// A buffer with more room than this is not kept for whoever reads next, in bytes. One for a piece of a large body is: asked of the
+/// allocator each time, it would lie now here and now there, until every page of the heap was used once.
+const MAX_SPARE: usize = 128 << 10;
 
 thread_local! {
     /// A buffer from which all was taken: the next connection of this thread that has something to read takes it. So a connection
@@ -97,7 +98,8 @@ impl Input {
     /// answered.
     pub fn release(&mut self) {
         if self.buffer.is_empty() && self.buffer.try_reclaim(1) && self.buffer.capacity() <= MAX_SPARE {
-            SPARE.set(std::mem::take(&mut self.buffer));
+            let (spare, buffer) = (SPARE.take(), std::mem::take(&mut self.buffer));
+            SPARE.set(if spare.capacity() > buffer.capacity() { spare } else { buffer });
         }
     }
 }
@@ -214,6 +216,26 @@ mod tests {
         assert_eq!(input.fill(&mut ours, 4096, Duration::from_secs(5), || quiet += 1).await.unwrap(), None);
         assert_eq!((quiet, began.elapsed().as_secs()), (1, 5));
         drop(sending.await.unwrap());
+    }
+
+    #[test]
+    fn the_largest_buffer_that_is_not_huge_is_lent_to_whoever_reads_next() {
+        let release = |room: usize| {
+            let mut input = Input { buffer: BytesMut::with_capacity(room), alarm: None };
+            let start = input.buffer.as_ptr();
+            input.release();
+            start
+        };
+        let lent = || {
+            let mut buffer = BytesMut::new();
+            make_room(&mut buffer, 4096);
+            (buffer.as_ptr(), buffer.capacity())
+        };
+        let large = release(70_000);
+        release(4096);
+        release(MAX_SPARE + 1);
+        assert_eq!(lent(), (large, 70_000));
+        assert_eq!(lent().1, 4096);
     }
 
     #[test]
