@@ -43,6 +43,10 @@ impl MacroStage {
 /// A set up to this size leaves its memory to the next one, in bytes. What Postfix sends by default is smaller.
 const KEPT: usize = 512;
 
+/// Definitions kept of a set. Sendmail sends 50 at most; Postfix has no limit, and sends those it was asked for, or a dozen. A packet
+/// of NULs, as no MTA sends, would ask for eight times its size to know where they are.
+const MAX_DEFINITIONS: usize = 128;
+
 /// The macros of one session: one set a stage.
 #[derive(Debug, Default)]
 pub(super) struct Macros {
@@ -105,8 +109,9 @@ impl Macros {
 impl Set {
     fn define(&mut self, definitions: &[u8]) {
         self.forget();
-        self.text.extend_from_slice(definitions);
-        self.ends.extend(memchr_iter(0, definitions));
+        self.ends.extend(memchr_iter(0, definitions).take(2 * MAX_DEFINITIONS));
+        let kept = self.ends.last().map_or(0, |last| last + 1);
+        self.text.extend_from_slice(&definitions[..kept]);
     }
 
     fn forget(&mut self) {
@@ -206,6 +211,28 @@ mod tests {
         assert!(get(&macros, "m").is_some());
         macros.clear();
         assert!(get(&macros, "c").is_none());
+    }
+
+    #[test]
+    fn only_so_many_definitions_are_kept_as_an_mta_sends() {
+        let mut macros = Macros::default();
+        let definitions = |count: usize| (1..=count).map(|i| format!("{{m{i}}}\0{i}\0")).collect::<String>();
+        macros.define(Connect, definitions(MAX_DEFINITIONS + 1).as_bytes());
+        assert_eq!(get(&macros, "m128").as_deref(), Some("128"));
+        assert_eq!(get(&macros, "m129"), None);
+
+        macros.define(Connect, &vec![0; 1 << 20]);
+        let [Set { text, ends }, ..] = &macros.sets;
+        assert_eq!((text.len(), ends.len()), (2 * MAX_DEFINITIONS, 2 * MAX_DEFINITIONS));
+        assert!(
+            text.capacity() <= 1024 && ends.capacity() <= 1024,
+            "{}, {}",
+            text.capacity(),
+            ends.capacity()
+        );
+        assert_eq!(get(&macros, "j"), None);
+        macros.define(Connect, b"j\0mx.test\0");
+        assert_eq!(get(&macros, "j").as_deref(), Some("mx.test"));
     }
 
     #[test]
