@@ -1,6 +1,6 @@
 //! What a connection sent and nobody read yet: memory that a quiet connection does without.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,14 +19,27 @@ const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// Less room than this and a new buffer is taken, in bytes.
 const MIN_ROOM: usize = 1024;
 
+/// Room from this on is for a large packet, in bytes.
+const LARGE: usize = 16 << 10;
+
+/// Room for a large packet is a multiple of this, in bytes, so that a buffer that one had is enough for the next.
+const LARGE_STEP: usize = 512;
+
 /// A buffer with more room than this is not kept for whoever reads next, in bytes. One for a piece of a large body is: asked of the
 /// allocator each time, it would lie now here and now there, until every page of the heap was used once.
 const MAX_SPARE: usize = 128 << 10;
+
+/// Buffers for large packets that are kept for a thread.
+const MAX_LARGE_SPARE: usize = 4;
 
 thread_local! {
     /// A buffer from which all was taken: the next connection of this thread that has something to read takes it. So a connection
     /// needs memory only while it is answered, and whoever is busy does not ask the allocator for each request.
     static SPARE: Cell<BytesMut> = Cell::default();
+
+    /// Such for large packets. They are lent for nothing else: header fields stay in the buffer they were read into, for as long as
+    /// their message is there, and none would be left for its body.
+    static LARGE_SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What can be waited for without memory to read into.
@@ -49,6 +62,8 @@ impl Readable for Stream {
 pub struct Input {
     /// Takes from here whoever reads.
     pub buffer: BytesMut,
+    /// Whether it was made for a large packet.
+    is_large: bool,
     /// Rings once a connection may be quiet. One for its whole life: to set a timer for each wait would take a lock that all
     /// connections share, twice. A busy one's rings once a second at most, and is set anew.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -69,10 +84,10 @@ impl Input {
     ) -> io::Result<Option<usize>> {
         let began = Instant::now();
         let quiet_from = began + QUIET_AFTER.min(patience);
-        let Self { buffer, alarm } = self;
+        let Self { buffer, is_large, alarm } = self;
         let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(quiet_from)));
         {
-            let mut read = pin!(read_some(stream, buffer, room));
+            let mut read = pin!(read_some(stream, buffer, is_large, room));
             loop {
                 tokio::select! {
                     biased;
@@ -91,14 +106,25 @@ impl Input {
             *buffer = BytesMut::new();
         }
         when_quiet();
-        timeout_at(began + patience, read_some(stream, buffer, room)).await.ok().transpose()
+        timeout_at(began + patience, read_some(stream, buffer, is_large, room)).await.ok().transpose()
     }
 
     /// Lends the memory to whoever reads next, if all that was in it is taken and nobody holds any of it. To be called when all is
     /// answered.
     pub fn release(&mut self) {
-        if self.buffer.is_empty() && self.buffer.try_reclaim(1) && self.buffer.capacity() <= MAX_SPARE {
-            let (spare, buffer) = (SPARE.take(), std::mem::take(&mut self.buffer));
+        let room = if self.is_large { LARGE } else { 1 };
+        if !self.buffer.is_empty() || !self.buffer.try_reclaim(room) || self.buffer.capacity() > MAX_SPARE {
+            return;
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        if std::mem::take(&mut self.is_large) {
+            LARGE_SPARE.with_borrow_mut(|spare| {
+                if spare.len() < MAX_LARGE_SPARE {
+                    spare.push(buffer);
+                }
+            });
+        } else {
+            let spare = SPARE.take();
             SPARE.set(if spare.capacity() > buffer.capacity() { spare } else { buffer });
         }
     }
@@ -107,28 +133,40 @@ impl Input {
 async fn read_some<S: AsyncRead + Readable + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
+    is_large: &mut bool,
     room: usize,
 ) -> io::Result<usize> {
     poll_fn(|context| stream.poll_readable(context)).await?;
-    make_room(buffer, room);
+    *is_large |= make_room(buffer, room);
     stream.read_buf(buffer).await
 }
 
-/// A buffer whose contents others still hold grows into a new one; a little room left in it is not worth a read.
-fn make_room(buffer: &mut BytesMut, room: usize) {
-    if buffer.capacity() == 0 && room <= MAX_SPARE {
+/// A buffer whose contents others still hold grows into a new one; a little room left in it is not worth a read. Returns whether it was
+/// made for a large packet, of which all that is missing has room then.
+fn make_room(buffer: &mut BytesMut, room: usize) -> bool {
+    if room >= LARGE {
+        if !buffer.try_reclaim(room) {
+            let begun = std::mem::take(buffer);
+            *buffer = LARGE_SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+            buffer.reserve((begun.len() + room).next_multiple_of(LARGE_STEP));
+            buffer.extend_from_slice(&begun);
+        }
+        return true;
+    }
+    if buffer.capacity() == 0 {
         *buffer = SPARE.take();
     }
     if buffer.capacity() - buffer.len() < room.min(MIN_ROOM) {
         buffer.reserve(room);
     }
+    false
 }
 
 #[cfg(test)]
 impl Input {
     /// Reads from bytes as [`Self::fill`] does from a stream.
     pub(crate) async fn fill_from(&mut self, bytes: &mut &[u8], room: usize) {
-        make_room(&mut self.buffer, room);
+        self.is_large |= make_room(&mut self.buffer, room);
         bytes.read_buf(&mut self.buffer).await.expect("bytes are read");
     }
 }
@@ -190,7 +228,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_part_of_a_packet_is_kept_however_long_the_rest_takes() {
         let (mut ours, _theirs) = duplex(64);
-        let mut input = Input { buffer: BytesMut::from(&b"half"[..]), alarm: None };
+        let mut input = Input { buffer: BytesMut::from(&b"half"[..]), ..Input::default() };
         let read = input.fill(&mut ours, 4096, Duration::from_secs(60), || ()).await;
         assert_eq!((read.unwrap(), &input.buffer[..]), (None, &b"half"[..]));
     }
@@ -219,28 +257,63 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_buffer_that_is_not_huge_is_lent_to_whoever_reads_next() {
+    fn the_largest_buffer_is_lent_to_whoever_reads_next() {
         let release = |room: usize| {
-            let mut input = Input { buffer: BytesMut::with_capacity(room), alarm: None };
+            let mut input = Input { buffer: BytesMut::with_capacity(room), ..Input::default() };
             let start = input.buffer.as_ptr();
             input.release();
             start
         };
         let lent = || {
             let mut buffer = BytesMut::new();
-            make_room(&mut buffer, 4096);
+            assert!(!make_room(&mut buffer, 4096));
             (buffer.as_ptr(), buffer.capacity())
         };
-        let large = release(70_000);
+        let larger = release(9000);
         release(4096);
         release(MAX_SPARE + 1);
-        assert_eq!(lent(), (large, 70_000));
+        assert_eq!(lent(), (larger, 9000));
         assert_eq!(lent().1, 4096);
+    }
+
+    #[tokio::test]
+    async fn the_buffer_of_a_large_packet_is_lent_to_the_next_large_packet() {
+        let (mut input, mut wire) = (Input::default(), &[b'x'; 80_000][..]);
+        input.fill_from(&mut wire, 4096).await;
+        let header = input.buffer.split_to(1000).freeze();
+        input.fill_from(&mut wire, 65_540).await;
+        assert_eq!(input.buffer.len(), 3096 + 65_540 + 484, "the next multiple of the step");
+        let start = input.buffer.as_ptr();
+        let body = input.buffer.split();
+        input.release();
+        assert_eq!(input.buffer.capacity(), 0, "nothing is left in it");
+        drop(body);
+
+        let mut small = BytesMut::new();
+        make_room(&mut small, 4096);
+        assert_eq!(small.capacity(), 4096);
+        let mut next = Input { buffer: BytesMut::from(&b"begun"[..]), ..Input::default() };
+        next.is_large |= make_room(&mut next.buffer, 65_540);
+        assert_ne!(next.buffer.as_ptr(), start, "somebody held what was in it");
+        let start = next.buffer.as_ptr();
+        next.buffer.clear();
+        next.release();
+        let mut begun = BytesMut::from(&header[..]);
+        assert!(make_room(&mut begun, 60_000));
+        assert_eq!((begun.as_ptr(), &begun[..]), (start, &header[..]));
+    }
+
+    #[test]
+    fn only_a_few_large_buffers_are_kept() {
+        for _ in 0..2 * MAX_LARGE_SPARE {
+            Input { buffer: BytesMut::with_capacity(70_000), is_large: true, alarm: None }.release();
+        }
+        assert_eq!(LARGE_SPARE.with_borrow(Vec::len), MAX_LARGE_SPARE);
     }
 
     #[test]
     fn room_is_made_only_where_too_little_is_left() {
-        let mut input = Input { buffer: BytesMut::with_capacity(4096), alarm: None };
+        let mut input = Input { buffer: BytesMut::with_capacity(4096), ..Input::default() };
         let start = input.buffer.as_ptr();
         make_room(&mut input.buffer, 4096);
         assert_eq!(input.buffer.as_ptr(), start);

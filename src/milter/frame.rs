@@ -38,7 +38,7 @@ pub enum FrameError {
     TooLong(u32),
 }
 
-/// Takes the next packet from `buffer`; `None` when more bytes must be read first, for which there is room then.
+/// Takes the next packet from `buffer`; `None` when [more](missing) bytes must be read first.
 ///
 /// # Errors
 /// A length of zero or beyond [`MAX_FRAME`], before anything is allocated for it.
@@ -50,15 +50,19 @@ pub(super) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError>
         length if length > MAX_FRAME => return Err(FrameError::TooLong(announced)),
         length => length,
     };
-    let missing = (PREFIX + length).saturating_sub(buffer.len());
-    if missing > 0 {
-        buffer.reserve(missing);
+    if buffer.len() < PREFIX + length {
         return Ok(None);
     }
     buffer.advance(PREFIX);
     let mut payload = buffer.split_to(length).freeze();
     let code = payload.get_u8();
     Ok(Some(Frame { code, payload }))
+}
+
+/// Bytes that are missing of the packet which `read` begins with and [`decode`] did not take; `None` where its length is missing, too.
+pub(super) fn missing(read: &[u8]) -> Option<usize> {
+    let length = u32::from_be_bytes(*read.first_chunk()?) as usize;
+    Some((PREFIX + length.min(MAX_FRAME)).saturating_sub(read.len()))
 }
 
 /// Writes one packet, whose payload is `parts` one after the other.
@@ -119,10 +123,16 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_for_the_longest_packet() {
-        let mut buffer = BytesMut::from(&[0, 0x10, 0, 1][..]);
-        assert_eq!(decode(&mut buffer), Ok(None));
-        assert!(buffer.capacity() >= PREFIX + MAX_FRAME);
+    fn what_is_missing_is_known_with_the_length() {
+        for (read, expected) in [
+            (&[][..], None),
+            (&[0, 0x10, 0], None),
+            (&[0, 0x10, 0, 1], Some(MAX_FRAME)),
+            (&[0, 0, 0, 3, b'B'], Some(2)),
+            (&[0xff; 4], Some(MAX_FRAME)),
+        ] {
+            assert_eq!(missing(read), expected, "{read:?}");
+        }
     }
 
     #[test]

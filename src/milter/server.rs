@@ -39,7 +39,7 @@ const READ_SIZE: usize = 4096;
 
 /// Room while a body comes in packets of the largest size, in bytes: one of them, and the macros before it. So each is read where it
 /// stays, and the next one, of which hardly anything can be behind it, is not copied from there to a buffer of its own.
-const LARGE_READ_SIZE: usize = 65_540 + 512;
+const LARGE_READ_SIZE: usize = 65_540 + 508;
 
 /// Packets from this size on make the next one be expected large, in bytes.
 const LARGE_PACKET: usize = 32 * 1024;
@@ -145,7 +145,7 @@ struct Connection<S> {
     input: Input,
     output: BytesMut,
     heard_nothing: bool,
-    /// Room to read into.
+    /// Room for packets whose length is not yet known, in bytes.
     room: usize,
     session: Session,
     driver: Arc<Driver>,
@@ -229,6 +229,11 @@ impl<S: Conversation> Connection<S> {
         }
     }
 
+    /// Room to read into, in bytes: all that is missing of a packet, as far as that is known.
+    fn room(&self) -> usize {
+        frame::missing(&self.input.buffer).unwrap_or(self.room)
+    }
+
     /// Writes all packets of one answer at once.
     async fn answer(&mut self, response: &Response) -> io::Result<()> {
         self.output.clear();
@@ -238,8 +243,7 @@ impl<S: Conversation> Connection<S> {
 
     /// Reads what is there; `false` at the end of the stream.
     async fn read(&mut self) -> Result<bool, ConnectionError> {
-        // Once the length of a packet is known, `frame::decode` has made room for the rest of it.
-        let room = if self.input.buffer.len() < size_of::<u32>() { self.room } else { 1 };
+        let room = self.room();
         self.stream.before_read();
         let output = &mut self.output;
         let read = self.input.fill(&mut self.stream, room, IDLE_TIMEOUT, || *output = BytesMut::new());
@@ -362,7 +366,7 @@ mod tests {
             if wire.is_empty() {
                 break;
             }
-            let room = if connection.input.buffer.len() < 4 { connection.room } else { 1 };
+            let room = connection.room();
             connection.input.fill_from(&mut wire, room).await;
         }
         assert_eq!(bodies.iter().map(|body| body.len()).sum::<usize>(), 16 * 65_535);
