@@ -11,8 +11,8 @@ const USUAL_HEADERS: usize = 16;
 
 /// A piece of the body of so many bytes is as large as MTAs make them, and others come behind it.
 const FULL_CHUNK: usize = 65_000;
-/// Pieces for which there is room then, so that few bodies have to be moved while they grow. What is not used of it takes no memory.
-const USUAL_CHUNKS: usize = 32;
+/// Pieces for which there is room then.
+const USUAL_CHUNKS: usize = 2;
 
 /// One header field as the MTA passes it on: name without colon, value unfolded by nobody (bare LF between its lines).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,19 +1,20 @@
 //! Memory of large messages, lent from one to the next.
 //!
-//! A large message asks for memory that is mostly never used. Asked of the allocator each time, it lies now here and now there, until
-//! every page of the heap was used once, and stays resident for good.
+//! Asked of the allocator each time, it lies now here and now there, and what stays resident is every page that was ever used. So it
+//! is kept, and no more is asked for than a message is known to need: pages that were set aside and not used would be given to others
+//! later, one by one, and resident memory would grow for hours after a few busy seconds.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
 /// A buffer with less room comes from the allocator, and goes back to it, in bytes.
-const MIN_ROOM: usize = 1 << 20;
+const MIN_ROOM: usize = 64 << 10;
 
 /// A buffer with more room is not kept, in bytes: what follows a message of many megabytes has seldom use for its memory.
 const MAX_ROOM: usize = 4 << 20;
 
-/// Buffers kept: as many as large messages are commonly read at once, and 16 MiB at most.
-const MAX_SPARE: usize = 4;
+/// Room of all buffers kept, in bytes: as many large messages as are commonly read at once.
+const MAX_SPARE: usize = 16 << 20;
 
 static SPARE: Spare = Spare::new();
 
@@ -58,17 +59,19 @@ impl Spare {
         Self(Mutex::new(Vec::new()))
     }
 
+    /// The largest, so that a message seldom has to be moved when it grows.
     fn take(&self, room: usize) -> Vec<u8> {
-        // Headers are not equally long, and the next message is to find room as well.
-        let room = room.next_multiple_of(MIN_ROOM);
-        let left = self.0.try_lock().ok().and_then(|mut spare| spare.pop());
+        let left = self.0.try_lock().ok().and_then(|mut spare| {
+            let (largest, _) = spare.iter().enumerate().max_by_key(|(_, bytes)| bytes.capacity())?;
+            Some(spare.swap_remove(largest))
+        });
         left.filter(|bytes| bytes.capacity() >= room).unwrap_or_else(|| Vec::with_capacity(room))
     }
 
     fn leave(&self, mut bytes: Vec<u8>) {
         if bytes.capacity() <= MAX_ROOM
             && let Ok(mut spare) = self.0.try_lock()
-            && spare.len() < MAX_SPARE
+            && spare.iter().map(Vec::capacity).sum::<usize>() + bytes.capacity() <= MAX_SPARE
         {
             bytes.clear();
             spare.push(bytes);
@@ -87,12 +90,22 @@ mod tests {
     #[test]
     fn the_next_gets_the_memory_of_the_last_and_none_of_its_bytes() {
         let spare = Spare::new();
-        let mut last = spare.take(2 * MIN_ROOM + 100);
+        let mut last = spare.take(2 * MIN_ROOM);
         last.extend_from_slice(b"of an earlier message");
         let memory = last.as_ptr();
         spare.leave(last);
-        let next = spare.take(2 * MIN_ROOM + 900);
-        assert_eq!((next.as_ptr(), next.len(), next.capacity()), (memory, 0, 3 * MIN_ROOM));
+        let next = spare.take(MIN_ROOM + 900);
+        assert_eq!((next.as_ptr(), next.len(), next.capacity()), (memory, 0, 2 * MIN_ROOM));
+    }
+
+    #[test]
+    fn the_largest_is_lent_first() {
+        let spare = Spare::new();
+        for taken in [2, 4, 3].map(|times| spare.take(times * MIN_ROOM)) {
+            spare.leave(taken);
+        }
+        let lent = [(); 4].map(|()| spare.take(MIN_ROOM));
+        assert_eq!(lent.map(|bytes| bytes.capacity() / MIN_ROOM), [4, 3, 2, 1]);
     }
 
     #[test]
@@ -100,19 +113,20 @@ mod tests {
         let spare = Spare::new();
         spare.leave(spare.take(MIN_ROOM));
         assert_eq!(spare_rooms(&spare), [MIN_ROOM]);
-        assert_eq!(spare.take(MIN_ROOM + 1).capacity(), 2 * MIN_ROOM);
+        assert_eq!(spare.take(MIN_ROOM + 1).capacity(), MIN_ROOM + 1);
         assert_eq!(spare_rooms(&spare).len(), 0);
     }
 
     #[test]
-    fn only_a_few_are_kept_and_no_huge_ones() {
+    fn only_so_much_is_kept_and_nothing_huge() {
         let spare = Spare::new();
         spare.leave(Vec::with_capacity(MAX_ROOM + 1));
         assert_eq!(spare_rooms(&spare).len(), 0);
-        for taken in (0..2 * MAX_SPARE).map(|_| spare.take(MAX_ROOM)).collect::<Vec<_>>() {
+        let rooms = || (0..6).map(|_| spare.take(MAX_ROOM - 1)).chain([spare.take(MIN_ROOM)]);
+        for taken in rooms().collect::<Vec<_>>() {
             spare.leave(taken);
         }
-        assert_eq!(spare_rooms(&spare), [MAX_ROOM; MAX_SPARE]);
+        assert_eq!(spare_rooms(&spare), [MAX_ROOM - 1; MAX_SPARE / MAX_ROOM]);
     }
 
     #[test]
