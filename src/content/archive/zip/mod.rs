@@ -3,15 +3,13 @@
 //!
 //! Files are not inflated but for their first bytes, so that a bomb costs nothing as long as it is a leaf.
 
-#![expect(clippy::disallowed_types, reason = "each decoder here is read through the budget")]
-
 mod consistency;
+mod inflater;
 mod raw;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Cursor, Read};
 
-use flate2::bufread::DeflateDecoder;
 use memchr::memmem;
 use zip::read::{ArchiveOffset, Config, OwnedZipFileEntry};
 // Unstable for the crate, hence its exact version in Cargo.toml; the stable archive type drops entries of the
@@ -20,6 +18,7 @@ use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
 use self::consistency::Consistency;
+use self::inflater::Inflater;
 use self::raw::{Header, Origin};
 use super::{entry, names, sevenz};
 use crate::content::budget::{Exceeded, MAX_DICTIONARY};
@@ -113,7 +112,7 @@ struct Archive<'z> {
     is_masked: bool,
     has_macros: bool,
     /// Kept from entry to entry, as a new one takes longer than what is read of most of them.
-    inflater: Option<DeflateDecoder<&'z [u8]>>,
+    inflater: Option<Inflater<'z>>,
 }
 
 /// An entry under one reading of the archive.
@@ -285,8 +284,8 @@ impl<'z> Archive<'z> {
         let opened = match &entry.packed {
             Packed::Stored(_, data) => scan(Some(&mut &**data))?,
             Packed::Deflated(data) => {
-                let mut inflater = self.inflater.take().unwrap_or_else(|| DeflateDecoder::new(&[]));
-                inflater.reset(*data);
+                let mut inflater = self.inflater.take().unwrap_or_default();
+                inflater.reset(data);
                 let opened = scan(Some(&mut inflater))?;
                 self.inflater = Some(inflater);
                 opened
