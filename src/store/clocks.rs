@@ -1,10 +1,12 @@
 //! Running clocks in memory: a bounded table that knows its oldest, and the oldest of each network.
 //!
-//! A clock is 48 bytes, wherever it stands in two lists: that of all clocks, and that of its network's account, each in the order in
+//! A clock is 56 bytes, wherever it stands in two lists: that of all clocks, and that of its network's account, each in the order in
 //! which the clocks were begun. So the oldest can go without a search, and nothing is kept beside the clocks.
 
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -16,10 +18,13 @@ use super::table::{KeyHasher, is_forgettable};
 use super::timestamp::Timestamp;
 
 /// The index grows part by part: each time a part of it is too small, so few entries are moved that nobody notices.
-const PARTS: usize = 1024;
+const PARTS: usize = 64;
 
-/// Room of each part from the beginning, some 50 kB in all: to let so small ones grow takes longer than to fill them.
+/// Room of each part from the beginning, some 3 kB in all: to let so small ones grow takes longer than to fill them.
 const FIRST_ROOM: usize = 7;
+
+/// Counters of [`Totals`]: so many that few networks share one, in 512 kB.
+const TOTALS: usize = 1 << 16;
 
 /// Due clocks looked at for each one begun: more than one, so that sweeping outruns filling.
 const SWEEP_STEPS: usize = 2;
@@ -41,6 +46,7 @@ pub(super) struct Clocks {
     index: Box<[HashTable<u32>]>,
     all: Ends,
     accounts: Accounts,
+    totals: Arc<Totals>,
     len: usize,
     capacity: usize,
 }
@@ -58,6 +64,8 @@ struct Slot {
     lasts: u16,
     /// The part of the journal it stands in.
     tag: u16,
+    /// Which of its network it is, in all tables.
+    number: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,12 +87,18 @@ impl Ends {
 impl Clocks {
     /// A table for at most `capacity` clocks.
     pub(super) fn new(capacity: usize) -> Self {
+        Self::counted_in(Arc::default(), capacity)
+    }
+
+    /// A table for at most `capacity` clocks, whose networks are counted in `totals` with those of other tables.
+    pub(super) fn counted_in(totals: Arc<Totals>, capacity: usize) -> Self {
         Self {
             slots: Vec::new(),
             free: NONE,
             index: new_index(),
             all: Ends::EMPTY,
             accounts: Accounts::default(),
+            totals,
             len: 0,
             capacity: capacity.clamp(1, NONE as usize - 1),
         }
@@ -124,9 +138,26 @@ impl Clocks {
 
     /// The clocks of a network's account, the one first begun first.
     pub(super) fn oldest_of(&self, network: NetworkKey) -> impl Iterator<Item = (Key, Timestamp)> + '_ {
+        self.account(network).map(|slot| (slot.key, slot.first_seen))
+    }
+
+    /// The clocks of a network's accounts in several tables that are counted together, the one first begun first.
+    pub(super) fn oldest_in<'a>(
+        tables: impl Iterator<Item = &'a Self>,
+        network: NetworkKey,
+    ) -> impl Iterator<Item = (Key, Timestamp)> {
+        let mut accounts: Vec<_> = tables.map(|table| table.account(network).peekable()).collect();
+        std::iter::from_fn(move || {
+            let firsts = accounts.iter_mut().filter_map(|account| Some((account.peek()?.number, account)));
+            // Numbers wrap around.
+            let (_, account) = firsts.min_by(|(a, _), (b, _)| (a.wrapping_sub(*b) as i32).cmp(&0))?;
+            account.next().map(|slot| (slot.key, slot.first_seen))
+        })
+    }
+
+    fn account(&self, network: NetworkKey) -> impl Iterator<Item = &Slot> {
         let first = self.accounts.get(network).map_or(NONE, |account| account.ends.oldest);
         std::iter::successors(self.slot(first), |slot| self.slot(slot.of_network.newer))
-            .map(|slot| (slot.key, slot.first_seen))
     }
 
     /// Begins a clock, or begins it anew. Sweeps a little, and makes room by letting the oldest go.
@@ -145,6 +176,7 @@ impl Clocks {
             network: NONE,
             lasts: u16::try_from(lasts).unwrap_or(u16::MAX),
             tag,
+            number: 0,
         };
         let at = self.place(slot);
         // Only now: had its network this clock alone, the account was closed.
@@ -269,9 +301,10 @@ impl Clocks {
             Some(slot) => slot.all.newer = at,
             None => self.all.oldest = at,
         }
-        let mut of_network = NONE;
+        let (mut of_network, mut number) = (NONE, 0);
         if let Some(account) = self.accounts.at_mut(network) {
             account.running += 1;
+            number = self.totals.add(account.key);
             of_network = std::mem::replace(&mut account.ends.newest, at);
             match self.slots.get_mut(of_network as usize) {
                 Some(slot) => slot.of_network.newer = at,
@@ -280,6 +313,7 @@ impl Clocks {
         }
         if let Some(slot) = self.slots.get_mut(at as usize) {
             slot.network = network;
+            slot.number = number;
             slot.all.older = older;
             slot.of_network.older = of_network;
         }
@@ -305,6 +339,7 @@ impl Clocks {
             None => account.ends.newest = of_network.older,
         }
         account.running -= 1;
+        self.totals.subtract(account.key);
         if account.running == 0 {
             self.accounts.close(network);
         }
@@ -313,6 +348,37 @@ impl Clocks {
 
 fn lasts(slot: &Slot) -> Duration {
     LASTS_STEP * u32::from(slot.lasts)
+}
+
+/// What is counted of the clocks of networks in several tables together: in the lower half of each counter how many run, in the upper
+/// how many were ever begun.
+#[derive(Debug)]
+pub(super) struct Totals(Box<[AtomicU64]>);
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self((0..TOTALS).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl Totals {
+    /// How many clocks run for a network, and for those that share its counter.
+    pub(super) fn at_most(&self, network: NetworkKey) -> u32 {
+        self.counter(network).load(Ordering::Relaxed) as u32
+    }
+
+    /// Returns the number of the clock that begins.
+    fn add(&self, network: NetworkKey) -> u32 {
+        (self.counter(network).fetch_add((1 << 32) | 1, Ordering::Relaxed) >> 32) as u32
+    }
+
+    fn subtract(&self, network: NetworkKey) {
+        self.counter(network).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn counter(&self, network: NetworkKey) -> &AtomicU64 {
+        &self.0[network.number() as usize % TOTALS]
+    }
 }
 
 /// The accounts of networks that have clocks running.

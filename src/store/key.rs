@@ -66,6 +66,11 @@ impl Key {
         self.0[0]
     }
 
+    /// The shard the clock of a triplet belongs to: one for all identities of a (sender, recipient).
+    pub const fn clock_shard(&self) -> u8 {
+        self.0[0] ^ self.0[5]
+    }
+
     /// The part of the recipient.
     pub fn recipient(&self) -> &[u8] {
         &self.0[5..10]
@@ -123,9 +128,7 @@ impl IdentityKey {
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
-}
 
-impl IdentityKey {
     /// The same bytes, for a table that is made for keys.
     pub(super) const fn as_key(self) -> Key {
         Key(self.0)

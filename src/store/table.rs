@@ -43,18 +43,18 @@ pub(super) fn is_forgettable(expires: Timestamp, now: Timestamp) -> bool {
     expires.plus(CLOCK_SLACK) < now
 }
 
-/// A value in [`SHARDS`] parts, each under its own lock.
+/// A value in `COUNT` parts, a divisor of 256, each under its own lock.
 #[derive(Debug)]
-pub(super) struct Shards<T>(Box<[Mutex<T>]>);
+pub(super) struct Shards<T, const COUNT: usize = SHARDS>(Box<[Mutex<T>]>);
 
-impl<T> Shards<T> {
+impl<T, const COUNT: usize> Shards<T, COUNT> {
     pub(super) fn new(make: impl Fn() -> T) -> Self {
-        Self((0..SHARDS).map(|_| Mutex::new(make())).collect())
+        Self((0..COUNT).map(|_| Mutex::new(make())).collect())
     }
 
     /// Locks the part that keeps the records of `shard`.
     pub(super) fn lock(&self, shard: u8) -> MutexGuard<'_, T> {
-        lock(&self.0[usize::from(shard) % SHARDS])
+        lock(&self.0[usize::from(shard) % COUNT])
     }
 
     /// The parts one after the other, each locked while it is looked at.

@@ -58,8 +58,8 @@ pub(super) struct Records {
     database: Database,
 }
 
-/// When an attempt looked at the database before it took the lock of the clocks, and what it found: nothing of that has to be read
-/// from the disk again while everybody waits for the lock.
+/// When an attempt looked at the database before it locked its clocks, and what it found: nothing of that has to be read from the disk
+/// again while others wait for them.
 #[derive(Debug)]
 pub(super) struct Glance {
     commits: u64,

@@ -66,6 +66,11 @@ pub(super) struct Journal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u64);
 
+impl Place {
+    /// Nothing was queued yet.
+    pub(super) const START: Self = Self(0);
+}
+
 /// Changes that are not in the file.
 #[derive(Debug)]
 struct Queue {
@@ -100,13 +105,6 @@ impl Journal {
             written: AtomicU64::new(0),
             failing: AtomicBool::new(false),
         })
-    }
-
-    /// Queues `entries`, and writes all that is queued. Where that fails they may be written later.
-    pub(super) fn append(&self, entries: impl Iterator<Item = Entry>) -> Result<(), StoreFault> {
-        self.check()?;
-        self.queue(entries);
-        self.write(self.queued())
     }
 
     /// Queues `entries`, to be written together. Returns the generation they will be in.

@@ -147,8 +147,9 @@ impl State {
         if generations.len() < 2 {
             return Ok(());
         }
-        // Whoever still appended to an earlier generation is done with its attempt once we had the lock.
-        let oldest = lock(&self.running).clocks.oldest_tag();
+        // Whoever still appended to an earlier generation is done with its attempt once we had its lock.
+        let tags = self.running.each().filter_map(|shard| shard.clocks.oldest_tag());
+        let oldest = tags.reduce(|oldest, tag| if is_before(tag, oldest) { tag } else { oldest });
         self.database.flush()?;
         for (generation, path) in generations {
             let is_over = oldest.is_none_or(|oldest| is_before(tag(generation), oldest));
@@ -164,7 +165,7 @@ impl State {
     fn shorten_journal(&self) -> Result<(), StoreFault> {
         let bytes = self.journal_bytes()?;
         let appended = bytes.saturating_sub(self.journal_seen.swap(bytes, Ordering::Relaxed));
-        let useful = SHORT_JOURNAL.max(lock(&self.running).clocks.len() as u64 * journal::CLOCK_LEN);
+        let useful = SHORT_JOURNAL.max(self.running.len() as u64 * journal::CLOCK_LEN);
         let factor = if appended < QUIET_BYTES { QUIET_FACTOR } else { FACTOR };
         if bytes < useful * factor {
             return Ok(());
@@ -191,8 +192,8 @@ impl State {
         now: Timestamp,
         damaged: &[(&Path, u64)],
     ) -> Result<(), StoreFault> {
-        // Whoever still appended to an earlier generation is done with its attempt once we had the lock.
-        drop(lock(&self.running));
+        // Whoever still appended to an earlier generation is done with its attempt once we had its lock.
+        self.running.each().for_each(drop);
         self.database.flush()?;
         let mut old = journal::generations(&self.directory)?;
         old.retain(|(generation, _)| *generation < replacement);
@@ -234,13 +235,12 @@ impl State {
         batch: &mut Vec<Entry>,
         writer: &mut GenerationWriter<'_, '_>,
     ) -> Result<(), StoreFault> {
-        {
-            let running = lock(&self.running);
-            batch.retain(|entry| match entry {
-                Entry::Write(Write::Begin(key, clock)) => running.clocks.get(key) == Some(clock.first_seen),
-                _ => false,
-            });
-        }
+        batch.retain(|entry| match entry {
+            Entry::Write(Write::Begin(key, clock)) => {
+                self.running.shard_of(key).clocks.get(key) == Some(clock.first_seen)
+            }
+            _ => false,
+        });
         let written = batch.drain(..).try_for_each(|entry| writer.push(&entry));
         written.map_err(fault("shorten the journal in", &self.directory))
     }
@@ -273,7 +273,7 @@ mod tests {
             never_promote: false,
             rules: Rules { network_cap: u32::MAX, ..Rules::DEFAULT },
         };
-        state.decide(&attempt, Timestamp::from_millis(at), true).unwrap()
+        state.record(&attempt, Timestamp::from_millis(at)).unwrap()
     }
 
     fn generations(directory: &Path) -> Vec<u64> {

@@ -6,7 +6,7 @@
 //! - A thread of the store's own syncs, moves proofs and standings into the database, drops generations of the journal whose
 //!   clocks are all over, and sweeps.
 //!
-//! Who is known by a proof is answered without the lock of the clocks. Opening replays the journal. What is damaged is set aside
+//! Who is known by a proof is answered without a lock of clocks, others under that of few of them ([`running`]). Opening replays the journal. What is damaged is set aside
 //! and reported. The database's lock keeps other processes out; the hash key stands in the database and in each generation of the
 //! journal.
 
@@ -17,26 +17,26 @@ mod filter;
 mod journal;
 mod maintenance;
 mod opening;
+mod running;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
+
 use self::database::{Glance, Records as Database};
-use self::journal::{Entry, Journal};
+use self::journal::{Entry, Journal, Place};
 use self::maintenance::Maintenance;
+use self::running::{Locked, Running};
 use super::attempt::{Answer, Attempt, Held, Query, Release};
-use super::clocks::Clocks;
 use super::fault::StoreFault;
 use super::key::{AttemptKeys, HashKey, IdentityKey, Key, NetworkKey};
 use super::model::{self, Decision, Proofs, Proven, Records, Standing, Standings, Unproven, Write};
 use super::table::{is_forgettable, lock};
 use super::timestamp::Timestamp;
 use super::{Lasting, Stats, Store, StoreFuture, at_hand, later};
-
-/// Clocks looked at for each time their lock is taken, where all are.
-const PLACES_AT_ONCE: usize = 4096;
 
 /// A greylist in a directory. Closed when dropped.
 #[derive(Debug)]
@@ -62,15 +62,31 @@ impl EmbeddedStore {
         let state = Arc::clone(&self.state);
         tokio::task::spawn_blocking(move || work(&state)).await.unwrap_or(Err(StoreFault::Closed))
     }
+
+    /// Answers once the journal has all that the answer goes by.
+    fn recorded<'a, T: Send + 'a>(&'a self, decided: Result<Decided<T>, StoreFault>) -> StoreFuture<'a, T> {
+        at_hand(decided.and_then(|Decided { answer, recorded_at }| {
+            self.state.journal.write(recorded_at)?;
+            Ok(answer)
+        }))
+    }
+}
+
+/// What was decided, and from where on the journal has all that it goes by: its own changes and those of others. It must not be
+/// told before.
+#[derive(Debug)]
+struct Decided<T> {
+    answer: T,
+    recorded_at: Place,
 }
 
 impl Store for EmbeddedStore {
     fn attempt<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
-        at_hand(self.state.decide(attempt, now, true))
+        self.recorded(self.state.decide(attempt, now, true))
     }
 
     fn peek<'a>(&'a self, attempt: &'a Attempt, now: Timestamp) -> StoreFuture<'a, Answer> {
-        at_hand(self.state.decide(attempt, now, false))
+        at_hand(self.state.decide(attempt, now, false).map(|decided| decided.answer))
     }
 
     fn lasting(&self, attempt: &Attempt, now: Timestamp) -> Option<Lasting> {
@@ -86,7 +102,7 @@ impl Store for EmbeddedStore {
     }
 
     fn add_identities<'a>(&'a self, attempt: &'a Attempt, made: Timestamp) -> StoreFuture<'a, ()> {
-        at_hand(self.state.add_identities(attempt, made))
+        self.recorded(self.state.add_identities(attempt, made))
     }
 
     fn release<'a>(&'a self, release: &'a Release, now: Timestamp) -> StoreFuture<'a, ()> {
@@ -128,9 +144,12 @@ impl Store for EmbeddedStore {
 struct State {
     directory: PathBuf,
     hash_key: HashKey,
-    /// Held from what an attempt reads until its changes are queued for the journal and stand in memory: so the journal has the
-    /// changes of each key in their order, and no other attempt comes in between. Nobody waits for the disk with it.
-    running: Mutex<Running>,
+    /// The clocks of a triplet are locked from what an attempt reads until its changes are queued for the journal and stand in memory:
+    /// so the journal has the changes of each key in their order, and no other attempt of the triplet comes in between.
+    running: Running,
+    /// Changed by who has `releasing`.
+    releases: ArcSwap<HashMap<Key, Timestamp>>,
+    releasing: Mutex<()>,
     database: Database,
     journal: Journal,
     /// How often something was proven: an attempt that finds no proof looks again under the lock only if this has changed.
@@ -144,71 +163,64 @@ struct State {
     removals: AtomicU64,
 }
 
-#[derive(Debug)]
-struct Running {
-    clocks: Clocks,
-    releases: HashMap<Key, Timestamp>,
-    /// Room for what an attempt writes.
-    writes: Vec<Write>,
-}
-
 impl State {
-    fn decide(&self, attempt: &Attempt, now: Timestamp, record: bool) -> Result<Answer, StoreFault> {
+    fn decide(&self, attempt: &Attempt, now: Timestamp, record: bool) -> Result<Decided<Answer>, StoreFault> {
         self.check_open()?;
         let keys = self.hash_key.keys(attempt);
         let (mut glance, proven) = (self.database.glance(), self.proven.load(Ordering::Acquire));
-        if let Some(decision) = model::known(&keys, &attempt.rules, now, &self.database)? {
+        if let Some(Decision { answer, writes }) = model::known(&keys, &attempt.rules, now, &self.database)? {
             // Where the journal has no proof yet, it has the clock that just matured: after a kill this mail passes by that.
-            if record && !decision.writes.is_empty() {
-                self.renew(&decision.writes, now)?;
-                self.renew_standings(attempt, &keys, &decision.writes, now)?;
+            if writes.is_empty() || !record {
+                return Ok(Decided { answer, recorded_at: Place::START });
             }
-            return Ok(decision.answer);
+            self.renew(&writes, now)?;
+            self.renew_standings(attempt, &keys, &writes, now)?;
+            return Ok(Decided { answer, recorded_at: self.journal.queued() });
         }
         let unproven = Unproven::new(attempt, &self.hash_key, &keys);
         self.database.glance_at(&mut glance, unproven.standings())?;
-        let judge = |running: &mut Running| {
-            let room = std::mem::take(&mut running.writes);
-            let view = View { database: &self.database, running, glance: Some(&glance) };
-            let Decision { answer, mut writes } = if self.proven.load(Ordering::Acquire) == proven {
-                unproven.decide(now, &view, room)?
-            } else {
-                model::decide(attempt, &self.hash_key, &keys, now, &view)?
-            };
-            if record {
-                self.change(&writes, running, now)?;
-            }
-            writes.clear();
-            running.writes = writes;
-            Ok(answer)
+        let mut clocks = self.running.lock(&keys, unproven.network(), attempt.rules.network_cap);
+        let room = std::mem::take(clocks.room());
+        let view = View { state: self, clocks: &clocks, glance: Some(&glance) };
+        let Decision { answer, mut writes } = if self.proven.load(Ordering::Acquire) == proven {
+            unproven.decide(now, &view, room)?
+        } else {
+            model::decide(attempt, &self.hash_key, &keys, now, &view)?
         };
-        if record { self.recorded(judge) } else { judge(&mut lock(&self.running)) }
+        if record {
+            self.change(&writes, &mut clocks, now)?;
+        }
+        writes.clear();
+        *clocks.room() = writes;
+        Ok(Decided { answer, recorded_at: self.journal.queued() })
     }
 
-    fn add_identities(&self, attempt: &Attempt, made: Timestamp) -> Result<(), StoreFault> {
+    fn add_identities(&self, attempt: &Attempt, made: Timestamp) -> Result<Decided<()>, StoreFault> {
         self.check_open()?;
         let keys = self.hash_key.keys(attempt);
-        self.recorded(|running| {
-            let view = View { database: &self.database, running, glance: None };
-            let writes = model::add_identities(attempt, &self.hash_key, &keys, made, &view)?;
-            self.change(&writes, running, made)
-        })
+        let mut clocks = self.lock(attempt, &keys);
+        let view = View { state: self, clocks: &clocks, glance: None };
+        let writes = model::add_identities(attempt, &self.hash_key, &keys, made, &view)?;
+        self.change(&writes, &mut clocks, made)?;
+        Ok(Decided { answer: (), recorded_at: self.journal.queued() })
     }
 
-    /// Renews proofs, without the lock of the clocks. The database has them before the journal: so a generation that is not
+    /// Renews proofs, without a lock of clocks. The database has them before the journal: so a generation that is not
     /// appended to any more has none that the database will not get.
     fn renew(&self, writes: &[Write], now: Timestamp) -> Result<(), StoreFault> {
         self.note_time(now);
         self.database.check_room()?;
+        self.journal.check()?;
         for write in writes {
             if let Write::Prove(key, proof) = *write {
                 self.prove(key, proof);
             }
         }
-        self.journal.append(writes.iter().copied().map(Entry::Write))
+        self.journal.queue(writes.iter().copied().map(Entry::Write));
+        Ok(())
     }
 
-    /// Renews the standings beside the proofs of `writes`. Few need it, so that few take the lock.
+    /// Renews the standings beside the proofs of `writes`. Few need it, so that few take a lock.
     fn renew_standings(
         &self,
         attempt: &Attempt,
@@ -220,21 +232,18 @@ impl State {
         if renewed()?.is_empty() {
             return Ok(());
         }
-        self.recorded(|running| self.change(&renewed()?, running, now))
+        let mut clocks = self.lock(attempt, keys);
+        self.change(&renewed()?, &mut clocks, now)
     }
 
-    /// Has something done under the lock, and waits until the journal has all that it goes by: its own changes and those of others.
-    fn recorded<T>(&self, work: impl FnOnce(&mut Running) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
-        let (done, place) = {
-            let mut running = lock(&self.running);
-            (work(&mut running)?, self.journal.queued())
-        };
-        self.journal.write(place)?;
-        Ok(done)
+    /// Locks the clocks that an attempt needs.
+    fn lock(&self, attempt: &Attempt, keys: &AttemptKeys) -> Locked<'_> {
+        let network = self.hash_key.cap_network(attempt.client);
+        self.running.lock(keys, network, attempt.rules.network_cap)
     }
 
     /// Changes what is in memory, and queues that for the journal.
-    fn change(&self, writes: &[Write], running: &mut Running, now: Timestamp) -> Result<(), StoreFault> {
+    fn change(&self, writes: &[Write], clocks: &mut Locked<'_>, now: Timestamp) -> Result<(), StoreFault> {
         if writes.is_empty() {
             return Ok(());
         }
@@ -244,8 +253,8 @@ impl State {
         let generation = self.journal.queue(writes.iter().copied().map(Entry::Write));
         for write in writes {
             match *write {
-                Write::Begin(key, clock) => running.clocks.begin(key, clock, tag(generation), now),
-                Write::End(key) => running.clocks.end(&key),
+                Write::Begin(key, clock) => clocks.clocks_of(&key).begin(key, clock, tag(generation), now),
+                Write::End(key) => clocks.clocks_of(&key).end(&key),
                 Write::Prove(key, proof) => self.prove(key, proof),
                 Write::Stand(identity, standing) => self.database.stand(identity, standing),
             }
@@ -261,26 +270,31 @@ impl State {
 
     fn release(&self, key: Key, expires: Timestamp, now: Timestamp) -> Result<(), StoreFault> {
         self.check_open()?;
-        let mut releases = lock(&self.running).releases.clone();
+        let _releasing = lock(&self.releasing);
+        let mut releases = HashMap::clone(&self.releases.load());
         releases.retain(|_, expires| !is_forgettable(*expires, now));
         releases.insert(key, expires);
+        self.set_releases(releases)
+    }
+
+    fn set_releases(&self, releases: HashMap<Key, Timestamp>) -> Result<(), StoreFault> {
         self.database.write_releases(&releases)?;
-        lock(&self.running).releases = releases;
+        self.releases.store(Arc::new(releases));
         Ok(())
     }
 
     fn show(&self, query: &Query) -> Result<Vec<Held>, StoreFault> {
         self.check_open()?;
         let wanted = self.hash_key.query(query);
-        let waiting = self.find_clocks(|key| key.matches(&wanted));
+        let waiting = self.running.find(|key| key.matches(&wanted));
         let mut held: Vec<Held> =
             waiting.into_iter().map(|(_, first_seen)| Held::Waiting { first_seen }).collect();
         held.extend(self.database.find(&wanted)?.iter().map(|(key, proof)| Held::proven(key, *proof)));
         if let Some(identity) = wanted.standing() {
             held.extend(self.database.standing(&identity)?.as_ref().map(Held::standing));
         }
-        let running = lock(&self.running);
-        let releases = running.releases.iter().filter(|(key, _)| key.matches(&wanted));
+        let releases = self.releases.load();
+        let releases = releases.iter().filter(|(key, _)| key.matches(&wanted));
         held.extend(releases.map(|(_, expires)| Held::Release { expires: *expires }));
         Ok(held)
     }
@@ -289,8 +303,8 @@ impl State {
     fn forget(&self, query: &Query) -> Result<u64, StoreFault> {
         self.check_open()?;
         let wanted = self.hash_key.query(query);
-        let clocks = self.find_clocks(|key| key.matches(&wanted));
-        let mut running = lock(&self.running);
+        let clocks = self.running.find(|key| key.matches(&wanted));
+        let mut all = self.running.lock_all();
         let proofs: Vec<Key> = self.database.find(&wanted)?.into_iter().map(|(key, _)| key).collect();
         let standing = match wanted.standing() {
             Some(identity) => self.database.standing(&identity)?.map(|_| identity),
@@ -298,45 +312,32 @@ impl State {
         };
         let mut writes: Vec<Write> = clocks.iter().map(|(key, _)| Write::End(*key)).collect();
         writes.extend(standing.map(|identity| Write::Stand(identity, None)));
-        self.journal.append(proofs.iter().copied().map(Entry::Forget))?;
-        let now = self.now();
-        self.change(&writes, &mut running, now)?;
+        self.journal.check()?;
+        self.journal.queue(proofs.iter().copied().map(Entry::Forget));
+        self.change(&writes, &mut all, self.now())?;
         self.journal.write(self.journal.queued())?;
         if !proofs.is_empty() {
             self.database.forget(&proofs)?;
         }
-        let before = running.releases.len();
-        running.releases.retain(|key, _| !key.matches(&wanted));
-        let released = before - running.releases.len();
+        drop(all);
+        let _releasing = lock(&self.releasing);
+        let mut releases = HashMap::clone(&self.releases.load());
+        let before = releases.len();
+        releases.retain(|key, _| !key.matches(&wanted));
+        let released = before - releases.len();
         if released > 0 {
-            self.database.write_releases(&running.releases)?;
+            self.set_releases(releases)?;
         }
         Ok((writes.len() + proofs.len() + released) as u64)
     }
 
     fn stats(&self) -> Result<Stats, StoreFault> {
-        let (unproven, releases) = {
-            let running = lock(&self.running);
-            (running.clocks.len() as u64, running.releases.len() as u64)
-        };
         Ok(Stats {
-            unproven,
+            unproven: self.running.len() as u64,
             proven: self.database.proofs()?,
             standings: self.database.standings()?,
-            releases,
+            releases: self.releases.load().len() as u64,
         })
-    }
-
-    fn find_clocks(&self, is_wanted: impl Fn(&Key) -> bool) -> Vec<(Key, Timestamp)> {
-        let mut found = Vec::new();
-        for first in (0..).step_by(PLACES_AT_ONCE) {
-            let running = lock(&self.running);
-            if first >= running.clocks.places() {
-                break;
-            }
-            found.extend(running.clocks.find_in(first..first + PLACES_AT_ONCE, &is_wanted));
-        }
-        found
     }
 
     fn check_open(&self) -> Result<(), StoreFault> {
@@ -356,51 +357,60 @@ impl State {
     }
 }
 
+#[cfg(test)]
+impl State {
+    /// Records an attempt, and waits for the journal.
+    fn record(&self, attempt: &Attempt, now: Timestamp) -> Result<Answer, StoreFault> {
+        let Decided { answer, recorded_at } = self.decide(attempt, now, true)?;
+        self.journal.write(recorded_at).map(|()| answer)
+    }
+}
+
 /// What a clock remembers of the generation it was begun in.
 const fn tag(generation: u64) -> u16 {
     generation as u16
 }
 
-/// What an attempt reads while it has the lock of the clocks.
-struct View<'a> {
-    database: &'a Database,
-    running: &'a Running,
+/// What an attempt reads while it has its clocks locked.
+struct View<'a, 'b> {
+    state: &'a State,
+    clocks: &'a Locked<'b>,
     /// When it looked for its proofs in vain, if it did.
     glance: Option<&'a Glance>,
 }
 
-impl Proofs for View<'_> {
+impl Proofs for View<'_, '_> {
     fn proven(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
         match self.glance {
-            Some(glance) => self.database.proven_since(glance, key),
-            None => self.database.proven(key),
+            Some(glance) => self.state.database.proven_since(glance, key),
+            None => self.state.database.proven(key),
         }
     }
 }
 
-impl Standings for View<'_> {
+impl Standings for View<'_, '_> {
     fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
         match self.glance {
-            Some(glance) => self.database.standing_since(glance, identity),
-            None => self.database.standing(identity),
+            Some(glance) => self.state.database.standing_since(glance, identity),
+            None => self.state.database.standing(identity),
         }
     }
 }
 
-impl Records for View<'_> {
+impl Records for View<'_, '_> {
     fn clock(&self, triplet: &Key) -> Result<Option<Timestamp>, StoreFault> {
-        Ok(self.running.clocks.get(triplet))
+        Ok(self.clocks.get(triplet))
     }
 
     fn running(&self, network: NetworkKey) -> Result<u32, StoreFault> {
-        Ok(self.running.clocks.running(network))
+        Ok(self.clocks.running(network))
     }
 
     fn oldest(&self, network: NetworkKey) -> impl Iterator<Item = (Key, Timestamp)> {
-        self.running.clocks.oldest_of(network)
+        self.clocks.oldest_of(network)
     }
 
     fn release(&self, key: &Key) -> Result<Option<Timestamp>, StoreFault> {
-        Ok(self.running.releases.get(key).copied())
+        Ok(self.state.releases.load().get(key).copied())
     }
 }

@@ -1,15 +1,16 @@
 //! Opening a store: what is newer is refused, what is damaged or older set aside, and the journal replayed.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use arc_swap::ArcSwap;
+
 use super::database::Records as Database;
 use super::journal::{self, End, Entry, Header, Journal};
-use super::{Running, State, files, tag};
-use crate::store::clocks::Clocks;
+use super::running::Running;
+use super::{State, files, tag};
 use crate::store::model::Write;
 use crate::store::{HashKey, StoreFault, Timestamp};
 
@@ -28,13 +29,13 @@ impl State {
         set_aside_older_formats(directory, now)?;
 
         let generations = journal::generations(directory)?;
-        let mut clocks = Clocks::new(capacity);
-        clocks.reserve(most_clocks(&generations));
+        let running = Running::new(capacity);
+        running.reserve(most_clocks(&generations));
         let mut damaged = Vec::new();
         for (generation, path) in &generations {
             let end = match journal::read_header(path)? {
                 Header::Intact(found) if found == hash_key => {
-                    journal::replay(path, |entry| restore(entry, *generation, &mut clocks, &database, now))?
+                    journal::replay(path, |entry| restore(entry, *generation, &running, &database, now))?
                 }
                 _ => End::Damaged(0),
             };
@@ -50,11 +51,13 @@ impl State {
 
         let replacement = generations.last().map_or(0, |(newest, _)| newest + 1);
         let journal = Journal::begin(directory, hash_key, replacement + 1)?;
-        let releases: HashMap<_, _> = database.releases()?;
+        let releases = ArcSwap::from_pointee(database.releases()?);
         let state = Self {
             directory: directory.to_owned(),
             hash_key,
-            running: Mutex::new(Running { clocks, releases, writes: Vec::new() }),
+            running,
+            releases,
+            releasing: Mutex::new(()),
             database,
             journal,
             proven: AtomicU64::new(0),
@@ -80,13 +83,15 @@ fn most_clocks(generations: &[(u64, PathBuf)]) -> usize {
 fn restore(
     entry: Entry,
     generation: u64,
-    clocks: &mut Clocks,
+    running: &Running,
     database: &Database,
     now: Timestamp,
 ) -> Result<(), StoreFault> {
     match entry {
-        Entry::Write(Write::Begin(key, clock)) => clocks.begin(key, clock, tag(generation), now),
-        Entry::Write(Write::End(key)) => clocks.end(&key),
+        Entry::Write(Write::Begin(key, clock)) => {
+            running.shard_of(&key).clocks.begin(key, clock, tag(generation), now);
+        }
+        Entry::Write(Write::End(key)) => running.shard_of(&key).clocks.end(&key),
         Entry::Write(Write::Prove(key, proof)) => database.restore(key, proof)?,
         Entry::Write(Write::Stand(identity, standing)) => database.stand(identity, standing),
         Entry::Forget(key) => database.forget(&[key])?,

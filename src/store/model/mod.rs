@@ -331,6 +331,11 @@ impl<'a> Unproven<'a> {
         Self { attempt, hash_key, keys, standings, network }
     }
 
+    /// The network whose account its clocks are in.
+    pub const fn network(&self) -> NetworkKey {
+        self.network
+    }
+
     /// The identities whose standings it is about.
     pub fn standings(&self) -> impl Iterator<Item = IdentityKey> + '_ {
         self.standings.iter().flatten().map(|(_, identity)| *identity)

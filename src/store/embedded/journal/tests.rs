@@ -70,6 +70,12 @@ fn entries_of(path: &Path) -> Vec<Entry> {
     entries
 }
 
+fn append(journal: &Journal, entries: impl Iterator<Item = Entry>) -> Result<(), StoreFault> {
+    journal.check()?;
+    journal.queue(entries);
+    journal.write(journal.queued())
+}
+
 /// Where the header and each entry end.
 fn boundaries(history: &[Entry]) -> Vec<usize> {
     let ends = history.iter().scan(HEADER_LEN, |end, entry| {
@@ -84,8 +90,8 @@ fn what_was_appended_is_replayed() {
     let directory = tempfile::tempdir().unwrap();
     let history = history(9);
     let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 4).unwrap();
-    journal.append(history[..2].iter().copied()).unwrap();
-    journal.append(history[2..].iter().copied()).unwrap();
+    append(&journal, history[..2].iter().copied()).unwrap();
+    append(&journal, history[2..].iter().copied()).unwrap();
     journal.sync().unwrap();
     let [(4, path)] = &generations(directory.path()).unwrap()[..] else { panic!("one generation") };
     assert_eq!(read_header(path).unwrap(), Header::Intact(HashKey::from_bytes([9; 16])));
@@ -157,13 +163,13 @@ fn after_a_torn_write_the_tail_is_cut_before_the_next() {
     let directory = tempfile::tempdir().unwrap();
     let history = history(2);
     let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
-    journal.append(history[..1].iter().copied()).unwrap();
+    append(&journal, history[..1].iter().copied()).unwrap();
     {
         let mut current = lock(&journal.current);
         (&*current.file).write_all(&[BEGIN; 11]).unwrap();
         current.torn = true;
     }
-    journal.append(history[1..].iter().copied()).unwrap();
+    append(&journal, history[1..].iter().copied()).unwrap();
     assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history));
 }
 
@@ -178,7 +184,7 @@ fn a_disk_that_takes_no_writes_is_a_fault_and_only_what_was_under_way_is_kept() 
     let directory = tempfile::tempdir().unwrap();
     let history = history(9);
     let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
-    journal.append(history[..1].iter().copied()).unwrap();
+    append(&journal, history[..1].iter().copied()).unwrap();
     let file = break_disk(&journal);
     // Two attempts at once: the second queued its changes before the first failed.
     journal.queue(history[1..3].iter().copied());
@@ -192,7 +198,7 @@ fn a_disk_that_takes_no_writes_is_a_fault_and_only_what_was_under_way_is_kept() 
     for _ in 0..2 {
         assert_fault(journal.write(place));
         assert_fault(journal.check());
-        assert_fault(journal.append(history[5..].iter().copied()));
+        assert_fault(append(&journal, history[5..].iter().copied()));
         assert_fault(journal.rotate().map(drop));
     }
     assert_eq!((journal.queued(), journal.generation()), (place, 1));
@@ -200,7 +206,7 @@ fn a_disk_that_takes_no_writes_is_a_fault_and_only_what_was_under_way_is_kept() 
     lock(&journal.current).file = file;
     journal.check().unwrap();
     assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history[..5]));
-    journal.append(history[5..].iter().copied()).unwrap();
+    append(&journal, history[5..].iter().copied()).unwrap();
     assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history));
 }
 
@@ -217,7 +223,7 @@ fn nobody_is_answered_by_what_is_not_in_the_journal() {
             never_promote: false,
             rules: Rules::DEFAULT,
         };
-        state.decide(&attempt, Timestamp::from_millis(1_000 * secs), true)
+        state.record(&attempt, Timestamp::from_millis(1_000 * secs))
     };
     let wait = |secs| Answer::TooEarly { wait: Duration::from_secs(secs) };
     let state = open();
@@ -298,9 +304,9 @@ fn rotation_leaves_a_number_free_for_what_replaces_the_past() {
     let directory = tempfile::tempdir().unwrap();
     let history = history(3);
     let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
-    journal.append(history.iter().copied()).unwrap();
+    append(&journal, history.iter().copied()).unwrap();
     assert_eq!(journal.rotate().unwrap(), 2);
-    journal.append(history[..1].iter().copied()).unwrap();
+    append(&journal, history[..1].iter().copied()).unwrap();
     let write = |writer: &mut GenerationWriter<'_, '_>| {
         history[1..].iter().for_each(|entry| writer.push(entry).unwrap());
         Ok(())
