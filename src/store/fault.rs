@@ -54,6 +54,12 @@ pub enum StoreFault {
         /// Records that wait to be written.
         waiting: usize,
     },
+    /// So much waits for the journal, or for so long, that its disk must be hanging.
+    #[error("{} takes nothing: is its disk overloaded, or failing?", path.display())]
+    Stalled {
+        /// The file of the journal.
+        path: PathBuf,
+    },
     /// The system has no random numbers for the hash key.
     #[error("no random numbers from the system: {0}")]
     Random(#[from] getrandom::Error),

@@ -12,8 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::encoding::{self, Reader, STANDING_LEN, Writer};
 use super::files::{self, fault};
+use super::turn::Turn;
 use crate::store::model::{Clock, Proven, Write};
 use crate::store::table::lock;
 use crate::store::{HashKey, IdentityKey, Key, NetworkKey, StoreFault};
@@ -34,6 +37,12 @@ const MAX_ENTRY_LEN: usize = 1 + 16 + STANDING_LEN + 4;
 /// Room for the entries of what is commonly written at once.
 const USUAL_LEN: usize = 4096;
 
+/// So many bytes may wait for the disk: more than a second of the busiest server.
+const MAX_QUEUED: u64 = 16 << 20;
+
+/// The entries of what an attempt commonly writes.
+type Entries = SmallVec<[u8; 6 * CLOCK_LEN as usize]>;
+
 /// One change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
@@ -46,13 +55,14 @@ pub(super) enum Entry {
 /// The generation being appended to, and what waits to be.
 ///
 /// Attempts queue their changes in the order in which memory has them, under a lock held for as long as it takes to copy them. They
-/// are written by the first who then wants to be sure of its own: all at once, while others go on.
+/// are written by the first who then wants to be sure of its own: all at once, while others go on. Whoever comes meanwhile waits for
+/// the end of that write, without a thread that waits with it.
 #[derive(Debug)]
 pub(super) struct Journal {
     directory: PathBuf,
     hash_key: HashKey,
-    /// Held while the file is written. Whoever holds it may take the lock of the queue, not the other way round.
-    current: Mutex<Current>,
+    /// Whoever has its turn may take the lock of the queue, not the other way round.
+    current: Turn<Current>,
     queue: Mutex<Queue>,
     /// Where the queue ends.
     queued: AtomicU64,
@@ -99,7 +109,7 @@ impl Journal {
         Ok(Self {
             directory: directory.to_owned(),
             hash_key,
-            current: Mutex::new(Current::begin(directory, &hash_key, generation)?),
+            current: Turn::new(Current::begin(directory, &hash_key, generation)?),
             queue: Mutex::new(Queue { generation, bytes: Vec::with_capacity(USUAL_LEN) }),
             queued: AtomicU64::new(0),
             written: AtomicU64::new(0),
@@ -109,10 +119,11 @@ impl Journal {
 
     /// Queues `entries`, to be written together. Returns the generation they will be in.
     pub(super) fn queue(&self, entries: impl Iterator<Item = Entry>) -> u64 {
+        let mut bytes = Entries::new();
+        entries.for_each(|entry| encode(&entry, &mut bytes));
         let mut queue = lock(&self.queue);
-        let before = queue.bytes.len();
-        entries.for_each(|entry| encode(&entry, &mut queue.bytes));
-        self.queued.fetch_add((queue.bytes.len() - before) as u64, Ordering::Release);
+        queue.bytes.extend_from_slice(&bytes);
+        self.queued.fetch_add(bytes.len() as u64, Ordering::Release);
         queue.generation
     }
 
@@ -121,24 +132,55 @@ impl Journal {
         Place(self.queued.load(Ordering::Acquire))
     }
 
-    /// Fails as long as what is queued cannot be written. So no more is queued meanwhile than was under way when that began.
+    /// Fails as long as what is queued cannot be written, or very much is. So no more is queued where a disk fails than was under way
+    /// when that began, and not without bounds where it hangs.
     pub(super) fn check(&self) -> Result<(), StoreFault> {
-        if self.failing.load(Ordering::Acquire) { self.write(self.queued()) } else { Ok(()) }
+        let place = self.queued();
+        if self.failing.load(Ordering::Acquire) {
+            return self.try_write(place).unwrap_or_else(|| Err(self.stalled()));
+        }
+        let waiting = place.0.saturating_sub(self.written.load(Ordering::Acquire));
+        if waiting <= MAX_QUEUED { Ok(()) } else { Err(self.stalled()) }
+    }
+
+    /// What is said where the disk hangs.
+    pub(super) fn stalled(&self) -> StoreFault {
+        StoreFault::Stalled { path: self.path(lock(&self.queue).generation) }
     }
 
     /// Returns once all that was queued before `place` is in the file, which a kill of the process does not undo.
     pub(super) fn write(&self, place: Place) -> Result<(), StoreFault> {
-        let is_written = || self.written.load(Ordering::Acquire) >= place.0;
-        if is_written() {
-            return Ok(());
+        if self.has_written(place) {
+            Ok(())
+        } else {
+            self.current.wait(|current| self.write_queue(place, current))
         }
-        let mut current = lock(&self.current);
+    }
+
+    /// The same, unless that takes longer than a moment because somebody else writes.
+    pub(super) fn try_write(&self, place: Place) -> Option<Result<(), StoreFault>> {
+        if self.has_written(place) {
+            return Some(Ok(()));
+        }
+        self.current.attempt(|current| self.write_queue(place, current))
+    }
+
+    /// The same, however long it takes, without a thread that waits.
+    pub(super) async fn written(&self, place: Place) -> Result<(), StoreFault> {
+        self.current.until(|| self.try_write(place)).await
+    }
+
+    fn has_written(&self, place: Place) -> bool {
+        self.written.load(Ordering::Acquire) >= place.0
+    }
+
+    fn write_queue(&self, place: Place, current: &mut Current) -> Result<(), StoreFault> {
         // Meanwhile somebody may have written it with his own.
-        if is_written() {
+        if self.has_written(place) {
             return Ok(());
         }
         current.take(&mut lock(&self.queue));
-        self.write_taken(&mut current)
+        self.write_taken(current)
     }
 
     /// Writes what was taken from the queue.
@@ -153,43 +195,41 @@ impl Journal {
     /// Waits until what was queued is on the disk.
     pub(super) fn sync(&self) -> Result<(), StoreFault> {
         self.write(self.queued())?;
-        let (file, generation, len) = {
-            let current = lock(&self.current);
-            if current.synced == current.len {
-                return Ok(());
-            }
-            (Arc::clone(&current.file), current.generation, current.len)
-        };
+        let unsynced = self.current.wait(|current| {
+            let is_synced = current.synced == current.len;
+            (!is_synced).then(|| (Arc::clone(&current.file), current.generation, current.len))
+        });
+        let Some((file, generation, len)) = unsynced else { return Ok(()) };
         file.sync_data().map_err(|error| fault("sync", &self.path(generation))(error))?;
-        let mut current = lock(&self.current);
-        if current.generation == generation {
-            current.synced = len;
-        }
+        self.current.wait(|current| {
+            if current.generation == generation {
+                current.synced = len;
+            }
+        });
         Ok(())
     }
 
     /// Size of the current generation in bytes.
     pub(super) fn len(&self) -> u64 {
-        lock(&self.current).len
+        self.current.wait(|current| current.len)
     }
 
     /// Number of the current generation.
     pub(super) fn generation(&self) -> u64 {
-        lock(&self.current).generation
+        lock(&self.queue).generation
     }
 
     /// Begins a new generation. The number before it is left free, for a file that replaces all earlier ones.
     pub(super) fn rotate(&self) -> Result<u64, StoreFault> {
         let generation = self.generation();
         let next = Current::begin(&self.directory, &self.hash_key, generation + 2)?;
-        let last = {
-            let mut current = lock(&self.current);
+        let last = self.current.wait(|current| {
             let mut queue = lock(&self.queue);
             current.take(&mut queue);
-            self.write_taken(&mut current)?;
+            self.write_taken(current)?;
             queue.generation = next.generation;
-            std::mem::replace(&mut *current, next)
-        };
+            Ok::<_, StoreFault>(std::mem::replace(current, next))
+        })?;
         last.file.sync_data().map_err(|error| fault("sync", &self.path(generation))(error))?;
         Ok(generation + 1)
     }
@@ -203,7 +243,7 @@ impl Journal {
         let mut fault_within = None;
         let written = files::create(&self.path(generation), |file| {
             file.write_all(&header(&self.hash_key))?;
-            let mut writer = GenerationWriter { file, bytes: Vec::new() };
+            let mut writer = GenerationWriter { file, bytes: Entries::new() };
             write(&mut writer).map_err(|fault| {
                 fault_within = Some(fault);
                 io::Error::other("another file failed")
@@ -223,7 +263,7 @@ impl Journal {
 /// A generation that is being written.
 pub(super) struct GenerationWriter<'a, 'b> {
     file: &'a mut BufWriter<&'b File>,
-    bytes: Vec<u8>,
+    bytes: Entries,
 }
 
 impl GenerationWriter<'_, '_> {
@@ -333,7 +373,7 @@ pub(super) fn replay(
     mut apply: impl FnMut(Entry) -> Result<(), StoreFault>,
 ) -> Result<End, StoreFault> {
     let file = File::open(path).map_err(fault("read", path))?;
-    let mut entries = Entries { from: BufReader::with_capacity(1 << 18, file), at: 0 };
+    let mut entries = Reading { from: BufReader::with_capacity(1 << 18, file), at: 0 };
     loop {
         match entries.next().map_err(fault("read", path))? {
             Next::Entry(entry) => apply(entry)?,
@@ -343,7 +383,7 @@ pub(super) fn replay(
 }
 
 /// Reads entries one after the other.
-struct Entries<R> {
+struct Reading<R> {
     from: R,
     at: u64,
 }
@@ -353,7 +393,7 @@ enum Next {
     End(End),
 }
 
-impl<R: Read> Entries<R> {
+impl<R: Read> Reading<R> {
     fn next(&mut self) -> io::Result<Next> {
         if self.at == 0 {
             let Header::Intact(_) = Header::read(&mut self.from)? else {
@@ -411,7 +451,7 @@ const fn fields_of(kind: u8) -> Option<usize> {
     })
 }
 
-fn encode(entry: &Entry, to: &mut Vec<u8>) {
+fn encode(entry: &Entry, to: &mut Entries) {
     let mut bytes = [0; MAX_ENTRY_LEN];
     let mut writer = Writer { bytes: &mut bytes, at: 0 };
     match entry {

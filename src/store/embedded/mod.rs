@@ -6,7 +6,8 @@
 //! - A thread of the store's own syncs, moves proofs and standings into the database, drops generations of the journal whose
 //!   clocks are all over, and sweeps.
 //!
-//! Who is known by a proof is answered without a lock of clocks, others under that of few of them ([`running`]). Opening replays the journal. What is damaged is set aside
+//! Who is known by a proof is answered without a lock of clocks, others under that of few of them ([`running`]); and no thread that
+//! answers waits for the disk while another writes ([`turn`]). Opening replays the journal. What is damaged is set aside
 //! and reported. The database's lock keeps other processes out; the hash key stands in the database and in each generation of the
 //! journal.
 
@@ -14,15 +15,19 @@ mod database;
 mod encoding;
 mod files;
 mod filter;
+#[cfg(test)]
+mod hanging;
 mod journal;
 mod maintenance;
 mod opening;
 mod running;
+mod turn;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -37,6 +42,9 @@ use super::model::{self, Decision, Proofs, Proven, Records, Standing, Standings,
 use super::table::{is_forgettable, lock};
 use super::timestamp::Timestamp;
 use super::{Lasting, Stats, Store, StoreFuture, at_hand, later};
+
+/// An answer waits so long for the disk, if it hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A greylist in a directory. Closed when dropped.
 #[derive(Debug)]
@@ -65,10 +73,18 @@ impl EmbeddedStore {
 
     /// Answers once the journal has all that the answer goes by.
     fn recorded<'a, T: Send + 'a>(&'a self, decided: Result<Decided<T>, StoreFault>) -> StoreFuture<'a, T> {
-        at_hand(decided.and_then(|Decided { answer, recorded_at }| {
-            self.state.journal.write(recorded_at)?;
-            Ok(answer)
-        }))
+        let journal = &self.state.journal;
+        let Decided { answer, recorded_at } = match decided {
+            Ok(decided) => decided,
+            Err(fault) => return at_hand(Err(fault)),
+        };
+        match journal.try_write(recorded_at) {
+            Some(written) => at_hand(written.map(|()| answer)),
+            None => later(async move {
+                let written = tokio::time::timeout(PATIENCE, journal.written(recorded_at)).await;
+                written.unwrap_or_else(|_| Err(journal.stalled())).map(|()| answer)
+            }),
+        }
     }
 }
 

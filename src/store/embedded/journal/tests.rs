@@ -38,14 +38,14 @@ fn history(entries: u8) -> Vec<Entry> {
 }
 
 fn encoded(entry: &Entry) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Entries::new();
     encode(entry, &mut bytes);
-    bytes
+    bytes.into_vec()
 }
 
 fn replayed(bytes: &[u8]) -> (Vec<Entry>, End) {
     let mut found = Vec::new();
-    let mut entries = Entries { from: bytes, at: 0 };
+    let mut entries = Reading { from: bytes, at: 0 };
     loop {
         match entries.next().unwrap() {
             Next::Entry(entry) => found.push(entry),
@@ -164,19 +164,28 @@ fn after_a_torn_write_the_tail_is_cut_before_the_next() {
     let history = history(2);
     let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
     append(&journal, history[..1].iter().copied()).unwrap();
-    {
-        let mut current = lock(&journal.current);
+    journal.current.wait(|current| {
         (&*current.file).write_all(&[BEGIN; 11]).unwrap();
         current.torn = true;
-    }
+    });
     append(&journal, history[1..].iter().copied()).unwrap();
     assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history));
 }
 
 /// Puts a file that takes no writes in the place of the current one, which is returned.
 fn break_disk(journal: &Journal) -> Arc<File> {
-    let broken = Arc::new(File::open(journal.path(journal.generation())).unwrap());
-    std::mem::replace(&mut lock(&journal.current).file, broken)
+    journal.put_file(Arc::new(File::open(journal.path(journal.generation())).unwrap()))
+}
+
+impl Journal {
+    /// Puts a file in the place of the current one, which is returned.
+    pub(in crate::store::embedded) fn put_file(&self, file: Arc<File>) -> Arc<File> {
+        self.current.wait(|current| std::mem::replace(&mut current.file, file))
+    }
+
+    pub(in crate::store::embedded) fn is_being_written(&self) -> bool {
+        self.current.attempt(|_| ()).is_none()
+    }
 }
 
 #[test]
@@ -203,11 +212,29 @@ fn a_disk_that_takes_no_writes_is_a_fault_and_only_what_was_under_way_is_kept() 
     }
     assert_eq!((journal.queued(), journal.generation()), (place, 1));
 
-    lock(&journal.current).file = file;
+    journal.put_file(file);
     journal.check().unwrap();
     assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history[..5]));
     append(&journal, history[5..].iter().copied()).unwrap();
     assert_eq!(std::fs::read(journal.path(1)).unwrap(), image(&history));
+}
+
+#[test]
+fn a_disk_that_hangs_is_a_fault_once_very_much_waits_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::begin(directory.path(), HashKey::from_bytes([9; 16]), 1).unwrap();
+    let entry = Entry::Write(Write::End(Key::from_bytes([1; 16])));
+    let len = encoded(&entry).len() as u64;
+    while journal.queued().0 + len <= MAX_QUEUED {
+        journal.queue(std::iter::once(entry));
+    }
+    journal.check().unwrap();
+    journal.queue(std::iter::once(entry));
+    let fault = journal.check().unwrap_err();
+    assert!(matches!(&fault, StoreFault::Stalled { path } if *path == journal.path(1)), "{fault:?}");
+    journal.write(journal.queued()).unwrap();
+    journal.check().unwrap();
+    assert_eq!(journal.len(), HEADER_LEN as u64 + (MAX_QUEUED / len + 1) * len);
 }
 
 #[test]
@@ -232,7 +259,7 @@ fn nobody_is_answered_by_what_is_not_in_the_journal() {
         let answer = attempt(&state, sender, secs);
         assert!(matches!(answer, Err(StoreFault::Io { action: "append to", .. })), "{sender}: {answer:?}");
     }
-    lock(&state.journal.current).file = file;
+    state.journal.put_file(file);
     // The clock runs since the attempt under way when writing failed; nothing came of those after it.
     assert_eq!(attempt(&state, "a", 1_010).unwrap(), wait(110));
     assert_eq!(attempt(&state, "b", 1_020).unwrap(), Answer::FirstSeen { wait: Duration::from_secs(120) });

@@ -1,0 +1,100 @@
+//! Tests of what becomes of mail while the disk hangs.
+
+use std::fs::File;
+use std::io::{PipeReader, Read, Write as _};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use super::*;
+use crate::store::{Identity, IdentityKind, Rules};
+
+/// What a pipe takes before it blocks.
+const PIPE_LEN: usize = 65_536;
+
+fn attempt(sender: &str) -> Attempt {
+    Attempt {
+        identities: vec![Identity { kind: IdentityKind::Address, key: "192.0.2.1".into() }],
+        client: [192, 0, 2, 1].into(),
+        sender: sender.into(),
+        recipient: "r@example.test".into(),
+        never_promote: false,
+        rules: Rules::DEFAULT,
+    }
+}
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_millis(1_000 * secs)
+}
+
+const NEW: Answer = Answer::FirstSeen { wait: Duration::from_secs(120) };
+
+/// A store that knows the sender "known", whose journal hangs while an attempt of "first" is written.
+struct Hanging {
+    store: EmbeddedStore,
+    /// What the journal writes to.
+    pipe: PipeReader,
+    file: Arc<File>,
+    first: thread::JoinHandle<Result<Answer, StoreFault>>,
+    _directory: tempfile::TempDir,
+}
+
+impl Hanging {
+    fn begin() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(directory.path(), 1_000, at(0)).unwrap();
+        for secs in [1_000, 1_120] {
+            store.state.record(&attempt("known"), at(secs)).unwrap();
+        }
+        let (pipe, mut full) = std::io::pipe().unwrap();
+        full.write_all(&[0; PIPE_LEN]).unwrap();
+        let file = store.state.journal.put_file(Arc::new(File::from(OwnedFd::from(full))));
+        let state = Arc::clone(&store.state);
+        let first = thread::spawn(move || state.record(&attempt("first"), at(1_200)));
+        while !store.state.journal.is_being_written() {
+            thread::yield_now();
+        }
+        Self { store, pipe, file, first, _directory: directory }
+    }
+
+    /// Lets the journal go on. Returns what became of "first".
+    fn end(mut self) -> Result<Answer, StoreFault> {
+        self.pipe.read_exact(&mut [0; PIPE_LEN]).unwrap();
+        let first = self.first.join().unwrap();
+        self.store.state.journal.put_file(self.file);
+        first
+    }
+}
+
+#[tokio::test]
+async fn known_mail_is_answered_and_other_mail_waits_without_a_thread() {
+    let mut hanging = Hanging::begin();
+    let (known, first, second) = (attempt("known"), attempt("first"), attempt("second"));
+    let context = &mut Context::from_waker(Waker::noop());
+    let mut poll = |answer: StoreFuture<'_, Answer>| pin!(answer).poll(context);
+    let store = &hanging.store;
+    assert!(matches!(poll(store.attempt(&known, at(1_200))), Poll::Ready(Ok(Answer::Known { .. }))));
+    assert!(matches!(poll(store.peek(&second, at(1_200))), Poll::Ready(Ok(NEW))));
+    // What it would be told goes by a clock that the journal does not have yet.
+    assert!(poll(store.attempt(&first, at(1_210))).is_pending());
+    let mut waiting = pin!(store.attempt(&second, at(1_201)));
+    assert!(waiting.as_mut().poll(context).is_pending());
+
+    hanging.pipe.read_exact(&mut [0; PIPE_LEN]).unwrap();
+    assert_eq!(waiting.await.unwrap(), NEW);
+    assert_eq!(hanging.first.join().unwrap().unwrap(), NEW);
+    hanging.store.state.journal.put_file(hanging.file);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_some_seconds_and_then_there_is_none() {
+    let hanging = Hanging::begin();
+    let (second, began) = (attempt("second"), tokio::time::Instant::now());
+    let fault = hanging.store.attempt(&second, at(1_201)).await.unwrap_err();
+    assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
+    let path = hanging.store.state.directory.join("journal-00000001");
+    let expected = format!("{} takes nothing: is its disk overloaded, or failing?", path.display());
+    assert_eq!(fault.to_string(), expected);
+    assert_eq!(hanging.end().unwrap(), NEW);
+}
