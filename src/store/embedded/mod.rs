@@ -43,6 +43,9 @@ use super::table::{is_forgettable, lock};
 use super::timestamp::Timestamp;
 use super::{Lasting, Stats, Store, StoreFuture, at_hand, later};
 
+/// Records forgotten for each write of the journal.
+const FORGOTTEN_AT_ONCE: usize = 4096;
+
 /// An answer waits so long for the disk, if it hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -315,12 +318,12 @@ impl State {
         Ok(held)
     }
 
-    /// The journal is told first, so that nothing of it comes back when it is replayed.
+    /// The journal is told first, so that nothing of it comes back when it is replayed. What takes long, to look for proofs and to
+    /// write, is done without a lock, and the rest by and by: mail goes on meanwhile.
     fn forget(&self, query: &Query) -> Result<u64, StoreFault> {
         self.check_open()?;
         let wanted = self.hash_key.query(query);
         let clocks = self.running.find(|key| key.matches(&wanted));
-        let mut all = self.running.lock_all();
         let proofs: Vec<Key> = self.database.find(&wanted)?.into_iter().map(|(key, _)| key).collect();
         let standing = match wanted.standing() {
             Some(identity) => self.database.standing(&identity)?.map(|_| identity),
@@ -328,14 +331,18 @@ impl State {
         };
         let mut writes: Vec<Write> = clocks.iter().map(|(key, _)| Write::End(*key)).collect();
         writes.extend(standing.map(|identity| Write::Stand(identity, None)));
-        self.journal.check()?;
-        self.journal.queue(proofs.iter().copied().map(Entry::Forget));
-        self.change(&writes, &mut all, self.now())?;
-        self.journal.write(self.journal.queued())?;
+        for proofs in proofs.chunks(FORGOTTEN_AT_ONCE) {
+            self.journal.check()?;
+            self.journal.queue(proofs.iter().copied().map(Entry::Forget));
+            self.journal.write(self.journal.queued())?;
+        }
+        for writes in writes.chunks(FORGOTTEN_AT_ONCE) {
+            self.change(writes, &mut self.running.lock_all(), self.now())?;
+            self.journal.write(self.journal.queued())?;
+        }
         if !proofs.is_empty() {
             self.database.forget(&proofs)?;
         }
-        drop(all);
         let _releasing = lock(&self.releasing);
         let mut releases = HashMap::clone(&self.releases.load());
         let before = releases.len();
