@@ -28,7 +28,9 @@ impl Home {
         let home =
             tempfile::Builder::new().prefix("greylag-bench-").tempdir().expect("a temporary directory");
         let policies = home.path().join("policies");
-        std::fs::create_dir(&policies).expect("a directory in it");
+        for directory in [&policies, &home.path().join("log")] {
+            std::fs::create_dir(directory).expect("a directory in it");
+        }
         // All checks as shipped. A triplet matures after a second, so that the benchmark need not wait for two minutes.
         std::fs::write(policies.join("greylist.toml"), "min_delay = \"1s\"\n").expect("a file in it");
         Self(home)
@@ -45,6 +47,12 @@ impl Home {
         std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory in it");
         let mut file = File::options().create(true).append(true).open(path).expect("a file in it");
         file.write_all(text.as_bytes()).expect("room on the disk");
+    }
+
+    /// Its log, in a directory of its own: that of the policies is watched, and so is the one it is in, where no log is written
+    /// in any other installation.
+    fn log(&self) -> std::path::PathBuf {
+        self.path().join("log").join("greylag.log")
     }
 
     /// Where its embedded store is.
@@ -72,7 +80,7 @@ impl Daemon {
         config: Option<&Path>,
     ) -> Self {
         let (ports, admin) = (Ports::free(), ports::free());
-        let log = File::create(home.path().join("greylag.log")).expect("a log file");
+        let log = File::create(home.log()).expect("a log file");
         let embedded = format!("redb:{}", home.store().display());
         let began = std::time::Instant::now();
         let child = Command::new(program())
