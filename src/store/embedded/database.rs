@@ -49,7 +49,7 @@ pub(super) struct Records {
     /// How many proofs wait.
     waiting: AtomicUsize,
     standings: Shards<KeyMap<Option<Standing>>>,
-    /// Which keys of proofs and standings are not in the database, whatever was committed.
+    /// Which keys of proofs and standings neither wait nor were ever committed.
     filter: Filter,
     /// The tables as of the last commit, kept open because opening one costs more than looking something up.
     committed: ArcSwap<Committed>,
@@ -126,6 +126,7 @@ impl Records {
 
     /// Takes a proof, to be written by the next [`Self::flush`].
     pub(super) fn prove(&self, key: Key, proof: Proven) {
+        self.filter.insert(&key);
         let mut proofs = self.proofs.lock(key.shard());
         match proofs.get_mut(&key) {
             Some(present) => *present = present.later(proof),
@@ -156,7 +157,7 @@ impl Records {
         identities: impl Iterator<Item = IdentityKey>,
     ) -> Result<(), StoreFault> {
         for (place, identity) in glance.standings.iter_mut().zip(identities) {
-            if self.waiting_standing(&identity).is_none() {
+            if self.may_have_standing(&identity) && self.waiting_standing(&identity).is_none() {
                 *place = Some((identity, self.committed_standing(&identity)?));
             }
         }
@@ -170,6 +171,9 @@ impl Records {
 
     /// The proof under a key for which none was found, that is good still, after `glance`.
     pub(super) fn proven_since(&self, glance: &Glance, key: &Key) -> Result<Option<Proven>, StoreFault> {
+        if !self.filter.may_have(key) {
+            return Ok(None);
+        }
         match self.waiting_proof(key) {
             None if self.is_unchanged_since(glance) => Ok(None),
             None => self.committed_proof(key),
@@ -183,6 +187,9 @@ impl Records {
         glance: &Glance,
         identity: &IdentityKey,
     ) -> Result<Option<Standing>, StoreFault> {
+        if !self.may_have_standing(identity) {
+            return Ok(None);
+        }
         if let Some(waiting) = self.waiting_standing(identity) {
             return Ok(waiting);
         }
@@ -198,13 +205,14 @@ impl Records {
     }
 
     fn committed_proof(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
-        if !self.filter.may_have(key) {
-            return Ok(None);
-        }
         // Kept while what is found is looked at: without it, redb may give the page to somebody else.
         let committed = self.committed.load();
         let found = committed.proofs.get(key.as_bytes()).map_err(|error| self.fault(error))?;
         Ok(found.map(|expires| Proven { expires: Timestamp::from_millis(expires.value()) }))
+    }
+
+    fn may_have_standing(&self, identity: &IdentityKey) -> bool {
+        self.filter.may_have(&identity.as_key())
     }
 
     fn waiting_standing(&self, identity: &IdentityKey) -> Option<Option<Standing>> {
@@ -213,9 +221,6 @@ impl Records {
     }
 
     fn committed_standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
-        if !self.filter.may_have(&identity.as_key()) {
-            return Ok(None);
-        }
         let committed = self.committed.load();
         let found = committed.standings.get(identity.as_bytes()).map_err(|error| self.fault(error))?;
         Ok(found.and_then(|bytes| encoding::stored_standing(bytes.value())))
@@ -224,6 +229,7 @@ impl Records {
     /// Takes a standing, to be written by the next [`Self::flush`].
     pub(super) fn stand(&self, identity: IdentityKey, standing: Option<Standing>) {
         let key = identity.as_key();
+        self.filter.insert(&key);
         self.standings.lock(key.shard()).insert(key, standing);
     }
 
@@ -258,9 +264,6 @@ impl Records {
         }
         proofs.sort_unstable_by_key(|(key, _)| *key);
         standings.sort_unstable_by_key(|(identity, _)| *identity);
-        // Before they leave what waits: whoever does not find them there must not be told that they are nowhere.
-        proofs.iter().for_each(|(key, _)| self.filter.insert(key));
-        standings.iter().for_each(|(identity, _)| self.filter.insert(identity));
         self.commit(|transaction| {
             let mut table = transaction.open_table(PROVEN)?;
             for (key, proof) in &proofs {
@@ -403,6 +406,9 @@ impl Records {
 
 impl Proofs for Records {
     fn proven(&self, key: &Key) -> Result<Option<Proven>, StoreFault> {
+        if !self.filter.may_have(key) {
+            return Ok(None);
+        }
         // In this order: a record leaves what waits only when `committed` has it.
         self.waiting_proof(key).map_or_else(|| self.committed_proof(key), |proof| Ok(Some(proof)))
     }
@@ -410,6 +416,9 @@ impl Proofs for Records {
 
 impl Standings for Records {
     fn standing(&self, identity: &IdentityKey) -> Result<Option<Standing>, StoreFault> {
+        if !self.may_have_standing(identity) {
+            return Ok(None);
+        }
         // In this order, too.
         self.waiting_standing(identity).map_or_else(|| self.committed_standing(identity), Ok)
     }

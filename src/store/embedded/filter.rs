@@ -1,5 +1,5 @@
-//! Which keys the database certainly has not: nearly every key of a first attempt, told by one look at memory in place of a search
-//! through the pages of a tree.
+//! Which keys the database certainly has not, nor what waits for it: nearly every key of a first attempt, told by one look at memory in
+//! place of a lock, and of a search through the pages of a tree.
 //!
 //! A Bloom filter of one word a key: a few bits of one word say whether it may be there. Keys are only ever added. One that was removed
 //! from the database is looked up in vain, as any would be without the filter.
@@ -27,7 +27,7 @@ impl Filter {
         Self((0..room.div_ceil(64 / BITS)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Adds a key, before anybody may find it in the database.
+    /// Adds a key, before anybody may find it.
     pub(super) fn insert(&self, key: &Key) {
         let (word, bits) = self.place(key);
         if let Some(word) = self.0.get(word) {
@@ -35,7 +35,7 @@ impl Filter {
         }
     }
 
-    /// Whether the database may have the key.
+    /// Whether the key may be found.
     pub(super) fn may_have(&self, key: &Key) -> bool {
         let (word, bits) = self.place(key);
         self.0.get(word).is_none_or(|word| word.load(Ordering::Relaxed) & bits == bits)
