@@ -4,7 +4,8 @@ mod faults;
 mod queue;
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -20,6 +21,8 @@ use queue::{FairQueue, Sender, Ticket};
 #[derive(Clone)]
 pub struct Scanner {
     pool: Arc<Pool>,
+    /// Ends the threads with the last clone.
+    _end: Arc<End>,
 }
 
 type Scan = dyn Fn(&Message, &AttachmentSettings, &Cancel) -> Report + Send + Sync;
@@ -31,6 +34,8 @@ struct Pool {
     scan_at_once: Option<ScanAtOnce>,
     threads: usize,
     waiting: Mutex<Waiting>,
+    /// Told when something waits, and when the pool ends.
+    news: Condvar,
     faults: Faults,
     /// Those of content rules: one message may fail both.
     inspection_faults: Faults,
@@ -39,7 +44,10 @@ struct Pool {
 #[derive(Default)]
 struct Waiting {
     queue: FairQueue<Job>,
+    /// Threads there are, and those of them that scan.
+    started: usize,
     running: usize,
+    is_over: bool,
 }
 
 type Work = dyn FnOnce(&Pool, &Message, &Cancel) + Send;
@@ -66,10 +74,12 @@ impl Scanner {
             scan_at_once,
             threads: threads.max(1),
             waiting: Mutex::default(),
+            news: Condvar::new(),
             faults: Faults::new(),
             inspection_faults: Faults::new(),
         };
-        Self { pool: Arc::new(pool) }
+        let pool = Arc::new(pool);
+        Self { _end: Arc::new(End(Arc::clone(&pool))), pool }
     }
 
     /// Scans a message from `client`, waiting for its turn and for the result within `budget` together.
@@ -149,32 +159,51 @@ impl Pool {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a thread for what is due, when one is free.
+    /// Has somebody look at what waits. A thread once started is kept, and so is the memory that scans took from the system: were each
+    /// scan on another thread, the memory of all of them would grow to what the largest takes.
     fn start(self: &Arc<Self>) {
         let mut waiting = self.lock();
-        if waiting.running < self.threads
-            && let Some((sender, job)) = waiting.queue.pop()
-        {
-            waiting.running += 1;
-            drop(waiting);
-            let pool = Arc::clone(self);
-            tokio::task::spawn_blocking(move || pool.work(sender, job));
+        let idle = waiting.started - waiting.running;
+        if waiting.queue.len() <= idle || waiting.started == self.threads {
+            self.news.notify_one();
+            return;
+        }
+        let pool = Arc::clone(self);
+        match thread::Builder::new().name("scan".to_owned()).spawn(move || pool.work()) {
+            Ok(_) => waiting.started += 1,
+            Err(error) => {
+                tracing::error!(%error, threads = waiting.started, "cannot start a thread for scans")
+            }
         }
     }
 
-    /// Serves one after the other until nothing waits.
-    fn work(&self, mut sender: Sender, mut job: Job) {
+    /// Serves one after the other, and waits when nothing waits for it.
+    fn work(&self) {
+        let mut waiting = self.lock();
         loop {
-            let Job { message, cancel, work } = job;
-            work(self, &message, &cancel);
-            let mut waiting = self.lock();
-            waiting.queue.done(sender);
-            let Some(due) = waiting.queue.pop() else {
+            if let Some((sender, Job { message, cancel, work })) = waiting.queue.pop() {
+                waiting.running += 1;
+                drop(waiting);
+                work(self, &message, &cancel);
+                drop(message);
+                waiting = self.lock();
                 waiting.running -= 1;
+                waiting.queue.done(sender);
+            } else if waiting.is_over {
                 return;
-            };
-            (sender, job) = due;
+            } else {
+                waiting = self.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            }
         }
+    }
+}
+
+struct End(Arc<Pool>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
+        self.0.news.notify_all();
     }
 }
 

@@ -72,6 +72,11 @@ impl<T> FairQueue<T> {
         ticket
     }
 
+    /// How much waits.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// What is due. Its sender's account stays open until [`Self::done`].
     pub(super) fn pop(&mut self) -> Option<(Sender, T)> {
         let (ticket, due) = self.waiting.pop_first()?;

@@ -185,3 +185,37 @@ async fn mail_that_breaks_the_scan_is_deferred_once_and_then_quarantined() {
         assert_eq!(action, expected, "{subject}: {verdict:?}");
     }
 }
+
+#[tokio::test]
+async fn threads_are_kept_and_end_with_the_pool() {
+    let (scanner, begun, go) = gated(3);
+    let state = |scanner: &Scanner| {
+        let waiting = scanner.pool.lock();
+        (waiting.started, waiting.running)
+    };
+    assert_eq!(state(&scanner), (0, 0));
+    for round in [1, 1, 2, 2, 1, 3, 3] {
+        let scans: Vec<_> = (0..round)
+            .map(|number| {
+                let scanner = scanner.clone();
+                tokio::spawn(async move { scan(&scanner, client(number), mail("x", 1), SOON).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        (0..round).for_each(|_| drop(begun.recv_timeout(SOON).unwrap()));
+        assert_eq!(state(&scanner).1, usize::from(round));
+        (0..round).for_each(|_| go.send(()).unwrap());
+        for scan in scans {
+            assert_eq!(scan.await.unwrap(), Ok(Arc::default()));
+        }
+        idle(&scanner).await;
+    }
+    assert_eq!(state(&scanner), (3, 0));
+    let pool = Arc::downgrade(&scanner.pool);
+    drop(scanner);
+    let began = Instant::now();
+    while pool.strong_count() > 0 {
+        assert!(began.elapsed() < SOON, "a thread goes on");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
