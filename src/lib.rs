@@ -26,6 +26,7 @@
 //! | [`driver`], [`dns`], [`store`], [`breaker`], `patience` | answers from the world, each under its deadline |
 //! | [`explain`] | what would happen to a mail, and why |
 //! | [`reload`] | changed policy files → the policy in force |
+//! | `spare` | memory that is lent from one mail to the next |
 //! | [`admin`], [`telemetry`], `priority` | metrics, health, control socket, log, the trace of late decisions, beside the mail |
 //!
 //! # Invariants
@@ -64,6 +65,7 @@ pub mod policy;
 mod priority;
 pub mod reason;
 pub mod reload;
+mod spare;
 pub mod store;
 pub mod telemetry;
 pub mod verdict;

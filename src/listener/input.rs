@@ -1,6 +1,6 @@
 //! What a connection sent and nobody read yet: memory that a quiet connection does without.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::Stream;
+use crate::spare::Spare;
 
 /// Silence after which a connection counts as quiet. One that is busy keeps its memory and so never waits for some.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
@@ -25,22 +26,21 @@ const LARGE: usize = 16 << 10;
 /// Room for a large packet is a multiple of this, in bytes, so that a buffer that one had is enough for the next.
 const LARGE_STEP: usize = 512;
 
-/// A buffer with more room than this is not kept for whoever reads next, in bytes. One for a piece of a large body is: asked of the
-/// allocator each time, it would lie now here and now there, until every page of the heap was used once.
+/// A buffer with more room than this is not kept for whoever reads next, in bytes: more than one for the largest piece of a body has.
 const MAX_SPARE: usize = 128 << 10;
 
-/// Buffers for large packets that are kept for a thread.
-const MAX_LARGE_SPARE: usize = 4;
+/// Room of all buffers for large packets that are kept, in bytes: as many as commonly arrive at once.
+const MAX_LARGE_SPARE: usize = 2 << 20;
 
 thread_local! {
     /// A buffer from which all was taken: the next connection of this thread that has something to read takes it. So a connection
     /// needs memory only while it is answered, and whoever is busy does not ask the allocator for each request.
     static SPARE: Cell<BytesMut> = Cell::default();
-
-    /// Such for large packets. They are lent for nothing else: header fields stay in the buffer they were read into, for as long as
-    /// their message is there, and none would be left for its body.
-    static LARGE_SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
+
+/// Such for large packets. They are lent for nothing else: header fields stay in the buffer they were read into, for as long as their
+/// message is there, and none would be left for its body.
+static LARGE_SPARE: Spare<BytesMut> = Spare::new(MAX_LARGE_SPARE, BytesMut::capacity);
 
 /// What can be waited for without memory to read into.
 pub trait Readable {
@@ -112,17 +112,17 @@ impl Input {
     /// Lends the memory to whoever reads next, if all that was in it is taken and nobody holds any of it. To be called when all is
     /// answered.
     pub fn release(&mut self) {
+        self.release_to(&LARGE_SPARE);
+    }
+
+    fn release_to(&mut self, large_spare: &Spare<BytesMut>) {
         let room = if self.is_large { LARGE } else { 1 };
         if !self.buffer.is_empty() || !self.buffer.try_reclaim(room) || self.buffer.capacity() > MAX_SPARE {
             return;
         }
         let buffer = std::mem::take(&mut self.buffer);
         if std::mem::take(&mut self.is_large) {
-            LARGE_SPARE.with_borrow_mut(|spare| {
-                if spare.len() < MAX_LARGE_SPARE {
-                    spare.push(buffer);
-                }
-            });
+            large_spare.leave(buffer);
         } else {
             let spare = SPARE.take();
             SPARE.set(if spare.capacity() > buffer.capacity() { spare } else { buffer });
@@ -137,17 +137,17 @@ async fn read_some<S: AsyncRead + Readable + Unpin>(
     room: usize,
 ) -> io::Result<usize> {
     poll_fn(|context| stream.poll_readable(context)).await?;
-    *is_large |= make_room(buffer, room);
+    *is_large |= make_room(buffer, room, &LARGE_SPARE);
     stream.read_buf(buffer).await
 }
 
 /// A buffer whose contents others still hold grows into a new one; a little room left in it is not worth a read. Returns whether it was
 /// made for a large packet, of which all that is missing has room then.
-fn make_room(buffer: &mut BytesMut, room: usize) -> bool {
+fn make_room(buffer: &mut BytesMut, room: usize, large_spare: &Spare<BytesMut>) -> bool {
     if room >= LARGE {
         if !buffer.try_reclaim(room) {
             let begun = std::mem::take(buffer);
-            *buffer = LARGE_SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+            *buffer = large_spare.take().unwrap_or_default();
             buffer.reserve((begun.len() + room).next_multiple_of(LARGE_STEP));
             buffer.extend_from_slice(&begun);
         }
@@ -166,7 +166,7 @@ fn make_room(buffer: &mut BytesMut, room: usize) -> bool {
 impl Input {
     /// Reads from bytes as [`Self::fill`] does from a stream.
     pub(crate) async fn fill_from(&mut self, bytes: &mut &[u8], room: usize) {
-        self.is_large |= make_room(&mut self.buffer, room);
+        self.is_large |= make_room(&mut self.buffer, room, &LARGE_SPARE);
         bytes.read_buf(&mut self.buffer).await.expect("bytes are read");
     }
 }
@@ -266,7 +266,7 @@ mod tests {
         };
         let lent = || {
             let mut buffer = BytesMut::new();
-            assert!(!make_room(&mut buffer, 4096));
+            assert!(!make_room(&mut buffer, 4096, &LARGE_SPARE));
             (buffer.as_ptr(), buffer.capacity())
         };
         let larger = release(9000);
@@ -276,50 +276,40 @@ mod tests {
         assert_eq!(lent().1, 4096);
     }
 
-    #[tokio::test]
-    async fn the_buffer_of_a_large_packet_is_lent_to_the_next_large_packet() {
-        let (mut input, mut wire) = (Input::default(), &[b'x'; 80_000][..]);
-        input.fill_from(&mut wire, 4096).await;
-        let header = input.buffer.split_to(1000).freeze();
-        input.fill_from(&mut wire, 65_540).await;
-        assert_eq!(input.buffer.len(), 3096 + 65_540 + 484, "the next multiple of the step");
+    #[test]
+    fn the_buffer_of_a_large_packet_is_lent_to_the_next_large_packet() {
+        let spare = Spare::new(MAX_LARGE_SPARE, BytesMut::capacity);
+        let mut input = Input { buffer: BytesMut::from(&[b'x'; 3096][..]), ..Input::default() };
+        input.is_large = make_room(&mut input.buffer, 65_540, &spare);
+        assert!(input.is_large);
+        assert_eq!(input.buffer[..], [b'x'; 3096]);
+        assert_eq!(input.buffer.capacity(), 3096 + 65_540 + 484, "the next multiple of the step");
+        input.buffer.resize(3096 + 65_540, b'x');
         let start = input.buffer.as_ptr();
         let body = input.buffer.split();
-        input.release();
-        assert_eq!(input.buffer.capacity(), 0, "nothing is left in it");
+        input.release_to(&spare);
+        assert_eq!(spare.take(), None, "somebody holds what was in it");
         drop(body);
+        input.release_to(&spare);
+        assert_eq!(input.buffer.capacity(), 0);
 
         let mut small = BytesMut::new();
-        make_room(&mut small, 4096);
-        assert_eq!(small.capacity(), 4096);
-        let mut next = Input { buffer: BytesMut::from(&b"begun"[..]), ..Input::default() };
-        next.is_large |= make_room(&mut next.buffer, 65_540);
-        assert_ne!(next.buffer.as_ptr(), start, "somebody held what was in it");
-        let start = next.buffer.as_ptr();
-        next.buffer.clear();
-        next.release();
-        let mut begun = BytesMut::from(&header[..]);
-        assert!(make_room(&mut begun, 60_000));
-        assert_eq!((begun.as_ptr(), &begun[..]), (start, &header[..]));
-    }
-
-    #[test]
-    fn only_a_few_large_buffers_are_kept() {
-        for _ in 0..2 * MAX_LARGE_SPARE {
-            Input { buffer: BytesMut::with_capacity(70_000), is_large: true, alarm: None }.release();
-        }
-        assert_eq!(LARGE_SPARE.with_borrow(Vec::len), MAX_LARGE_SPARE);
+        assert!(!make_room(&mut small, 4096, &spare));
+        assert_ne!(small.as_ptr(), start);
+        let mut next = BytesMut::from(&b"begun"[..]);
+        assert!(make_room(&mut next, 60_000, &spare));
+        assert_eq!((next.as_ptr(), &next[..]), (start, &b"begun"[..]));
     }
 
     #[test]
     fn room_is_made_only_where_too_little_is_left() {
         let mut input = Input { buffer: BytesMut::with_capacity(4096), ..Input::default() };
         let start = input.buffer.as_ptr();
-        make_room(&mut input.buffer, 4096);
+        make_room(&mut input.buffer, 4096, &LARGE_SPARE);
         assert_eq!(input.buffer.as_ptr(), start);
         input.buffer.resize(4000, 0);
         let _held = input.buffer.split_to(4000);
-        make_room(&mut input.buffer, 4096);
+        make_room(&mut input.buffer, 4096, &LARGE_SPARE);
         assert_ne!(input.buffer.as_ptr(), start);
         assert!(input.buffer.capacity() >= 4096);
     }

@@ -1,18 +1,17 @@
-//! The decoder of deflated entries. Its window and tables are lent from one archive to the next: asked of the allocator for each mail,
-//! they would lie now here and now there, until every page of the heap was used once.
+//! The decoder of deflated entries. Its window and tables are lent from one archive to the next.
 
 #![expect(clippy::disallowed_types, reason = "each decoder here is read through the budget")]
 
 use std::io::{self, Read};
-use std::sync::Mutex;
 
 use flate2::{Decompress, FlushDecompress, Status};
+
+use crate::spare::Spare;
 
 /// Decoders kept, of 48 KiB each: as many as are commonly at work at once, one for what is inside another's file.
 const MAX_SPARE: usize = 8;
 
-/// Decoders that nobody uses. Nobody waits for them either: whoever finds this taken makes one.
-static SPARE: Mutex<Vec<Decompress>> = Mutex::new(Vec::new());
+static SPARE: Spare<Decompress> = Spare::new(MAX_SPARE, |_| 1);
 
 /// Inflates what [`Self::reset`] gave it.
 #[derive(Default)]
@@ -25,8 +24,8 @@ pub(super) struct Inflater<'z> {
 impl<'z> Inflater<'z> {
     /// Begins with `packed`, whatever came before.
     pub(super) fn reset(&mut self, packed: &'z [u8]) {
-        let take = || SPARE.try_lock().ok().and_then(|mut spare| spare.pop());
-        let state = self.state.get_or_insert_with(|| take().unwrap_or_else(|| Decompress::new(false)));
+        let take = || SPARE.take().unwrap_or_else(|| Decompress::new(false));
+        let state = self.state.get_or_insert_with(take);
         state.reset(false);
         self.packed = packed;
     }
@@ -64,11 +63,8 @@ fn inflate(state: &mut Decompress, packed: &mut &[u8], out: &mut [u8]) -> io::Re
 
 impl Drop for Inflater<'_> {
     fn drop(&mut self) {
-        if let Some(state) = self.state.take()
-            && let Ok(mut spare) = SPARE.try_lock()
-            && spare.len() < MAX_SPARE
-        {
-            spare.push(state);
+        if let Some(state) = self.state.take() {
+            SPARE.leave(state);
         }
     }
 }
@@ -126,19 +122,5 @@ mod tests {
         inflater.reset(&reaches_back);
         let (found, error) = inflated(&mut inflater);
         assert_eq!((found, error.is_some()), (Vec::new(), true));
-    }
-
-    #[test]
-    fn decoders_are_lent_and_only_a_few_kept() {
-        let all: Vec<_> = (0..2 * MAX_SPARE)
-            .map(|_| {
-                let mut inflater = Inflater::default();
-                inflater.reset(b"");
-                inflater
-            })
-            .collect();
-        drop(all);
-        let spare = SPARE.lock().unwrap();
-        assert!(spare.len() <= MAX_SPARE, "{}", spare.len());
     }
 }
