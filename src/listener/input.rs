@@ -124,8 +124,11 @@ impl Input {
         if std::mem::take(&mut self.is_large) {
             large_spare.leave(buffer);
         } else {
-            let spare = SPARE.take();
-            SPARE.set(if spare.capacity() > buffer.capacity() { spare } else { buffer });
+            let room = buffer.capacity();
+            let other = SPARE.replace(buffer);
+            if other.capacity() > room {
+                SPARE.set(other);
+            }
         }
     }
 }
