@@ -109,7 +109,10 @@ impl Macros {
 impl Set {
     fn define(&mut self, definitions: &[u8]) {
         self.forget();
-        self.ends.extend(memchr_iter(0, definitions).take(2 * MAX_DEFINITIONS));
+        let ends = memchr_iter(0, definitions);
+        // Room is asked for once, as most connections define each set once.
+        self.ends.reserve(ends.clone().count().min(2 * MAX_DEFINITIONS));
+        self.ends.extend(ends.take(2 * MAX_DEFINITIONS));
         let kept = self.ends.last().map_or(0, |last| last + 1);
         self.text.extend_from_slice(&definitions[..kept]);
     }
