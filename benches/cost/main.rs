@@ -29,7 +29,8 @@ use counting::Cost;
 use paths::Path;
 use recorded::Recorded;
 
-/// More than this over what is recorded, in percent, is a regression. Instructions vary by a few tenths with the seeds of hash maps.
+/// More than this over what is recorded, in percent, is a regression. Instructions vary by up to three, with the seeds of hash maps and
+/// with what the allocator has at hand.
 const TOLERANCE: f64 = 5.0;
 
 fn main() -> ExitCode {
