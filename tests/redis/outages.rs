@@ -1,5 +1,6 @@
 //! The store goes away under 50 clients: every one is answered in time and by the configured rule, and the service comes back by itself.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -109,10 +110,11 @@ impl Load {
     }
 
     /// As [`Self::finish_whatever`]; and one log line was written when each outage began, and one when it ended.
-    async fn finish(self, outages: usize) {
+    async fn finish(self, outages: RangeInclusive<usize>) {
         let lost = self.greylag.log_lines(&["ERROR", "the greylist store does not answer"]);
         let back = self.greylag.log_lines(&["INFO", "the greylist store answers again"]);
-        assert_eq!((lost.len(), back.len()), (outages, outages), "{lost:?} {back:?}");
+        assert_eq!(lost.len(), back.len(), "{lost:?} {back:?}");
+        assert!(outages.contains(&lost.len()), "{lost:?}");
         self.finish_whatever().await;
     }
 
@@ -157,7 +159,7 @@ async fn one_server_is_killed_and_restarted_frozen_and_thawed() {
     load.expect_outage().await;
     redis.thaw();
     load.expect_recovery().await;
-    load.finish(2).await;
+    load.finish(2..=2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,7 +199,8 @@ async fn a_cluster_loses_a_node_and_gets_it_back() {
     cluster.nodes[1].start_again();
     cluster.wait_until_it_agrees();
     load.expect_recovery().await;
-    load.finish(1).await;
+    // Until it gives up, the other nodes answer: a question to one of them may end the outage that one to the lost node began.
+    load.finish(1..=3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
