@@ -54,7 +54,7 @@ pub enum StoreFault {
         /// Records that wait to be written.
         waiting: usize,
     },
-    /// So much waits for the journal, or for so long, that its disk must be hanging.
+    /// So much waits for the journal that its disk must be hanging.
     #[error("{} takes nothing: is its disk overloaded, or failing?", path.display())]
     Stalled {
         /// The file of the journal.

@@ -144,7 +144,7 @@ impl Journal {
     }
 
     /// What is said where the disk hangs.
-    pub(super) fn stalled(&self) -> StoreFault {
+    fn stalled(&self) -> StoreFault {
         StoreFault::Stalled { path: self.path(lock(&self.queue).generation) }
     }
 

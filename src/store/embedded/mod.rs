@@ -27,7 +27,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -45,9 +44,6 @@ use super::{Lasting, Stats, Store, StoreFuture, at_hand, later};
 
 /// Records forgotten for each write of the journal.
 const FORGOTTEN_AT_ONCE: usize = 4096;
-
-/// An answer waits so long for the disk, if it hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A greylist in a directory. Closed when dropped.
 #[derive(Debug)]
@@ -74,7 +70,7 @@ impl EmbeddedStore {
         tokio::task::spawn_blocking(move || work(&state)).await.unwrap_or(Err(StoreFault::Closed))
     }
 
-    /// Answers once the journal has all that the answer goes by.
+    /// Answers once the journal has all that the answer goes by. Whoever asks has a deadline of his own.
     fn recorded<'a, T: Send + 'a>(&'a self, decided: Result<Decided<T>, StoreFault>) -> StoreFuture<'a, T> {
         let journal = &self.state.journal;
         let Decided { answer, recorded_at } = match decided {
@@ -83,10 +79,7 @@ impl EmbeddedStore {
         };
         match journal.try_write(recorded_at) {
             Some(written) => at_hand(written.map(|()| answer)),
-            None => later(async move {
-                let written = tokio::time::timeout(PATIENCE, journal.written(recorded_at)).await;
-                written.unwrap_or_else(|_| Err(journal.stalled())).map(|()| answer)
-            }),
+            None => later(async move { journal.written(recorded_at).await.map(|()| answer) }),
         }
     }
 }
