@@ -311,26 +311,27 @@ impl State {
         Ok(held)
     }
 
-    /// The journal is told first, so that nothing of it comes back when it is replayed. What takes long, to look for proofs and to
-    /// write, is done without a lock, and the rest by and by: mail goes on meanwhile.
+    /// Clocks end before proofs are looked for, so that none matures in between. Of proofs the journal is told first, so that nothing of
+    /// it comes back when it is replayed. What takes long, to look for them and to write, is done without a lock, and the rest by and
+    /// by: mail goes on meanwhile.
     fn forget(&self, query: &Query) -> Result<u64, StoreFault> {
         self.check_open()?;
         let wanted = self.hash_key.query(query);
         let clocks = self.running.find(|key| key.matches(&wanted));
-        let proofs: Vec<Key> = self.database.find(&wanted)?.into_iter().map(|(key, _)| key).collect();
         let standing = match wanted.standing() {
             Some(identity) => self.database.standing(&identity)?.map(|_| identity),
             None => None,
         };
         let mut writes: Vec<Write> = clocks.iter().map(|(key, _)| Write::End(*key)).collect();
         writes.extend(standing.map(|identity| Write::Stand(identity, None)));
+        for writes in writes.chunks(FORGOTTEN_AT_ONCE) {
+            self.change(writes, &mut self.running.lock_all(), self.now())?;
+            self.journal.write(self.journal.queued())?;
+        }
+        let proofs: Vec<Key> = self.database.find(&wanted)?.into_iter().map(|(key, _)| key).collect();
         for proofs in proofs.chunks(FORGOTTEN_AT_ONCE) {
             self.journal.check()?;
             self.journal.queue(proofs.iter().copied().map(Entry::Forget));
-            self.journal.write(self.journal.queued())?;
-        }
-        for writes in writes.chunks(FORGOTTEN_AT_ONCE) {
-            self.change(writes, &mut self.running.lock_all(), self.now())?;
             self.journal.write(self.journal.queued())?;
         }
         if !proofs.is_empty() {

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::store::embedded::State;
     use crate::store::model::Clock;
-    use crate::store::{Answer, Attempt, Identity, IdentityKind, Rules};
+    use crate::store::{Answer, Attempt, Identity, IdentityKind, Query, Rules};
 
     fn key(n: u64) -> Key {
         let mixed = u128::from(n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
@@ -266,5 +266,26 @@ mod tests {
         assert!((100..100 + THREADS).contains(&begun), "{begun} clocks");
         // And one by which the rest is judged.
         assert_eq!(state.running.len() as u32, begun + 1);
+    }
+
+    #[test]
+    fn nothing_matures_by_a_clock_that_is_being_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(directory.path(), 10_000, at(0)).unwrap();
+        for round in 0..100 {
+            let sender = format!("s{round}");
+            let query = Query { sender: Some(sender.clone()), ..Query::default() };
+            attempt(&state, [192, 0, 2, 1], &sender, 1_000);
+            thread::scope(|scope| {
+                scope.spawn(|| attempt(&state, [192, 0, 2, 1], &sender, 1_120));
+                state.forget(&query).unwrap();
+            });
+            let answer = attempt(&state, [192, 0, 2, 1], &sender, 1_121);
+            assert!(
+                matches!(answer, Answer::FirstSeen { .. } | Answer::TooEarly { .. }),
+                "{round}: {answer:?}"
+            );
+            state.forget(&query).unwrap();
+        }
     }
 }
