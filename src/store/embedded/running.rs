@@ -147,6 +147,7 @@ impl Locked<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;
     use std::time::Duration;
@@ -272,12 +273,17 @@ mod tests {
     fn nothing_matures_by_a_clock_that_is_being_forgotten() {
         let directory = tempfile::tempdir().unwrap();
         let state = State::open(directory.path(), 10_000, at(0)).unwrap();
-        for round in 0..100 {
+        for round in 0..1_000 {
             let sender = format!("s{round}");
             let query = Query { sender: Some(sender.clone()), ..Query::default() };
             attempt(&state, [192, 0, 2, 1], &sender, 1_000);
+            let start = Barrier::new(2);
             thread::scope(|scope| {
-                scope.spawn(|| attempt(&state, [192, 0, 2, 1], &sender, 1_120));
+                scope.spawn(|| {
+                    start.wait();
+                    attempt(&state, [192, 0, 2, 1], &sender, 1_120)
+                });
+                start.wait();
                 state.forget(&query).unwrap();
             });
             let answer = attempt(&state, [192, 0, 2, 1], &sender, 1_121);
