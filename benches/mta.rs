@@ -1,6 +1,7 @@
 //! Mails a second through a real Postfix and a real Sendmail that ask Greylag as a milter, each program given in turn in one run.
 //!
-//! `cargo bench --ignore-rust-version --bench mta` measures this Greylag beside no filter at all;
+//! `cargo bench --ignore-rust-version --bench mta` measures this Greylag beside no filter at all, and what its negotiation saves:
+//! through a proxy that hides what the mail server offers, beside the same proxy hiding nothing;
 //! `-- --greylag /path/to/another/greylag` another one too. Figures of one run compare; those of different runs do not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench fails by panicking")]
 
@@ -18,7 +19,7 @@ use support::postfix::{HookUp, Postfix};
 use support::process;
 use support::sendmail::Sendmail;
 use support::sink::Sink;
-use support::tap::Tap;
+use support::tap::{Offer, Tap};
 
 /// Mails a second through Postfix and Sendmail with Greylag as their milter.
 #[derive(Debug, Parser)]
@@ -50,6 +51,15 @@ const POLICIES: &[(&str, &str)] = &[("greylist.toml", "mode = \"off\"\n"), ("sco
 const HOLD: &str = "smtpd_end_of_data_restrictions = check_client_access static:HOLD\n\
                     smtpd_client_connection_count_limit = 0\n";
 
+/// What the mail server asks about its mails.
+enum Filter {
+    Nobody,
+    /// A Greylag by its path.
+    Greylag(String),
+    /// The same behind a proxy.
+    Proxied(String, Offer),
+}
+
 /// A mail server and how it is driven.
 struct Case {
     name: &'static str,
@@ -62,8 +72,9 @@ struct Case {
 fn main() {
     let args = Args::parse();
     let own = env!("CARGO_BIN_EXE_greylag").to_owned();
-    let programs: Vec<Option<String>> =
-        [None].into_iter().chain(args.greylag.iter().cloned().map(Some)).chain([Some(own)]).collect();
+    let proxied = [Offer::AsItIs, Offer::Nothing].map(|offer| Filter::Proxied(own.clone(), offer));
+    let programs = args.greylag.into_iter().chain([own]).map(Filter::Greylag);
+    let filters: Vec<Filter> = [Filter::Nobody].into_iter().chain(programs).chain(proxied).collect();
     let cases = [
         Case { name: "Postfix, a session each", mails: args.mails, sessions: args.sessions, options: &[] },
         Case { name: "Postfix, sessions kept", mails: args.mails, sessions: args.sessions, options: &["-d"] },
@@ -77,45 +88,70 @@ fn main() {
     ];
     for case in &cases {
         println!("{}", case.name);
-        let mut rates: Vec<Vec<f64>> = vec![Vec::new(); programs.len()];
-        let mut said = vec![String::new(); programs.len()];
+        let mut rates: Vec<Vec<f64>> = vec![Vec::new(); filters.len()];
+        let mut said = vec![String::new(); filters.len()];
         for round in 0..args.rounds {
-            for (at, program) in programs.iter().enumerate() {
-                let (rate, conversation) = measure(case, program.as_deref(), round == 0);
+            for (at, filter) in filters.iter().enumerate() {
+                let (rate, conversation) = measure(case, filter, round == 0);
                 rates[at].push(rate);
                 if round == 0 {
                     said[at] = conversation;
                 }
             }
         }
-        for ((program, rates), said) in programs.iter().zip(&mut rates).zip(&said) {
+        for ((filter, rates), said) in filters.iter().zip(&mut rates).zip(&said) {
             rates.sort_by(f64::total_cmp);
-            let name = program.as_deref().unwrap_or("no filter");
-            println!("  {:8.0} mails/s  {said:24} {name}", rates[rates.len() / 2]);
+            let name = filter.name();
+            println!("  {:8.0} mails/s  {said:32} {name}", rates[rates.len() / 2]);
+        }
+    }
+}
+
+impl Filter {
+    fn program(&self) -> Option<&str> {
+        match self {
+            Self::Nobody => None,
+            Self::Greylag(program) | Self::Proxied(program, _) => Some(program),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Nobody => "no filter",
+            Self::Greylag(program) => program,
+            Self::Proxied(_, Offer::AsItIs) => "Greylag behind a proxy",
+            Self::Proxied(_, Offer::Nothing) => "Greylag behind a proxy that lets it negotiate nothing",
         }
     }
 }
 
 /// Mails a second, and what the mail server said to the milter in a session, where `tapped`.
-fn measure(case: &Case, program: Option<&str>, tapped: bool) -> (f64, String) {
+fn measure(case: &Case, filter: &Filter, tapped: bool) -> (f64, String) {
     let dns = Dns::start();
     let sink = Sink::start();
-    let greylag = program.map(|program| {
-        let program = Some(program);
-        Greylag::start(Setup { policies: POLICIES, dns: Some(dns.address()), program, ..Setup::default() })
-    });
-    let tap = greylag.as_ref().map(|greylag| Tap::start(greylag.ports().milter));
+    let Some(program) = filter.program() else {
+        return (drive(case, None, &sink, case.mails, case.sessions), String::new());
+    };
+    let setup =
+        Setup { policies: POLICIES, dns: Some(dns.address()), program: Some(program), ..Setup::default() };
+    let greylag = Greylag::start(setup);
+    let (offer, is_proxied) = match filter {
+        Filter::Proxied(_, offer) => (*offer, true),
+        Filter::Nobody | Filter::Greylag(_) => (Offer::AsItIs, false),
+    };
+    let milter = greylag.ports().milter;
+    let tap = Tap::start_with(milter, offer);
     let is_mail = |said: &String| said.contains('E') && said.ends_with('.');
-    let conversation = match &tap {
-        Some(tap) if tapped => {
+    let conversation = match tapped {
+        true => {
             drive(case, Some(tap.port()), &sink, 1, 1);
             process::eventually("a session is over", || tap.conversations().iter().any(is_mail));
             tap.conversations().into_iter().find(is_mail).unwrap()
         }
-        _ => String::new(),
+        false => String::new(),
     };
-    let milter = greylag.as_ref().map(|greylag| greylag.ports().milter);
-    (drive(case, milter, &sink, case.mails, case.sessions), conversation)
+    let asked = if is_proxied { tap.port() } else { milter };
+    (drive(case, Some(asked), &sink, case.mails, case.sessions), conversation)
 }
 
 /// Sends mails through a mail server of its own that asks `milter`; returns mails a second.

@@ -6,6 +6,18 @@ use std::sync::{Arc, Mutex};
 
 use super::process::{self, loopback};
 
+/// Where the mail server's OPTNEG says which changes of the conversation it can do: behind command, version and actions.
+const OFFERED: std::ops::Range<usize> = 9..13;
+
+/// What the milter is told of the changes that the mail server offers to make in the conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// All of them.
+    AsItIs,
+    /// None, so that every stage is sent and its answer waited for.
+    Nothing,
+}
+
 /// A tapped line. Its threads end with its connections.
 #[derive(Debug)]
 pub struct Tap {
@@ -16,6 +28,11 @@ pub struct Tap {
 impl Tap {
     /// Starts one that hands everything on to `milter`.
     pub fn start(milter: u16) -> Self {
+        Self::start_with(milter, Offer::AsItIs)
+    }
+
+    /// Starts one that hands everything on to `milter`, but for what is left out of the `offer`.
+    pub fn start_with(milter: u16, offer: Offer) -> Self {
         let port = process::free_port();
         let listener = TcpListener::bind(loopback(port)).unwrap();
         let heard: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -45,8 +62,12 @@ impl Tap {
                     }
                 };
                 let (of_mta, of_milter) = (note(&all, true), note(&all, false));
-                std::thread::spawn(move || hand_on(from, to, of_mta));
-                std::thread::spawn(move || hand_on(milter, mta, of_milter));
+                let offer = move |packet: &mut [u8]| match packet {
+                    [b'O', ..] if offer == Offer::Nothing => packet[OFFERED].fill(0),
+                    _ => {}
+                };
+                std::thread::spawn(move || hand_on(from, to, of_mta, offer));
+                std::thread::spawn(move || hand_on(milter, mta, of_milter, |_| {}));
             }
         });
         Self { port, heard }
@@ -69,8 +90,8 @@ impl Tap {
     }
 }
 
-/// Notes each packet, then hands it on.
-fn hand_on(mut from: TcpStream, mut to: TcpStream, note: impl Fn(u8)) {
+/// Notes each packet, then hands it on with that `change`.
+fn hand_on(mut from: TcpStream, mut to: TcpStream, note: impl Fn(u8), change: impl Fn(&mut [u8])) {
     let mut length = [0; 4];
     while from.read_exact(&mut length).is_ok() {
         let mut packet = vec![0; u32::from_be_bytes(length) as usize];
@@ -78,6 +99,7 @@ fn hand_on(mut from: TcpStream, mut to: TcpStream, note: impl Fn(u8)) {
             break;
         }
         note(packet[0]);
+        change(&mut packet);
         if to.write_all(&[&length, &packet[..]].concat()).is_err() {
             break;
         }
