@@ -320,7 +320,7 @@ impl Driver {
             grounds: KeptGrounds::of(facts),
             verdict: verdict.clone(),
             answer: *known.greylist.got()?,
-            said: record::of(Stage::Rcpt, facts, transaction, verdict, (now, Duration::ZERO)).said(),
+            said: record::of(Stage::Rcpt, facts, transaction, verdict, (now, Duration::ZERO)).said().into(),
             policy: Arc::downgrade(policy),
             dns_until,
             greylist: self.store.lasting(attempt, now)?,

@@ -34,7 +34,7 @@ pub struct Regular {
     /// What the greylist answered.
     pub(super) answer: Answer,
     /// What is logged of it.
-    pub(super) said: Said,
+    pub(super) said: Arc<Said>,
     /// The policy it was decided by. Not kept by this: it may have large lists.
     pub(super) policy: Weak<Policy>,
     /// Until when the DNS would say the same.

@@ -2,7 +2,7 @@
 
 use super::form::{Form, Item, Key, key};
 use super::protocol_name;
-use super::record::{Found, HeloDns, Recorded};
+use super::record::{Found, HeloDns, RecordedMade, RecordedSaid};
 use crate::policy::Mode;
 use crate::reason::Check;
 use crate::verdict::Action;
@@ -12,37 +12,69 @@ use crate::verdict::Action;
 /// `-`, in JSON `null`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DecisionLine<'a> {
-    decision: &'a Recorded<'a>,
+    said: &'a RecordedSaid<'a>,
     /// What it tells: the decisive finding, or one of a check in monitor mode.
     finding: Option<Found<'a>>,
     /// Whether the finding counts ([`Mode::Enforce`]) or only would have ([`Mode::Monitor`]).
     mode: Mode,
 }
 
+impl RecordedMade<'_> {
+    /// Writes all fields, those around the time as they were written before.
+    pub(super) fn write_with(&self, [said, end]: [&[u8]; 2], out: &mut impl Form) {
+        self.write_beginning(out);
+        out.written(said);
+        self.write_time(out);
+        out.written(end);
+    }
+
+    fn write_beginning(&self, out: &mut impl Form) {
+        out.name(key!("protocol"), protocol_name(self.protocol));
+        out.name(key!("stage"), self.stage.name());
+        out.optional(key!("queue_id"), self.queue_id);
+    }
+
+    fn write_time(&self, out: &mut impl Form) {
+        out.number(key!("micros"), self.micros);
+    }
+}
+
 impl<'a> DecisionLine<'a> {
     /// The line that tells what was decided.
-    pub(super) fn decided(decision: &'a Recorded<'a>) -> Self {
-        Self { decision, finding: told(decision.findings.items()), mode: Mode::Enforce }
+    pub(super) fn decided(said: &'a RecordedSaid<'a>) -> Self {
+        Self { said, finding: told(said.findings.items()), mode: Mode::Enforce }
     }
 
     /// That line, then one for each finding of a check in monitor mode.
-    pub(super) fn all(decision: &'a Recorded<'a>) -> impl Iterator<Item = Self> {
-        let would = decision.findings.items().filter(|finding| finding.mode == Mode::Monitor);
-        let would = would.map(move |finding| Self { decision, finding: Some(finding), mode: Mode::Monitor });
-        std::iter::once(Self::decided(decision)).chain(would)
+    pub(super) fn all(said: &'a RecordedSaid<'a>) -> impl Iterator<Item = Self> {
+        let would = said.findings.items().filter(|finding| finding.mode == Mode::Monitor);
+        let would = would.map(move |finding| Self { said, finding: Some(finding), mode: Mode::Monitor });
+        std::iter::once(Self::decided(said)).chain(would)
     }
 
-    /// Writes its fields.
-    pub(super) fn write(&self, mut out: impl Form) {
-        let Self { decision, finding, mode } = self;
-        out.name(key!("protocol"), protocol_name(decision.protocol));
-        out.name(key!("stage"), decision.stage.name());
-        out.optional(key!("queue_id"), decision.queue_id);
-        out.client(key!("client"), decision.client);
-        out.optional(key!("client_name"), decision.client_name);
-        out.optional(key!("helo"), decision.helo);
-        out.optional(key!("sender"), decision.sender);
-        let recipients = &decision.recipients;
+    /// Writes all fields.
+    pub(super) fn write(&self, made: &RecordedMade<'_>, out: &mut impl Form) {
+        made.write_beginning(out);
+        self.write_before_time(out);
+        made.write_time(out);
+        self.write_after_time(out);
+    }
+
+    /// Writes all fields but those of [`super::Made`]; returns behind how many bytes the time goes.
+    pub(super) fn write_said(&self, out: &mut impl Form) -> usize {
+        self.write_before_time(out);
+        let time_at = out.len();
+        self.write_after_time(out);
+        time_at
+    }
+
+    fn write_before_time(&self, out: &mut impl Form) {
+        let Self { said, finding, mode: _ } = self;
+        out.client(key!("client"), said.client);
+        out.optional(key!("client_name"), said.client_name);
+        out.optional(key!("helo"), said.helo);
+        out.optional(key!("sender"), said.sender);
+        let recipients = &said.recipients;
         out.list(key!("recipients"), recipients.items().map(Item::Text), recipients.more());
         out.name(key!("action"), finding.map_or(Action::Accept, |finding| finding.action).name());
         match finding {
@@ -53,16 +85,19 @@ impl<'a> DecisionLine<'a> {
             Some(reply) => out.reply(key!("reply"), &reply),
             None => out.absent(key!("reply")),
         }
-        write_helo_dns(&mut out, key!("helo_dns"), &decision.helo_dns);
-        out.optional(key!("spf"), decision.spf);
-        let identities = &decision.identities;
+        write_helo_dns(out, key!("helo_dns"), &said.helo_dns);
+        out.optional(key!("spf"), said.spf);
+        let identities = &said.identities;
         let shown = identities.items().map(|(kind, key)| Item::Identity(kind, key));
         out.list(key!("identities"), shown, identities.more());
-        out.optional(key!("login"), decision.login);
-        out.optional(key!("tls"), decision.tls);
-        out.number(key!("micros"), decision.micros);
-        out.name(key!("mode"), mode.name());
-        out.optional(key!("detail"), finding.map(|finding| finding.detail).filter(|it| !it.is_empty()));
+        out.optional(key!("login"), said.login);
+        out.optional(key!("tls"), said.tls);
+    }
+
+    fn write_after_time(&self, out: &mut impl Form) {
+        out.name(key!("mode"), self.mode.name());
+        let detail = self.finding.map(|finding| finding.detail);
+        out.optional(key!("detail"), detail.filter(|it| !it.is_empty()));
     }
 }
 
@@ -95,11 +130,12 @@ impl super::Decision<'_> {
         use super::form::{Json, Logfmt};
         let mut bytes = Vec::new();
         self.write(&mut bytes);
-        let decision = Recorded::read(&bytes).unwrap();
-        let lines = DecisionLine::all(&decision).map(|line| {
+        let (made, said) = RecordedMade::read(&bytes).unwrap();
+        let said = RecordedSaid::read(said).unwrap();
+        let lines = DecisionLine::all(&said).map(|line| {
             let (mut logfmt, mut json) = (b"decision".to_vec(), Vec::new());
-            line.write(Logfmt(&mut logfmt));
-            line.write(Json(&mut json));
+            line.write(&made, &mut Logfmt(&mut logfmt));
+            line.write(&made, &mut Json(&mut json));
             let [logfmt, json] = [logfmt, json].map(|written| String::from_utf8(written).unwrap());
             [logfmt, format!("{{{}}}", json.strip_prefix(',').unwrap())]
         });

@@ -77,6 +77,10 @@ impl Said<'_> {
 
 /// Where the fields of a line go, each behind its key.
 pub(super) trait Form {
+    /// How many bytes are there.
+    fn len(&self) -> usize;
+    /// Fields that were written in this form before.
+    fn written(&mut self, fields: &[u8]);
     fn absent(&mut self, key: Key);
     /// A name of ours, which needs no escapes.
     fn name(&mut self, key: Key, name: &'static str);
@@ -115,6 +119,15 @@ impl Logfmt<'_> {
 }
 
 impl Form for Logfmt<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn written(&mut self, fields: &[u8]) {
+        self.0.extend_from_slice(fields);
+    }
+
     #[inline]
     fn absent(&mut self, key: Key) {
         self.name(key, "-");
@@ -195,6 +208,15 @@ impl Json<'_> {
 }
 
 impl Form for Json<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn written(&mut self, fields: &[u8]) {
+        self.0.extend_from_slice(fields);
+    }
+
     fn absent(&mut self, key: Key) {
         self.key(key);
         self.0.extend_from_slice(b"null");

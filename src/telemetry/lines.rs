@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use super::kept::Kept;
 use super::log::{Dates, Format};
 use super::metrics;
 use super::per_thread::LockedPerThread;
-use super::record::Recorded;
+use super::said::Said;
 use crate::priority;
 
 /// What may wait of each thread that answers, in bytes: some 10,000 decisions.
@@ -21,7 +22,7 @@ const GATHERING: Duration = Duration::from_millis(1);
 
 /// Decisions that wait to be written.
 pub(super) struct Lines {
-    waiting: LockedPerThread<Vec<u8>>,
+    waiting: LockedPerThread<Kept>,
     /// Whether the writing thread waits to be woken.
     is_asleep: AtomicBool,
     thread: OnceLock<Thread>,
@@ -32,7 +33,7 @@ pub(super) struct Lines {
 struct Writing {
     format: Format,
     out: Box<dyn io::Write + Send>,
-    batches: Vec<Vec<u8>>,
+    batches: Vec<Kept>,
     text: Vec<u8>,
     dates: Dates,
 }
@@ -43,8 +44,8 @@ impl Lines {
     /// # Errors
     /// When the system has no thread.
     pub(super) fn start(format: Format, out: impl io::Write + Send + 'static) -> io::Result<Arc<Self>> {
-        let waiting = LockedPerThread::<Vec<u8>>::default();
-        let batches = waiting.lock_each().map(|_| Vec::new()).collect();
+        let waiting = LockedPerThread::<Kept>::default();
+        let batches = waiting.lock_each().map(|_| Kept::default()).collect();
         let writing = Mutex::new(Writing {
             format,
             out: Box::new(out),
@@ -60,14 +61,14 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Leaves a decision, as [`super::record::frame`] makes it.
-    pub(super) fn push(&self, framed: &[u8]) {
+    /// Leaves a decision: all of it as it is written, or what is its own and what it shares.
+    pub(super) fn push(&self, bytes: &[u8], shared: Option<&Arc<Said>>) {
         let Some(mut waiting) = self.waiting.lock_own() else { return };
-        if waiting.len() + framed.len() > MOST_WAITING {
+        if waiting.size() + Kept::size_of(bytes, shared) > MOST_WAITING {
             drop(waiting);
             return metrics::log_line_dropped();
         }
-        waiting.extend_from_slice(framed);
+        waiting.push(bytes, shared);
         drop(waiting);
         // After the lock, so that either the thread sees what was left, or this sees that it is asleep.
         if self.is_asleep.load(Ordering::Acquire)
@@ -103,19 +104,19 @@ impl Lines {
         let mut writing = self.lock_writing();
         let Writing { format, out, batches, text, dates } = &mut *writing;
         for (batch, mut waiting) in batches.iter_mut().zip(self.waiting.lock_each()) {
-            batch.clear();
             std::mem::swap(batch, &mut *waiting);
         }
-        let mut decisions: Vec<_> = batches.iter().flat_map(|batch| Recorded::split(batch)).collect();
+        let mut decisions: Vec<_> = batches.iter_mut().flat_map(Kept::records).collect();
         if decisions.is_empty() {
             return false;
         }
         // Those of one thread are in their order already.
-        decisions.sort_by_key(|(at, _)| *at);
+        decisions.sort_by_key(|decision| decision.made.at);
         text.clear();
-        for decision in decisions.into_iter().filter_map(|(_, bytes)| Recorded::read(bytes)) {
-            format.write(&decision, dates, text);
+        for decision in &decisions {
+            format.write(decision, dates, text);
         }
+        batches.iter_mut().for_each(Kept::clear);
         // There is nowhere to tell that the log cannot be written.
         let _ = out.write_all(text).and_then(|()| out.flush());
         true
@@ -133,7 +134,7 @@ mod tests {
     use crate::facts::{Facts, Stage};
     use crate::filter::Slot;
     use crate::store::Timestamp;
-    use crate::telemetry::record::{Decision, frame};
+    use crate::telemetry::record::Decision;
     use crate::verdict::Verdict;
     use std::sync::mpsc;
     use std::time::Instant;
@@ -154,7 +155,7 @@ mod tests {
             spf: &Slot::NotAsked,
             identities: &[],
         };
-        frame(&mut bytes, |out| decision.write(out));
+        decision.write(&mut bytes);
         bytes
     }
 
@@ -184,11 +185,11 @@ mod tests {
         let (written, lines_written) = mpsc::channel();
         let (let_on, gate) = mpsc::channel();
         let lines = Lines::start(Format::Text, Gate(written, gate)).unwrap();
-        lines.push(&decision("a", 1));
+        lines.push(&decision("a", 1), None);
         let first = lines_written.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!(helos(&first), ["a"]);
-        lines.push(&decision("b", 2));
-        lines.push(&decision("c", 3));
+        lines.push(&decision("b", 2), None);
+        lines.push(&decision("c", 3), None);
         let_on.send(()).unwrap();
         let_on.send(()).unwrap();
         let_on.send(()).unwrap();
@@ -204,10 +205,10 @@ mod tests {
         let lines = Lines::start(Format::Text, Gate(written, gate)).unwrap();
         let (began, decision) = (Instant::now(), decision("a", 1));
         for _ in 0..2 * MOST_WAITING / decision.len() {
-            lines.push(&decision);
+            lines.push(&decision, None);
         }
         assert!(began.elapsed() < Duration::from_secs(30));
-        let waiting: usize = lines.waiting.lock_each().map(|waiting| waiting.len()).sum();
+        let waiting: usize = lines.waiting.lock_each().map(|waiting| waiting.size()).sum();
         assert!((1..=MOST_WAITING).contains(&waiting), "{waiting}");
         drop(let_on);
     }
@@ -218,12 +219,12 @@ mod tests {
         let (let_on, gate) = mpsc::channel();
         let lines = Lines::start(Format::Text, Gate(written, gate)).unwrap();
         // Keeps the writing thread busy while the others come.
-        lines.push(&decision("first", 0));
+        lines.push(&decision("first", 0), None);
         lines_written.recv_timeout(Duration::from_secs(10)).unwrap();
         thread::scope(|scope| {
             for number in (1..9).rev() {
                 let lines = &lines;
-                scope.spawn(move || lines.push(&decision(&number.to_string(), number))).join().unwrap();
+                scope.spawn(move || lines.push(&decision(&number.to_string(), number), None)).join().unwrap();
             }
         });
         (0..3).for_each(|_| let_on.send(()).unwrap());

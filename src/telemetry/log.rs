@@ -24,8 +24,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::decision::DecisionLine;
 use super::escape::{write_text, write_value};
 use super::form::{Json, Logfmt};
+use super::kept::{Record, Words};
 use super::lines::Lines;
-use super::record::Recorded;
+use super::said::Said;
 use crate::config::{LogFormat, LogLevel};
 use crate::store::Timestamp;
 
@@ -101,32 +102,59 @@ pub fn flush() {
     }
 }
 
-/// Logs a decision at INFO, as [`super::record::frame`] makes it.
-pub(super) fn decision(framed: &[u8]) {
+/// Logs a decision at INFO: all of it as it is written, or what is its own and what it shares.
+pub(super) fn decision(bytes: &[u8], shared: Option<&Arc<Said>>) {
     if let Some(lines) = DECISIONS.get() {
-        lines.push(framed);
+        lines.push(bytes, shared);
     }
 }
 
 impl Format {
     /// Appends the lines of a decision.
-    pub(super) fn write(self, decision: &Recorded<'_>, dates: &mut Dates, out: &mut Vec<u8>) {
-        for line in DecisionLine::all(decision) {
-            match self {
-                Self::Text => {
-                    dates.write(decision.at, out);
-                    out.extend_from_slice(b" INFO decision");
-                    line.write(Logfmt(out));
-                    out.push(b'\n');
-                }
-                Self::Json => {
-                    out.extend_from_slice(b"{\"time\":\"");
-                    dates.write(decision.at, out);
-                    out.extend_from_slice(JSON_HEAD.as_bytes());
-                    line.write(Json(out));
-                    out.extend_from_slice(b"}\n");
+    pub(super) fn write(self, Record { made, said }: &Record<'_>, dates: &mut Dates, out: &mut Vec<u8>) {
+        match said {
+            Words::Own(_) => {
+                let Some(said) = said.read() else { return };
+                for line in DecisionLine::all(&said) {
+                    self.begin(made.at, dates, out);
+                    match self {
+                        Self::Text => line.write(made, &mut Logfmt(out)),
+                        Self::Json => line.write(made, &mut Json(out)),
+                    }
+                    self.end(out);
                 }
             }
+            Words::Shared(said) => {
+                for line in said.lines(self) {
+                    self.begin(made.at, dates, out);
+                    match self {
+                        Self::Text => made.write_with(line.parts(), &mut Logfmt(out)),
+                        Self::Json => made.write_with(line.parts(), &mut Json(out)),
+                    }
+                    self.end(out);
+                }
+            }
+        }
+    }
+
+    fn begin(self, at: Timestamp, dates: &mut Dates, out: &mut Vec<u8>) {
+        match self {
+            Self::Text => {
+                dates.write(at, out);
+                out.extend_from_slice(b" INFO decision");
+            }
+            Self::Json => {
+                out.extend_from_slice(b"{\"time\":\"");
+                dates.write(at, out);
+                out.extend_from_slice(JSON_HEAD.as_bytes());
+            }
+        }
+    }
+
+    fn end(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text => out.push(b'\n'),
+            Self::Json => out.extend_from_slice(b"}\n"),
         }
     }
 }
@@ -287,8 +315,10 @@ mod tests {
     use crate::driver::Protocol;
     use crate::facts::{Facts, Stage};
     use crate::filter::Slot;
-    use crate::telemetry::record::Decision;
-    use crate::verdict::Verdict;
+    use crate::reason::Reason;
+    use crate::telemetry::kept::Kept;
+    use crate::telemetry::record::{Decision, Made};
+    use crate::verdict::{Finding, Outcome, Verdict};
     use std::sync::Mutex;
     use std::time::Duration;
 
@@ -323,25 +353,38 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn decision_in(format: Format) -> String {
+    /// A decision in the log: all of it by itself, or what is said of it shared.
+    fn written(format: Format, verdict: &Verdict, is_shared: bool) -> String {
         let facts = Facts { helo: Some("x\ny".into()), ..Facts::default() };
-        let mut bytes = Vec::new();
-        Decision {
+        let decision = Decision {
             transaction: 1,
             at: Timestamp::from_millis(1_795_435_200_012),
             took: Duration::from_micros(7),
             protocol: Protocol::Policy,
             stage: Stage::Data,
             facts: &facts,
-            verdict: &Verdict::default(),
+            verdict,
             helo_dns: &Slot::NotAsked,
             spf: &Slot::NotAsked,
             identities: &[],
+        };
+        let Decision { transaction, at, took, protocol, stage, .. } = decision;
+        let made = Made { transaction, at, took, protocol, stage, queue_id: None };
+        let mut bytes = Vec::new();
+        let shared = is_shared.then(|| Arc::new(decision.said()));
+        match &shared {
+            Some(_) => made.write(&mut bytes),
+            None => decision.write(&mut bytes),
         }
-        .write(&mut bytes);
+        let mut kept = Kept::default();
+        kept.push(&bytes, shared.as_ref());
         let mut out = Vec::new();
-        format.write(&Recorded::read(&bytes).unwrap(), &mut Dates::default(), &mut out);
+        kept.records().for_each(|record| format.write(&record, &mut Dates::default(), &mut out));
         String::from_utf8(out).unwrap()
+    }
+
+    fn decision_in(format: Format) -> String {
+        written(format, &Verdict::default(), false)
     }
 
     #[test]
@@ -370,6 +413,23 @@ mod tests {
         assert_eq!(json["helo"], "x\ny");
         assert_eq!(json["micros"], 7);
         assert_eq!(json.as_object().unwrap().len(), 4 + 19);
+    }
+
+    #[test]
+    fn what_is_shared_is_logged_as_what_is_not() {
+        let finding = |reason, detail: &str| Finding { reason, outcome: Outcome::Tag, detail: detail.into() };
+        let verdict = Verdict {
+            findings: vec![finding(Reason::HeloNoAddress, "saw \"x\"\n")],
+            would: vec![finding(Reason::HeloMissing, ""), finding(Reason::HeloNoAddress, "z")],
+            edits: Vec::new(),
+        };
+        for format in [Format::Text, Format::Json] {
+            for (verdict, lines) in [(&Verdict::default(), 1), (&verdict, 3)] {
+                let own = written(format, verdict, false);
+                assert_eq!(own.lines().count(), lines);
+                assert_eq!(written(format, verdict, true), own);
+            }
+        }
     }
 
     fn log_an_event() {

@@ -3,6 +3,7 @@
 mod decision;
 mod escape;
 mod form;
+mod kept;
 mod lines;
 pub mod log;
 mod logged;
@@ -10,10 +11,12 @@ pub mod metrics;
 pub mod nat;
 mod per_thread;
 mod record;
+mod said;
 mod trace;
 
 pub use logged::LoggedDecision;
-pub use record::{Decision, Made, Said};
+pub use record::{Decision, Made};
+pub use said::Said;
 pub use trace::{Trace, TraceQuery, Traced, TracedStep};
 
 use crate::driver::Protocol;

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::form::Said as Reply;
+use super::said::Said;
 use crate::auth::SpfOutcome;
 use crate::dns::HeloResolution;
 use crate::driver::Protocol;
@@ -35,15 +36,6 @@ const CUT: &[u8] = b"...";
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Milter, Protocol::Policy];
 const CODES: [Code; 4] = [Code::C451, Code::C452, Code::C550, Code::C554];
-
-/// Makes `out` a decision that `write` appends, behind its length (`u32`, little-endian): as it stands among others.
-pub(super) fn frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    out.clear();
-    out.extend_from_slice(&[0; LENGTH]);
-    write(out);
-    let length = (out.len() - LENGTH) as u32;
-    out.first_chunk_mut().into_iter().for_each(|place| *place = length.to_le_bytes());
-}
 
 /// What is logged and traced of a decision: all that was known and found.
 #[derive(Clone, Copy, Debug)]
@@ -87,10 +79,6 @@ pub struct Made<'a> {
     pub queue_id: Option<&'a str>,
 }
 
-/// All else of a decision, as it is written.
-#[derive(Debug)]
-pub struct Said(Box<[u8]>);
-
 impl Decision<'_> {
     /// Appends the decision to `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -104,7 +92,7 @@ impl Decision<'_> {
     pub fn said(&self) -> Said {
         let mut out = Vec::with_capacity(512);
         self.write_said(&mut out);
-        Said(out.into())
+        Said::new(out.into())
     }
 
     fn write_said(&self, out: &mut Vec<u8>) {
@@ -128,19 +116,14 @@ impl Decision<'_> {
 }
 
 impl Made<'_> {
-    fn write(self, out: &mut Vec<u8>) {
+    /// Appends it to `out`.
+    pub(super) fn write(self, out: &mut Vec<u8>) {
         let Self { transaction, at, took, protocol, stage, queue_id } = self;
         let mut out = Writer(out);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         out.numbers([transaction, at.as_millis(), micros]);
         out.bytes(&[protocol as u8, stage as u8]);
         out.optional(queue_id);
-    }
-
-    /// Appends the decision that says this, but is another one, to `out`.
-    pub(super) fn write_with(self, Said(said): &Said, out: &mut Vec<u8>) {
-        self.write(out);
-        out.extend_from_slice(said);
     }
 }
 
@@ -297,15 +280,20 @@ impl Writer<'_> {
     }
 }
 
-/// A decision, read back. Texts are UTF-8, which nobody has checked; lists are read when they are shown.
+/// What is its own of a decision, read back. Texts are UTF-8, which nobody has checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Recorded<'a> {
+pub(super) struct RecordedMade<'a> {
     pub(super) transaction: u64,
     pub(super) at: Timestamp,
     pub(super) micros: u64,
     pub(super) protocol: Protocol,
     pub(super) stage: Stage,
     pub(super) queue_id: Option<&'a [u8]>,
+}
+
+/// All else of it. Lists are read when they are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordedSaid<'a> {
     pub(super) client: Client,
     pub(super) client_name: Option<&'a [u8]>,
     pub(super) helo: Option<&'a [u8]>,
@@ -368,29 +356,27 @@ pub(super) struct Found<'a> {
     pub(super) detail: &'a [u8],
 }
 
-impl<'a> Recorded<'a> {
-    /// The decisions that stand one behind the other, each behind its length (`u32`, little-endian), with their times.
-    pub(super) fn split(mut bytes: &'a [u8]) -> impl Iterator<Item = (Timestamp, &'a [u8])> {
-        std::iter::from_fn(move || {
-            let (length, rest) = bytes.split_first_chunk()?;
-            let (decision, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-            bytes = rest;
-            let mut from = Reader(decision);
-            let (_transaction, at) = (from.number()?, from.number()?);
-            Some((Timestamp::from_millis(at), decision))
-        })
-    }
-
-    /// Reads what [`Decision::write`] wrote; `None` for anything else.
-    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+impl<'a> RecordedMade<'a> {
+    /// Reads what [`Made::write`] wrote, and returns what stands behind it; `None` for anything else.
+    pub(super) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut from = Reader(bytes);
-        Some(Self {
+        let made = Self {
             transaction: from.number()?,
             at: Timestamp::from_millis(from.number()?),
             micros: from.number()?,
             protocol: from.one_of(&PROTOCOLS)?,
             stage: from.one_of(&Stage::ALL)?,
             queue_id: from.optional()?,
+        };
+        Some((made, from.0))
+    }
+}
+
+impl<'a> RecordedSaid<'a> {
+    /// Reads what [`Decision::write`] wrote behind what is the decision's own; `None` for anything else.
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut from = Reader(bytes);
+        Some(Self {
             client: from.client()?,
             client_name: from.optional()?,
             helo: from.optional()?,
@@ -562,10 +548,14 @@ mod tests {
         };
         let mut bytes = Vec::new();
         decision.write(&mut bytes);
-        assert!(Recorded::read(&bytes).is_some());
+        let read = |bytes| {
+            let (made, said) = RecordedMade::read(bytes)?;
+            RecordedSaid::read(said).map(|said| (made, said))
+        };
+        assert!(read(&bytes).is_some());
         for length in 0..bytes.len() {
-            assert_eq!(Recorded::read(&bytes[..length]), None, "{length}");
+            assert_eq!(read(&bytes[..length]), None, "{length}");
         }
-        assert_eq!(Recorded::read(&[0xff; 500]), None);
+        assert_eq!(read(&[0xff; 500]), None);
     }
 }

@@ -1,16 +1,19 @@
 //! The trace: the last decisions with all that was known and found, kept in memory for `greylag explain --recent`.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::decision::DecisionLine;
 use super::form::{Form, Json, Key, key};
+use super::kept::{Kept, Record};
 use super::log;
 use super::per_thread::LockedPerThread;
-use super::record::{Decision, Made, Recorded, Said, frame};
+use super::record::{Decision, Made, RecordedMade, RecordedSaid};
+use super::said::Said;
 use crate::store::Timestamp;
 
 /// What the trace may take in memory where nothing else is said, in bytes: some 10,000 decisions.
@@ -19,37 +22,12 @@ const CAPACITY: usize = 4 << 20;
 /// Most mails that are shown at once.
 const MOST_SHOWN: usize = 1_000;
 
-const LENGTH: usize = size_of::<u32>();
-
 /// The last decisions of this process, as [`super::Decision`] writes them. The oldest go when the memory is full.
 #[derive(Debug)]
 pub struct Trace {
-    /// Bytes that each of `rings` may have.
+    /// Bytes that each of `kept` may take.
     capacity: usize,
-    rings: LockedPerThread<Ring>,
-}
-
-/// Decisions one behind the other, each behind its length.
-#[derive(Debug, Default)]
-struct Ring(VecDeque<u8>);
-
-impl Ring {
-    fn push(&mut self, framed: &[u8], capacity: usize) {
-        if framed.len() > capacity {
-            return;
-        }
-        while self.0.len() + framed.len() > capacity {
-            self.drop_oldest();
-        }
-        self.0.extend(framed);
-    }
-
-    fn drop_oldest(&mut self) {
-        let mut length = [0; LENGTH];
-        length.iter_mut().zip(&self.0).for_each(|(byte, stored)| *byte = *stored);
-        let end = LENGTH + u32::from_le_bytes(length) as usize;
-        self.0.drain(..end.min(self.0.len()));
-    }
+    kept: LockedPerThread<Kept>,
 }
 
 /// Which mails are asked for: those of which a decision has all that is given here.
@@ -94,8 +72,8 @@ impl Default for Trace {
 impl Trace {
     /// A trace that takes so many bytes at most; of none, it keeps nothing.
     pub fn with_capacity(capacity: usize) -> Self {
-        let rings = LockedPerThread::default();
-        Self { capacity: capacity / rings.len(), rings }
+        let kept = LockedPerThread::default();
+        Self { capacity: capacity / kept.len(), kept }
     }
 
     /// Whether it keeps nothing.
@@ -105,49 +83,56 @@ impl Trace {
 
     /// Logs a decision and keeps it.
     pub fn record(&self, decision: &Decision<'_>) {
-        self.record_bytes(|bytes| decision.write(bytes));
+        self.record_bytes(|bytes| decision.write(bytes), None);
     }
 
     /// Logs and keeps a decision that says what another one said.
-    pub fn record_again(&self, made: Made<'_>, said: &Said) {
-        self.record_bytes(|bytes| made.write_with(said, bytes));
+    pub fn record_again(&self, made: Made<'_>, said: &Arc<Said>) {
+        self.record_bytes(|bytes| made.write(bytes), Some(said));
     }
 
-    fn record_bytes(&self, write: impl FnOnce(&mut Vec<u8>)) {
+    fn record_bytes(&self, write: impl FnOnce(&mut Vec<u8>), shared: Option<&Arc<Said>>) {
         thread_local! {
             static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         BYTES.with_borrow_mut(|bytes| {
-            frame(bytes, write);
-            log::decision(bytes);
-            self.push(bytes);
+            bytes.clear();
+            write(bytes);
+            log::decision(bytes, shared);
+            self.push(bytes, shared);
         });
     }
 
-    fn push(&self, framed: &[u8]) {
-        if let Some(mut ring) = self.rings.lock_own() {
-            ring.push(framed, self.capacity);
+    fn push(&self, bytes: &[u8], shared: Option<&Arc<Said>>) {
+        let size = Kept::size_of(bytes, shared);
+        if size > self.capacity {
+            return;
         }
+        let Some(mut kept) = self.kept.lock_own() else { return };
+        while kept.size() + size > self.capacity {
+            kept.drop_oldest();
+        }
+        kept.push(bytes, shared);
     }
 
     /// The latest mails that were asked for, the oldest first. Reads all that is kept: not for a thread that answers mail.
     pub fn find(&self, query: &TraceQuery) -> Vec<Traced> {
-        let rings: Vec<Vec<u8>> =
-            self.rings.lock_each().map(|ring| ring.0.iter().copied().collect()).collect();
-        let mut decisions: Vec<_> = rings.iter().flat_map(|ring| Recorded::split(ring)).collect();
-        decisions.sort_by_key(|(at, _)| *at);
+        let mut kept: Vec<Kept> = self.kept.lock_each().map(|kept| kept.clone()).collect();
+        let mut decisions: Vec<_> = kept.iter_mut().flat_map(Kept::records).collect();
+        decisions.sort_by_key(|decision| decision.made.at);
         let mut mails: Vec<(bool, Traced)> = Vec::new();
         let mut places = HashMap::new();
-        for recorded in decisions.into_iter().filter_map(|(_, bytes)| Recorded::read(bytes)) {
-            let Ok(decision) = serde_json::from_slice::<Value>(&json(&recorded)) else { continue };
-            let transaction = recorded.transaction;
+        for Record { made, said } in decisions {
+            let Some(said) = said.read() else { continue };
+            let Ok(decision) = serde_json::from_slice::<Value>(&json(&made, &said)) else { continue };
+            let transaction = made.transaction;
             let place = *places.entry(transaction).or_insert(mails.len());
             if place == mails.len() {
                 mails.push((false, Traced { transaction, steps: Vec::new() }));
             }
             let Some((wanted, mail)) = mails.get_mut(place) else { continue };
             *wanted |= query.matches(&decision);
-            let at = recorded.at.since(Timestamp::EPOCH).as_secs_f64();
+            let at = made.at.since(Timestamp::EPOCH).as_secs_f64();
             mail.steps.push(TracedStep { at, decision });
         }
         let mut found: Vec<Traced> =
@@ -174,9 +159,9 @@ impl TraceQuery {
     }
 }
 
-fn json(decision: &Recorded<'_>) -> Vec<u8> {
+fn json(made: &RecordedMade<'_>, said: &RecordedSaid<'_>) -> Vec<u8> {
     let mut out = b"{\"findings\":[".to_vec();
-    for (index, found) in decision.findings.items().enumerate() {
+    for (index, found) in said.findings.items().enumerate() {
         if index > 0 {
             out.push(b',');
         }
@@ -191,7 +176,7 @@ fn json(decision: &Recorded<'_>) -> Vec<u8> {
         out.push(b'}');
     }
     out.push(b']');
-    DecisionLine::decided(decision).write(Json(&mut out));
+    DecisionLine::decided(said).write(made, &mut Json(&mut out));
     out.push(b'}');
     out
 }
@@ -227,8 +212,38 @@ mod tests {
             spf: &Slot::NotAsked,
             identities: &[],
         };
-        frame(&mut bytes, |out| decision.write(out));
-        trace.push(&bytes);
+        decision.write(&mut bytes);
+        trace.push(&bytes, None);
+    }
+
+    /// Records what was said of this mail of another one.
+    fn record_again(trace: &Trace, transaction: u64, said: &Arc<Said>) {
+        let made = Made {
+            transaction,
+            at: Timestamp::from_millis(transaction * 1_000),
+            took: Duration::from_micros(3),
+            protocol: Protocol::Policy,
+            stage: Stage::Rcpt,
+            queue_id: None,
+        };
+        trace.record_again(made, said);
+    }
+
+    fn said(sender: &str) -> Arc<Said> {
+        let facts = Facts { sender: Some(ReversePath::parse(sender)), ..Facts::default() };
+        let decision = Decision {
+            transaction: 0,
+            at: Timestamp::EPOCH,
+            took: Duration::ZERO,
+            protocol: Protocol::Policy,
+            stage: Stage::Rcpt,
+            facts: &facts,
+            verdict: &Verdict::default(),
+            helo_dns: &Slot::NotAsked,
+            spf: &Slot::NotAsked,
+            identities: &[],
+        };
+        Arc::new(decision.said())
     }
 
     fn numbers(found: &[Traced]) -> Vec<(u64, usize)> {
@@ -278,12 +293,51 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_again_is_found_like_what_is_said_once() {
+        let trace = Trace::default();
+        let (one, other) = (said("<a@x.test>"), said("<b@x.test>"));
+        record_again(&trace, 1, &one);
+        record(&trace, 2, "<c@x.test>", "<bob@example.test>", &Verdict::default());
+        record_again(&trace, 3, &other);
+        record_again(&trace, 4, &one);
+        let find = |sender: &str| -> Vec<(u64, Value)> {
+            let query = TraceQuery { sender: Some(sender.into()), last: 10, ..TraceQuery::default() };
+            let found = trace.find(&query);
+            found.iter().map(|mail| (mail.transaction, mail.steps[0].decision["micros"].clone())).collect()
+        };
+        assert_eq!(find("a@x.test"), [(1, 3.into()), (4, 3.into())]);
+        assert_eq!(find("b@x.test"), [(3, 3.into())]);
+        assert_eq!(find("c@x.test"), [(2, 7.into())]);
+        assert_eq!(find("d@x.test"), []);
+    }
+
+    #[test]
+    fn what_is_shared_goes_with_the_last_decision_that_says_it() {
+        let trace = Trace::with_capacity(20_000);
+        let shared = said("<a@x.test>");
+        for transaction in 0..10 {
+            record_again(&trace, transaction, &shared);
+        }
+        assert_eq!(Arc::strong_count(&shared), 11);
+        for transaction in 10..1_000 {
+            record(&trace, transaction, "<b@x.test>", "<bob@example.test>", &Verdict::default());
+        }
+        assert_eq!(Arc::strong_count(&shared), 1);
+        for mut kept in trace.kept.lock_each() {
+            while !kept.is_empty() {
+                kept.drop_oldest();
+            }
+            assert_eq!(kept.size(), 0);
+        }
+    }
+
+    #[test]
     fn memory_is_bounded_and_the_latest_stay() {
         let trace = Trace::with_capacity(20_000);
         for transaction in 0..1_000 {
             record(&trace, transaction, "<a@x.test>", "<bob@example.test>", &Verdict::default());
         }
-        let bytes: usize = trace.rings.lock_each().map(|ring| ring.0.len()).sum();
+        let bytes: usize = trace.kept.lock_each().map(|kept| kept.size()).sum();
         assert!((trace.capacity / 2..=trace.capacity).contains(&bytes), "{bytes}");
         let found = trace.find(&TraceQuery { last: 1_000, ..TraceQuery::default() });
         let kept: Vec<u64> = found.iter().map(|mail| mail.transaction).collect();
