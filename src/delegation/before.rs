@@ -1,37 +1,49 @@
 //! Requests that were made before: the first about a mail whose sender comes regularly is mostly known by its bytes.
 //!
 //! Two requests that differ in nothing but what is of one mail tell the same facts, so what the driver remembers of these
-//! ([`Regular`]) is what it would say of both. That is found here without reading the request.
+//! ([`Again`]) is what it would say of both. That is found here without reading the request.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 use quick_cache::sync::Cache;
 
-use crate::driver::Regular;
+use crate::driver::Again;
 
-/// Requests that are remembered, about half a kilobyte each.
+/// Requests that are remembered, some hundreds of bytes for each.
 const CAPACITY: usize = 20_000;
+/// Ends of requests that are kept for those that end alike: each mail server writes few, as they tell of itself.
+const ENDS: usize = 16;
 
 /// Requests to one listener, by a hash of what lasts of them.
 pub(super) struct Requests {
     before: Cache<u64, Arc<Before>>,
     random: RandomState,
+    /// The latest.
+    ends: Mutex<VecDeque<Arc<[u8]>>>,
 }
 
 /// A request, and what was remembered of its facts.
 pub(super) struct Before {
-    /// What lasts of it, and how long its parts are.
-    lasting: Box<[u8]>,
-    lengths: [usize; 3],
-    pub(super) regular: Arc<Regular>,
+    lasting: Lasting,
+    pub(super) again: Again,
+}
+
+/// What lasts of a request.
+struct Lasting {
+    /// What it says of the client and of the mail, and how long either is.
+    said: Box<[u8]>,
+    lengths: [usize; 2],
+    /// Shared with others.
+    end: Arc<[u8]>,
 }
 
 impl Default for Requests {
     fn default() -> Self {
-        Self { before: Cache::new(CAPACITY), random: RandomState::default() }
+        Self { before: Cache::new(CAPACITY), random: RandomState::default(), ends: Mutex::default() }
     }
 }
 
@@ -44,17 +56,29 @@ impl fmt::Debug for Requests {
 impl Requests {
     /// The request of which this lasts, if it came before.
     pub(super) fn recall(&self, lasting: [&[u8]; 3]) -> Option<Arc<Before>> {
-        self.before.get(&self.hash(lasting)).filter(|before| before.is(lasting))
+        self.before.get(&self.hash(lasting)).filter(|before| before.lasting.is(lasting))
     }
 
-    /// Remembers that the facts of this request are those of a regular.
-    pub(super) fn remember(&self, lasting: [&[u8]; 3], regular: &Arc<Regular>) {
-        let before = Before {
-            lasting: lasting.concat().into(),
-            lengths: lasting.map(<[u8]>::len),
-            regular: Arc::clone(regular),
-        };
+    /// Remembers that this was said of the facts of this request.
+    pub(super) fn remember(&self, lasting: [&[u8]; 3], again: &Again) {
+        let before = Before { lasting: self.keep(lasting), again: again.clone() };
         self.before.insert(self.hash(lasting), Arc::new(before));
+    }
+
+    fn keep(&self, [client, mail, end]: [&[u8]; 3]) -> Lasting {
+        let said = [client, mail].concat().into();
+        Lasting { said, lengths: [client.len(), mail.len()], end: self.shared(end) }
+    }
+
+    /// The end of a request, shared with the others that end so.
+    fn shared(&self, end: &[u8]) -> Arc<[u8]> {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = ends.iter().find(|known| known[..] == *end) {
+            return Arc::clone(known);
+        }
+        ends.truncate(ENDS - 1);
+        ends.push_front(end.into());
+        Arc::clone(&ends[0])
     }
 
     /// The last part says little: of requests that differ in it alone, the latest is remembered.
@@ -66,16 +90,11 @@ impl Requests {
     }
 }
 
-impl Before {
-    fn is(&self, lasting: [&[u8]; 3]) -> bool {
-        matches(&self.lasting, self.lengths, lasting)
+impl Lasting {
+    fn is(&self, [client, mail, end]: [&[u8]; 3]) -> bool {
+        let rest = self.said.strip_prefix(client);
+        self.lengths == [client.len(), mail.len()] && rest == Some(mail) && self.end[..] == *end
     }
-}
-
-/// Whether these are the parts, of such lengths, that were put together.
-fn matches(together: &[u8], lengths: [usize; 3], parts: [&[u8]; 3]) -> bool {
-    let rest = parts.iter().try_fold(together, |rest, part| rest.strip_prefix(*part));
-    lengths == parts.map(<[u8]>::len) && rest.is_some_and(<[u8]>::is_empty)
 }
 
 #[cfg(test)]
@@ -85,7 +104,8 @@ mod tests {
     #[test]
     fn a_request_is_known_by_each_of_its_parts() {
         let lasting: [&[u8]; 3] = [b"one", b"two", b"three"];
-        let is = |other| matches(&lasting.concat(), lasting.map(<[u8]>::len), other);
+        let kept = Requests::default().keep(lasting);
+        let is = |other| kept.is(other);
         assert!(is(lasting));
         for other in [
             [&b"onE"[..], b"two", b"three"],
@@ -98,5 +118,18 @@ mod tests {
         ] {
             assert!(!is(other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn requests_that_end_alike_share_that() {
+        let requests = Requests::default();
+        let keep = |end: &str| requests.keep([b"one", b"two", end.as_bytes()]).end;
+        let first = keep("0");
+        assert!(Arc::ptr_eq(&first, &keep("0")));
+        (1..ENDS).for_each(|n| drop(keep(&n.to_string())));
+        assert!(Arc::ptr_eq(&first, &keep("0")));
+        assert_eq!(*keep("another"), *b"another");
+        assert!(!Arc::ptr_eq(&first, &keep("0")), "as old as that");
+        assert_eq!(requests.ends.lock().unwrap().len(), ENDS);
     }
 }

@@ -192,12 +192,12 @@ impl<S: AsyncRead + AsyncWrite + Readable + Unpin> Connection<S> {
     }
 
     /// Remembers that the request of this length was one of a regular.
-    fn remember(&self, length: usize, regular: &Arc<Regular>) {
+    fn remember(&self, length: usize, regular: &Regular) {
         let request = self.input.buffer.get(..length).unwrap_or_default();
         if let Ok(Some(found)) = Decoder::default().find(request)
             && let Some(glance) = found.glance()
         {
-            self.requests.remember(glance.lasting, regular);
+            self.requests.remember(glance.lasting, &regular.again);
         }
     }
 
@@ -226,7 +226,7 @@ fn passes_as_before(
     };
     let Some(before) = requests.recall(glance.lasting) else { return false };
     driver.begin_next(transaction, |_| true);
-    let passes = driver.judge_again(&before.regular, glance.client_port, glance.queue_id, transaction);
+    let passes = driver.judge_again(&before.again, glance.client_port, glance.queue_id, transaction);
     if passes {
         session.let_pass_unread(found.whole, glance.instance);
     }

@@ -28,7 +28,7 @@ use crate::verdict::{Finding, Outcome, Verdict};
 use adopt::Adopted;
 pub use clock::Clock;
 use late::{LateMail, LateSpf};
-pub use regulars::Regular;
+pub use regulars::{Again, Regular};
 use regulars::{KeptGrounds, Regulars, Seen};
 pub use scanner::Scanner;
 
@@ -232,7 +232,7 @@ impl Driver {
         };
         if let Seen::Regularly(_, regular) = &seen {
             let now = self.clock.now();
-            if self.still_holds(regular, &transaction.policy, (now, began)) {
+            if self.still_holds(&regular.again, &transaction.policy, (now, began)) {
                 self.say_again(regular, facts, transaction, (now, began));
                 return Judged::Again(Arc::clone(regular));
             }
@@ -259,16 +259,11 @@ impl Driver {
     }
 
     /// Whether the filter would say again what it said of this regular.
-    fn still_holds(
-        &self,
-        regular: &Regular,
-        policy: &Arc<Policy>,
-        (now, instant): (Timestamp, Instant),
-    ) -> bool {
-        std::ptr::eq(regular.policy.as_ptr(), Arc::as_ptr(policy))
-            && instant < regular.dns_until
-            && now <= regular.greylist.until
-            && self.store.removals() == Some(regular.greylist.removals)
+    fn still_holds(&self, again: &Again, policy: &Arc<Policy>, (now, instant): (Timestamp, Instant)) -> bool {
+        std::ptr::eq(again.policy.as_ptr(), Arc::as_ptr(policy))
+            && instant < again.dns_until
+            && now <= again.greylist.until
+            && self.store.removals() == Some(again.greylist.removals)
     }
 
     /// Says it again, as if it had been judged anew.
@@ -285,27 +280,27 @@ impl Driver {
         record::again(regular, queue_id, transaction, (now, began.elapsed()), &self.trace);
     }
 
-    /// Judges the first recipient of a mail that just begins, whose facts are those of this regular: says what was said of them
+    /// Judges the first recipient of a mail that just begins, whose facts are those of a regular: says what was said of them
     /// before, if that still holds. `client_port` is the client's, `queue_id` the mail's. Nothing else of the facts is kept, so this is
     /// for regulars whose verdict wants nothing of the rest of the mail.
     pub fn judge_again(
         &self,
-        regular: &Regular,
+        again: &Again,
         client_port: u16,
         queue_id: Option<&str>,
         transaction: &mut Transaction,
     ) -> bool {
-        let client = (regular.grounds.client(), client_port);
+        let Some(reason) = again.passes else { return false };
+        let client = (again.client, client_port);
         let (began, now) = (Instant::now(), self.clock.now());
         let holds = self.is_live
-            && regular.verdict.findings.iter().all(|finding| finding.outcome == Outcome::Accept)
             && !self.adopted.is_wanted(client)
-            && self.still_holds(regular, &transaction.policy, (now, began));
+            && self.still_holds(again, &transaction.policy, (now, began));
         if holds {
             if transaction.meet(client) {
                 self.watch_nat(client, began);
             }
-            record::again(regular, queue_id, transaction, (now, began.elapsed()), &self.trace);
+            record::passed_again(reason, again, queue_id, transaction, (now, began.elapsed()), &self.trace);
         }
         holds
     }
@@ -319,11 +314,17 @@ impl Driver {
         Some(Regular {
             grounds: KeptGrounds::of(facts),
             verdict: verdict.clone(),
-            answer: *known.greylist.got()?,
-            said: record::of(Stage::Rcpt, facts, transaction, verdict, (now, Duration::ZERO)).said().into(),
-            policy: Arc::downgrade(policy),
-            dns_until,
-            greylist: self.store.lasting(attempt, now)?,
+            again: Again {
+                client: facts.connection.client,
+                passes: Again::passes(verdict),
+                answer: *known.greylist.got()?,
+                said: record::of(Stage::Rcpt, facts, transaction, verdict, (now, Duration::ZERO))
+                    .said()
+                    .into(),
+                policy: Arc::downgrade(policy),
+                dns_until,
+                greylist: self.store.lasting(attempt, now)?,
+            },
         })
     }
 

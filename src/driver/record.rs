@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::Transaction;
-use super::regulars::Regular;
+use super::regulars::{Again, Regular};
 use crate::checks::greylist;
 use crate::facts::{Facts, Stage};
+use crate::reason::Reason;
 use crate::store::Timestamp;
 use crate::telemetry::{Decision, Made, Trace, metrics};
 use crate::verdict::Verdict;
@@ -63,7 +64,31 @@ pub(super) fn of<'a>(
 
 /// Counts, logs and traces what was decided of a recipient as it had been before.
 pub(super) fn again(
-    Regular { verdict, answer, said, .. }: &Regular,
+    Regular { verdict, again, .. }: &Regular,
+    queue_id: Option<&str>,
+    transaction: &Transaction,
+    when: (Timestamp, Duration),
+    trace: &Trace,
+) {
+    metrics::decision(transaction.protocol, verdict);
+    said_again(again, queue_id, transaction, when, trace);
+}
+
+/// The same of one who passes for this reason, of whom nothing else was found.
+pub(super) fn passed_again(
+    reason: Reason,
+    again: &Again,
+    queue_id: Option<&str>,
+    transaction: &Transaction,
+    when: (Timestamp, Duration),
+    trace: &Trace,
+) {
+    metrics::passed(transaction.protocol, reason);
+    said_again(again, queue_id, transaction, when, trace);
+}
+
+fn said_again(
+    Again { answer, said, .. }: &Again,
     queue_id: Option<&str>,
     transaction: &Transaction,
     (at, took): (Timestamp, Duration),
@@ -74,6 +99,5 @@ pub(super) fn again(
     metrics::decision_duration(protocol, stage, took);
     metrics::greylist(answer);
     metrics::decision_remembered();
-    metrics::decision(protocol, verdict);
     trace.record_again(Made { transaction, at, took, protocol, stage, queue_id }, said);
 }

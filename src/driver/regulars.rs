@@ -17,9 +17,10 @@ use quick_cache::sync::Cache;
 use crate::facts::{Client, Connection, Facts, Mta, Recipient, ReversePath, Stage};
 use crate::filter::{Known, Slot};
 use crate::policy::Policy;
+use crate::reason::Reason;
 use crate::store::{Answer, Lasting};
 use crate::telemetry::Said;
-use crate::verdict::Verdict;
+use crate::verdict::{Outcome, Verdict};
 
 /// Triplets that are remembered, some hundreds of bytes for each.
 const CAPACITY: usize = 20_000;
@@ -31,6 +32,16 @@ pub struct Regular {
     pub(super) grounds: KeptGrounds,
     /// What was decided.
     pub(super) verdict: Verdict,
+    /// What it takes to decide the same of it.
+    pub again: Again,
+}
+
+/// What it takes to say again what was said of a recipient. All of it is looked at each time, so it lies together.
+#[derive(Clone, Debug)]
+pub struct Again {
+    pub(super) client: Client,
+    /// Why the recipient passes, where nothing else was found: no tags for the rest of the mail, and nothing in monitor mode.
+    pub(super) passes: Option<Reason>,
     /// What the greylist answered.
     pub(super) answer: Answer,
     /// What is logged of it.
@@ -41,6 +52,14 @@ pub struct Regular {
     pub(super) dns_until: Instant,
     /// Until when the greylist would answer the same.
     pub(super) greylist: Lasting,
+}
+
+impl Again {
+    /// Why a recipient of whom this was found passes, where nothing else was.
+    pub(super) fn passes(Verdict { findings, would, edits: _ }: &Verdict) -> Option<Reason> {
+        let passes = would.is_empty() && findings.iter().all(|finding| finding.outcome == Outcome::Accept);
+        findings.first().filter(|_| passes).map(|finding| finding.reason)
+    }
 }
 
 /// A hash of the facts that a recipient is judged on. Others may have the same.
@@ -208,10 +227,6 @@ impl KeptGrounds {
         let Grounds { fixed, texts } = Grounds::of(facts);
         Self { fixed, texts: texts.concat().into() }
     }
-
-    pub(super) const fn client(&self) -> Client {
-        self.fixed.client
-    }
 }
 
 impl PartialEq<Grounds<'_>> for KeptGrounds {
@@ -377,11 +392,11 @@ mod tests {
         let seen = site.driver.regulars.recall(Stage::Rcpt, &site.facts, &Known::default());
         let Seen::Regularly(_, regular) = seen else { panic!("{seen:?}") };
         let (policy, now) = (site.driver.policy(), site.clock.now());
-        let holds = |instant| site.driver.still_holds(&regular, &policy, (now, instant));
-        let last = regular.dns_until - Duration::from_nanos(1);
-        assert_eq!((holds(last), holds(regular.dns_until)), (true, false));
+        let holds = |instant| site.driver.still_holds(&regular.again, &policy, (now, instant));
+        let last = regular.again.dns_until - Duration::from_nanos(1);
+        assert_eq!((holds(last), holds(regular.again.dns_until)), (true, false));
         // What the zone says.
-        assert!(regular.dns_until <= Instant::now() + Duration::from_secs(300));
+        assert!(regular.again.dns_until <= Instant::now() + Duration::from_secs(300));
     }
 
     #[tokio::test]

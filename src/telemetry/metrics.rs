@@ -18,8 +18,9 @@ use crate::dns::{self, DnsFault, RecordType};
 use crate::driver::Protocol;
 use crate::facts::Stage;
 use crate::filter::Fault;
+use crate::reason::Reason;
 use crate::store::{Answer, IdentityKind, KnownBy};
-use crate::verdict::Verdict;
+use crate::verdict::{Action, Verdict};
 use histogram::Histogram;
 use labelled::{DecisionCounters, Labelled, PROTOCOLS};
 
@@ -160,7 +161,14 @@ pub fn decision(protocol: Protocol, verdict: &Verdict) {
     }
 }
 
-/// Counts a decision that was remembered from the last time, beside [`decision`].
+/// Counts the verdict on a recipient who passes for this reason, and nothing else was found.
+pub fn passed(protocol: Protocol, reason: Reason) {
+    if let Some(handles) = HANDLES.get() {
+        handles.decisions.count_one(protocol, Some(reason), Action::Accept);
+    }
+}
+
+/// Counts a decision that was remembered from the last time, beside [`decision`] or [`passed`].
 pub fn decision_remembered() {
     if let Some(handles) = HANDLES.get() {
         handles.remembered.increment(1);

@@ -7,7 +7,7 @@ use metrics::{Counter, counter};
 use crate::driver::Protocol;
 use crate::reason::Reason;
 use crate::telemetry::protocol_name;
-use crate::verdict::{Action, Finding, Outcome};
+use crate::verdict::{Action, Finding};
 
 pub(super) const PROTOCOLS: [Protocol; 2] = [Protocol::Milter, Protocol::Policy];
 
@@ -56,8 +56,11 @@ impl DecisionCounters {
     }
 
     pub(super) fn count(&self, protocol: Protocol, finding: Option<&Finding>) {
-        let reason = finding.map(|finding| finding.reason);
-        let action = finding.map_or(&Outcome::Accept, |finding| &finding.outcome).action();
+        let action = finding.map_or(Action::Accept, |finding| finding.outcome.action());
+        self.count_one(protocol, finding.map(|finding| finding.reason), action);
+    }
+
+    pub(super) fn count_one(&self, protocol: Protocol, reason: Option<Reason>, action: Action) {
         let reason_index = reason.map_or(Reason::ALL.len(), |reason| reason as usize);
         let index = (protocol as usize * (Reason::ALL.len() + 1) + reason_index) * Action::ALL.len()
             + action as usize;
