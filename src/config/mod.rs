@@ -52,7 +52,7 @@ crate::settings! {
         message_memory: ByteSize = ByteSize::mib(64),
         /// What all messages together may take in memory.
         total_message_memory: ByteSize = ByteSize::mib(512),
-        /// What the last decisions may take in memory, for `greylag explain --recent`; 4 MiB are some 5,000 of them, "0B" keeps none.
+        /// What the last decisions may take in memory, for `greylag explain --recent`; 4 MiB are some 10,000 of them, "0B" keeps none.
         trace_memory: ByteSize = ByteSize::mib(4),
         /// Threads that look into attachments; "auto" for one a processor.
         scan_threads: ScanThreads = ScanThreads::Auto,

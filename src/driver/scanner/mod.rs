@@ -172,7 +172,12 @@ impl Pool {
         match thread::Builder::new().name("scan".to_owned()).spawn(move || pool.work()) {
             Ok(_) => waiting.started += 1,
             Err(error) => {
-                tracing::error!(%error, threads = waiting.started, "cannot start a thread for scans")
+                tracing::error!(
+                    %error,
+                    threads = waiting.started,
+                    "cannot start a thread for scans: raise the service's limit of threads (TasksMax=) or lower \
+                     scan_threads"
+                )
             }
         }
     }
