@@ -1,6 +1,6 @@
 //! Puts the filter's questions to the world: in parallel, each under its own deadline.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ impl Driver {
         let Needs { helo, spf, message_auth, greylist: _, inspection, scan } = needs;
         let name = helo::name(facts, &transaction.known).filter(|_| *helo).map(str::to_owned);
         let query = if *spf { auth_check::spf_query(facts) } else { None };
-        let structure = facts.message.as_ref().map(Structure::of);
+        let structure = facts.message.as_ref().map(|message| Box::new(Structure::of(message)));
         tokio::join!(
             async {
                 if let Some(name) = &name {
@@ -118,13 +118,13 @@ impl Driver {
             },
             async {
                 if let Some(settings) = inspection {
-                    let slot = Box::pin(self.inspection(facts, structure.as_ref(), settings)).await;
+                    let slot = Box::pin(self.inspection(facts, structure.as_deref(), settings)).await;
                     transaction.known.inspections.push((Arc::clone(settings), slot));
                 }
             },
             async {
                 if let Some(settings) = scan {
-                    let slot = Box::pin(self.scan(facts, structure.as_ref(), settings)).await;
+                    let slot = Box::pin(self.scan(facts, structure.as_deref(), settings)).await;
                     transaction.known.scans.push((Arc::clone(settings), slot));
                 }
             },
@@ -145,32 +145,33 @@ impl Driver {
     }
 
     async fn helo(&self, name: &str) -> Slot<HeloResolution> {
-        self.timed(Lookup::HeloDns, DNS_BUDGET, async {
+        let resolution = pin!(async {
             resolve_helo(&*self.resolver, name).await.map_err(|fault| match fault {
                 DnsFault::Timeout => Fault::Timeout,
                 other => Fault::Failed(other.to_string()),
             })
-        })
-        .await
+        });
+        self.timed(Lookup::HeloDns, DNS_BUDGET, resolution).await
     }
 
     async fn spf(&self, query: &SpfQuery) -> Slot<SpfOutcome> {
-        self.timed(Lookup::Spf, DNS_BUDGET, async { Ok(self.spf.ask(query, &*self.resolver).await) }).await
+        let outcome = pin!(async { Ok(self.spf.ask(query, &*self.resolver).await) });
+        self.timed(Lookup::Spf, DNS_BUDGET, outcome).await
     }
 
     async fn message_auth(&self, facts: &Facts, spf: &SpfOutcome) -> Slot<Arc<MessageAuth>> {
         let Some(message) = &facts.message else {
             return Slot::Unknown(Fault::Failed("there is no message to check".into()), Duration::ZERO);
         };
-        self.timed(Lookup::MessageAuth, MESSAGE_AUTH_BUDGET, async {
+        let checked = pin!(async {
             let checked = auth::message(message, spf, &self.resolver).await;
             checked.map(Arc::new).map_err(|fault| Fault::Failed(fault.to_string()))
-        })
-        .await
+        });
+        self.timed(Lookup::MessageAuth, MESSAGE_AUTH_BUDGET, checked).await
     }
 
     async fn greylist(&self, attempt: &Attempt, now: Timestamp) -> Slot<Answer> {
-        self.timed(Lookup::Greylist, STORE_BUDGET, async {
+        let answer = pin!(async {
             if !self.is_live {
                 return self.store.peek(attempt, now).await.map_err(|fault| Fault::Failed(fault.to_string()));
             }
@@ -181,8 +182,8 @@ impl Driver {
             let answer = answer.map_err(|fault| Fault::Failed(fault.to_string()))?;
             metrics::greylist(&answer);
             Ok(answer)
-        })
-        .await
+        });
+        self.timed(Lookup::Greylist, STORE_BUDGET, answer).await
     }
 
     async fn inspection(
@@ -195,7 +196,7 @@ impl Driver {
             return Slot::Unknown(Fault::Failed("there is no message to read".into()), Duration::ZERO);
         };
         let (client, budget) = (facts.connection.client, settings.time_limit);
-        let inspect = self.scanner.inspect(client, structure, Arc::clone(settings), budget);
+        let inspect = pin!(self.scanner.inspect(client, structure, Arc::clone(settings), budget));
         self.timed(Lookup::Inspection, Duration::MAX, inspect).await
     }
 
@@ -212,18 +213,19 @@ impl Driver {
             metrics::scanned_bytes(structure.message().len() as u64);
         }
         let (client, budget) = (facts.connection.client, settings.scan_time_limit);
-        let scan = self.scanner.scan(client, structure, Arc::clone(settings), budget);
+        let scan = pin!(self.scanner.scan(client, structure, Arc::clone(settings), budget));
         self.timed(Lookup::Scan, Duration::MAX, scan).await
     }
 
+    /// The answer, if it comes in time. It is lent, as a future that is moved takes its room twice.
     async fn timed<T>(
         &self,
         lookup: Lookup,
         budget: Duration,
-        answer: impl Future<Output = Result<T, Fault>>,
+        answer: Pin<&mut impl Future<Output = Result<T, Fault>>>,
     ) -> Slot<T> {
         let began = Instant::now();
-        let result = within(budget, pin!(answer)).await.unwrap_or(Err(Fault::Timeout));
+        let result = within(budget, answer).await.unwrap_or(Err(Fault::Timeout));
         let took = began.elapsed();
         if self.is_live {
             let shown = result.as_ref().map_or_else(LookupResult::from, |_| LookupResult::Got);
@@ -232,6 +234,38 @@ impl Driver {
         match result {
             Ok(answer) => Slot::Got(answer, took),
             Err(fault) => Slot::Unknown(fault, took),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{SpfIdentity, SpfResult};
+    use crate::driver::Protocol;
+
+    /// What the system's allocator has at hand for each thread; whatever is larger it has to look for.
+    const AT_HAND: usize = 1_032;
+
+    #[test]
+    fn questions_are_asked_in_little_room() {
+        let (driver, facts, needs) = (Driver::accepting(), Facts::default(), Needs::default());
+        let mut transaction = driver.begin(Protocol::Milter);
+        let spf = SpfOutcome {
+            result: SpfResult::None,
+            identity: SpfIdentity::MailFrom,
+            domain: "sender.test".into(),
+            passes_anyone: false,
+        };
+        let (content, attachments) = (Arc::default(), Arc::default());
+        for (question, size) in [
+            ("all", size_of_val(&driver.look_up(&needs, &facts, &mut transaction))),
+            ("HELO", size_of_val(&driver.helo("mx.sender.test"))),
+            ("message authentication", size_of_val(&driver.message_auth(&facts, &spf))),
+            ("content", size_of_val(&driver.inspection(&facts, None, &content))),
+            ("attachments", size_of_val(&driver.scan(&facts, None, &attachments))),
+        ] {
+            assert!(size <= AT_HAND, "{question}: {size} bytes");
         }
     }
 }
