@@ -14,6 +14,7 @@ use super::answers::{Answers, Purpose, verifier};
 use super::{SpfOutcome, SpfResult};
 use crate::dns::{RecordType, Resolver};
 use crate::facts::{Message, host_name};
+use crate::patience::at_once;
 
 /// How many signatures of one message are checked, from the top.
 const MAX_SIGNATURES: usize = 8;
@@ -158,6 +159,9 @@ pub enum MessageAuthError {
     /// The task that checks ended early.
     #[error("the check of signatures ended: {0}")]
     Ended(#[from] tokio::task::JoinError),
+    /// mail-auth asked for more than it was given.
+    #[error("the check of signatures waited for an answer that it was not given")]
+    Waited,
     /// mail-auth cannot be set up.
     #[error("the check of signatures cannot be set up: {0}")]
     NoVerifier(&'static hickory_resolver::net::NetError),
@@ -178,12 +182,11 @@ pub async fn message(
     let answers = look_up(questions(&read, spf), resolver).await?;
     if read.dkim_signatures().is_empty() {
         // DMARC is about the header alone.
-        return Box::pin(verify(&read, spf, &answers)).await;
+        return verify_at_once(&read, spf, &answers);
     }
     let (message, spf) = (message.clone(), spf.clone());
-    let runtime = tokio::runtime::Handle::current();
     let verify_all = move || match parse(message.text()) {
-        Some(read) => runtime.block_on(verify(&read, &spf, &answers)),
+        Some(read) => verify_at_once(&read, &spf, &answers),
         None => Ok(MessageAuth::default()),
     };
     tokio::task::spawn_blocking(verify_all).await?
@@ -253,7 +256,15 @@ async fn look_up(
     Ok(answers)
 }
 
-/// Never waits: every answer is in hand.
+/// Every answer is in hand, so there is nothing to wait for, nor room to be taken for that.
+fn verify_at_once(
+    message: &AuthenticatedMessage<'_>,
+    spf: &SpfOutcome,
+    answers: &Answers,
+) -> Result<MessageAuth, MessageAuthError> {
+    at_once(verify(message, spf, answers)).ok_or(MessageAuthError::Waited)?
+}
+
 async fn verify(
     message: &AuthenticatedMessage<'_>,
     spf: &SpfOutcome,
