@@ -107,19 +107,19 @@ impl Lines {
             std::mem::swap(batch, &mut *waiting);
         }
         let mut decisions: Vec<_> = batches.iter_mut().flat_map(Kept::records).collect();
-        if decisions.is_empty() {
-            return false;
-        }
         // Those of one thread are in their order already.
         decisions.sort_by_key(|decision| decision.made.at);
         text.clear();
         for decision in &decisions {
             format.write(decision, dates, text);
         }
+        let are_any = !decisions.is_empty();
         batches.iter_mut().for_each(Kept::clear);
-        // There is nowhere to tell that the log cannot be written.
-        let _ = out.write_all(text).and_then(|()| out.flush());
-        true
+        if are_any {
+            // There is nowhere to tell that the log cannot be written.
+            let _ = out.write_all(text).and_then(|()| out.flush());
+        }
+        are_any
     }
 
     fn lock_writing(&self) -> MutexGuard<'_, Writing> {
