@@ -37,7 +37,7 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Res
 /// The same of a whole message, whose structure others look at too.
 pub(super) fn scan_whole(
     scanner: &mut Scanner<'_>,
-    structure: &Structure<'_>,
+    structure: &Structure,
     place: &Place,
 ) -> Result<(), Exceeded> {
     let text = structure.message().text();

@@ -56,15 +56,19 @@ pub(crate) use text::{Texts, folded, visible};
 
 /// Looks for forbidden attachments in a message. Takes time linear in its size, within the limits of `settings`.
 pub fn scan(message: &Message, settings: &AttachmentSettings, cancel: &Cancel) -> Report {
-    let text = message.text();
-    let mut scanner = Scanner::new(text.len(), settings, cancel);
+    scan_structure(&Structure::of(message.clone()), settings, cancel)
+}
+
+/// As [`scan`], of a message whose structure others look at, too.
+pub fn scan_structure(structure: &Structure, settings: &AttachmentSettings, cancel: &Cancel) -> Report {
+    let mut scanner = Scanner::new(structure.message().text().len(), settings, cancel);
     let place = Place::default();
-    let result = message::scan(&mut scanner, text, &place);
+    let result = message::scan_whole(&mut scanner, structure, &place);
     scanner.finish(result, &place)
 }
 
-/// As [`scan`], where that is so little work that nobody need be asked for it: a fraction of a millisecond. `None` where it is more.
-pub fn scan_at_once(structure: &Structure<'_>, settings: &AttachmentSettings) -> Option<Report> {
+/// As [`scan_structure`], where that is so little work that nobody need be asked for it: a fraction of a millisecond. `None` where it is more.
+pub fn scan_at_once(structure: &Structure, settings: &AttachmentSettings) -> Option<Report> {
     let message = structure.message();
     if !may_be_little_work(message) {
         return None;
@@ -76,8 +80,8 @@ pub fn scan_at_once(structure: &Structure<'_>, settings: &AttachmentSettings) ->
     (!scanner.budget.is_spent()).then(|| scanner.finish(result, &place))
 }
 
-/// As [`inspect`], where that is as little work.
-pub fn inspect_at_once(structure: &Structure<'_>, settings: &ContentSettings) -> Option<Inspection> {
+/// As [`inspect_structure`], where that is as little work.
+pub fn inspect_at_once(structure: &Structure, settings: &ContentSettings) -> Option<Inspection> {
     let is_little = may_be_little_work(structure.message()) && settings.rule.is_empty();
     is_little.then(|| inspect_structure(structure, settings, &Cancel::default()))
 }
@@ -104,10 +108,11 @@ pub fn scan_file(name: &str, data: &[u8], settings: &AttachmentSettings, cancel:
 /// Reads header, texts, links and attachment names of a message by the rules of `settings`, each only where one looks at it. Takes time linear in its size; inflates
 /// nothing.
 pub fn inspect(message: &Message, settings: &ContentSettings, cancel: &Cancel) -> Inspection {
-    inspect_structure(&Structure::of(message), settings, cancel)
+    inspect_structure(&Structure::of(message.clone()), settings, cancel)
 }
 
-fn inspect_structure(structure: &Structure<'_>, settings: &ContentSettings, cancel: &Cancel) -> Inspection {
+/// As [`inspect`], of a message whose structure others look at, too.
+pub fn inspect_structure(structure: &Structure, settings: &ContentSettings, cancel: &Cancel) -> Inspection {
     let rules = &settings.rule;
     let wanted = Wanted {
         fields: rules.look_at_header(),

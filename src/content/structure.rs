@@ -1,10 +1,10 @@
-//! The MIME structure of a small message, read once for all who look at it.
+//! The MIME structure of a message, read once for all who look at it.
 
 use std::sync::{LazyLock, OnceLock};
 
 use mail_parser::{HeaderForm, HeaderName, MessageParser, PartFlags};
+use self_cell::self_cell;
 
-use super::may_be_little_work;
 use crate::facts::Message;
 
 /// Fields that most messages have, whose values nobody looks at: the structure is in those of MIME.
@@ -42,8 +42,8 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// What hardly any small message reaches.
-    const SMALL: Self = Self { depth: 12, parts: 64, encoded_depth: 1 };
+    /// What hardly any message reaches.
+    const USUAL: Self = Self { depth: 12, parts: 64, encoded_depth: 1 };
 
     /// Reads `text` as far.
     pub(super) fn parse(self, text: &[u8]) -> Option<mail_parser::Message<'_>> {
@@ -66,22 +66,29 @@ impl Limits {
     }
 }
 
-/// A message whose structure is read by the first who looks at it, and there for the next. That of a large one is read for each.
-pub struct Structure<'m> {
-    message: &'m Message,
-    /// `None` where it has to be read farther than small messages are.
-    small: OnceLock<Option<mail_parser::Message<'m>>>,
+/// `None` where a message has to be read farther than is usual.
+type Usual<'m> = OnceLock<Option<mail_parser::Message<'m>>>;
+
+self_cell! {
+    struct Read {
+        owner: Message,
+        #[not_covariant]
+        dependent: Usual,
+    }
 }
 
-impl<'m> Structure<'m> {
+/// A message whose structure is read by the first who looks at it, on whatever thread, and there for the next.
+pub struct Structure(Read);
+
+impl Structure {
     /// That of `message`, not read yet.
-    pub const fn of(message: &'m Message) -> Self {
-        Self { message, small: OnceLock::new() }
+    pub fn of(message: Message) -> Self {
+        Self(Read::new(message, |_| OnceLock::new()))
     }
 
     /// The message.
-    pub const fn message(&self) -> &'m Message {
-        self.message
+    pub fn message(&self) -> &Message {
+        self.0.borrow_owner()
     }
 
     /// Looks at the structure within `limits`; there is none where nothing is a message in it.
@@ -90,16 +97,14 @@ impl<'m> Structure<'m> {
         limits: Limits,
         look: impl FnOnce(Option<&mail_parser::Message<'_>>) -> T,
     ) -> T {
-        let is_small = may_be_little_work(self.message) && limits.cover(Limits::SMALL);
-        match is_small.then(|| self.small()).flatten() {
-            Some(read) => look(Some(read)),
-            None => look(limits.parse(self.message.text()).as_ref()),
-        }
-    }
-
-    fn small(&self) -> Option<&mail_parser::Message<'m>> {
-        let read = || Limits::SMALL.parse(self.message.text()).filter(|read| Limits::SMALL.leave_whole(read));
-        self.small.get_or_init(read).as_ref()
+        self.0.with_dependent(|message, usual| {
+            let read = || Limits::USUAL.parse(message.text()).filter(|read| Limits::USUAL.leave_whole(read));
+            let usual = limits.cover(Limits::USUAL).then(|| usual.get_or_init(read).as_ref());
+            match usual.flatten() {
+                Some(read) => look(Some(read)),
+                None => look(limits.parse(message.text()).as_ref()),
+            }
+        })
     }
 }
 
@@ -120,22 +125,22 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_of_small_messages_shows() {
+    fn no_limit_of_usual_messages_shows() {
         let text = "Content-Type: text/plain\r\n\r\nx".to_owned();
         let nested = |depth: usize| (0..depth).fold(text.clone(), |inside, at| multipart(at, &[inside]));
         let in_messages = |depth: usize| (0..depth).fold(text.clone(), |inside, _| encoded(&inside));
-        for (mail, is_small) in [
+        for (mail, is_usual) in [
             (text.clone(), true),
-            (nested(Limits::SMALL.depth - 1), true),
-            (nested(Limits::SMALL.depth), false),
-            (multipart(0, &vec![text.clone(); Limits::SMALL.parts - 2]), true),
-            (multipart(0, &vec![text.clone(); Limits::SMALL.parts - 1]), false),
+            (nested(Limits::USUAL.depth - 1), true),
+            (nested(Limits::USUAL.depth), false),
+            (multipart(0, &vec![text.clone(); Limits::USUAL.parts - 2]), true),
+            (multipart(0, &vec![text.clone(); Limits::USUAL.parts - 1]), false),
             (in_messages(1), true),
             (in_messages(2), false),
-            (text.replace('x', &"x".repeat(20 << 10)), false),
+            (text.replace('x', &"x".repeat(20 << 10)), true),
         ] {
             let message = Message::from_bytes(mail.as_bytes());
-            let structure = Structure::of(&message);
+            let structure = Structure::of(message.clone());
             let seen = |read: Option<&mail_parser::Message<'_>>| {
                 let parts = read.into_iter().flat_map(|message| message.parts());
                 parts.map(|part| (part.raw_body().to_vec(), part.flags())).collect::<Vec<_>>()
@@ -143,16 +148,18 @@ mod tests {
             let expected = seen(WIDE.parse(message.text()).as_ref());
             assert!(!expected.is_empty());
             assert_eq!(structure.look(WIDE, seen), expected, "{mail}");
-            assert_eq!(structure.small.get().is_some_and(Option::is_some), is_small, "{mail}");
+            let is_kept = structure.0.with_dependent(|_, usual| usual.get().is_some_and(Option::is_some));
+            assert_eq!(is_kept, is_usual, "{mail}");
         }
     }
 
     #[test]
     fn it_is_read_once_but_for_those_who_would_not_read_so_far() {
-        let message = Message::from_bytes(b"Subject: x\r\n\r\nx");
-        let structure = Structure::of(&message);
+        let structure = Structure::of(Message::from_bytes(b"Subject: x\r\n\r\nx"));
         let place = |limits| structure.look(limits, |read| std::ptr::from_ref(read.unwrap()).addr());
         assert_eq!(place(WIDE), place(Limits { parts: 99, ..WIDE }));
         assert_ne!(place(WIDE), place(Limits { parts: 1, ..WIDE }));
+        let elsewhere = std::thread::scope(|threads| threads.spawn(|| place(WIDE)).join().unwrap());
+        assert_eq!(elsewhere, place(WIDE));
     }
 }

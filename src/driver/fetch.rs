@@ -99,7 +99,7 @@ impl Driver {
         let Needs { helo, spf, message_auth, greylist: _, inspection, scan } = needs;
         let name = helo::name(facts, &transaction.known).filter(|_| *helo).map(str::to_owned);
         let query = if *spf { auth_check::spf_query(facts) } else { None };
-        let structure = facts.message.as_ref().map(|message| Box::new(Structure::of(message)));
+        let structure = facts.message.clone().map(|message| Arc::new(Structure::of(message)));
         tokio::join!(
             async {
                 if let Some(name) = &name {
@@ -118,13 +118,13 @@ impl Driver {
             },
             async {
                 if let Some(settings) = inspection {
-                    let slot = Box::pin(self.inspection(facts, structure.as_deref(), settings)).await;
+                    let slot = Box::pin(self.inspection(facts, structure.as_ref(), settings)).await;
                     transaction.known.inspections.push((Arc::clone(settings), slot));
                 }
             },
             async {
                 if let Some(settings) = scan {
-                    let slot = Box::pin(self.scan(facts, structure.as_deref(), settings)).await;
+                    let slot = Box::pin(self.scan(facts, structure.as_ref(), settings)).await;
                     transaction.known.scans.push((Arc::clone(settings), slot));
                 }
             },
@@ -189,7 +189,7 @@ impl Driver {
     async fn inspection(
         &self,
         facts: &Facts,
-        structure: Option<&Structure<'_>>,
+        structure: Option<&Arc<Structure>>,
         settings: &Arc<ContentSettings>,
     ) -> Slot<Arc<Inspection>> {
         let Some(structure) = structure else {
@@ -203,7 +203,7 @@ impl Driver {
     async fn scan(
         &self,
         facts: &Facts,
-        structure: Option<&Structure<'_>>,
+        structure: Option<&Arc<Structure>>,
         settings: &Arc<AttachmentSettings>,
     ) -> Slot<Arc<Report>> {
         let Some(structure) = structure else {

@@ -54,7 +54,7 @@ pub(super) struct Wanted {
 impl Texts {
     /// Reads of `message` what is `wanted`, up to `max_text` bytes of decoded text; all of it where `cancel` is not called. Takes
     /// time linear in the size of the message.
-    pub(super) fn read(structure: &Structure<'_>, wanted: Wanted, max_text: u64, cancel: &Cancel) -> Self {
+    pub(super) fn read(structure: &Structure, wanted: Wanted, max_text: u64, cancel: &Cancel) -> Self {
         let message = structure.message();
         let mut texts = Self::default();
         for field in message.headers().iter().filter(|_| wanted.fields) {
@@ -191,7 +191,7 @@ mod tests {
         let read = |fields, texts, names| {
             let wanted = Wanted { fields, texts, names };
             let texts =
-                Texts::read(&Structure::of(&Message::from_bytes(mail)), wanted, 1000, &Cancel::default());
+                Texts::read(&Structure::of(Message::from_bytes(mail)), wanted, 1000, &Cancel::default());
             (texts.fields.len(), texts.bodies.len(), texts.links.len(), texts.attachment_names.len())
         };
         assert_eq!(read(true, true, true), (2, 1, 1, 1));

@@ -25,8 +25,8 @@ pub struct Scanner {
     _end: Arc<End>,
 }
 
-type Scan = dyn Fn(&Message, &AttachmentSettings, &Cancel) -> Report + Send + Sync;
-type ScanAtOnce = fn(&Structure<'_>, &AttachmentSettings) -> Option<Report>;
+type Scan = dyn Fn(&Structure, &AttachmentSettings, &Cancel) -> Report + Send + Sync;
+type ScanAtOnce = fn(&Structure, &AttachmentSettings) -> Option<Report>;
 
 struct Pool {
     scan: Box<Scan>,
@@ -50,10 +50,10 @@ struct Waiting {
     is_over: bool,
 }
 
-type Work = dyn FnOnce(&Pool, &Message, &Cancel) + Send;
+type Work = dyn FnOnce(&Pool, &Structure, &Cancel) + Send;
 
 struct Job {
-    message: Message,
+    structure: Arc<Structure>,
     cancel: Cancel,
     work: Box<Work>,
 }
@@ -61,12 +61,12 @@ struct Job {
 impl Scanner {
     /// A pool that runs at most `threads` scans at once.
     pub fn new(threads: usize) -> Self {
-        Self::with(threads, content::scan, Some(content::scan_at_once))
+        Self::with(threads, content::scan_structure, Some(content::scan_at_once))
     }
 
     fn with(
         threads: usize,
-        scan: impl Fn(&Message, &AttachmentSettings, &Cancel) -> Report + Send + Sync + 'static,
+        scan: impl Fn(&Structure, &AttachmentSettings, &Cancel) -> Report + Send + Sync + 'static,
         scan_at_once: Option<ScanAtOnce>,
     ) -> Self {
         let pool = Pool {
@@ -90,7 +90,7 @@ impl Scanner {
     pub async fn scan(
         &self,
         client: Client,
-        structure: &Structure<'_>,
+        structure: &Arc<Structure>,
         settings: Arc<AttachmentSettings>,
         budget: Duration,
     ) -> Result<Arc<Report>, Fault> {
@@ -101,9 +101,10 @@ impl Scanner {
         {
             return result;
         }
-        let scan =
-            move |pool: &Pool, message: &Message, cancel: &Cancel| (pool.scan)(message, &settings, cancel);
-        self.run(client, message.clone(), budget, |pool| &pool.faults, scan).await
+        let scan = move |pool: &Pool, structure: &Structure, cancel: &Cancel| {
+            (pool.scan)(structure, &settings, cancel)
+        };
+        self.run(client, structure, budget, |pool| &pool.faults, scan).await
     }
 
     /// Reads a message by content rules, as [`Self::scan`] scans it.
@@ -113,7 +114,7 @@ impl Scanner {
     pub async fn inspect(
         &self,
         client: Client,
-        structure: &Structure<'_>,
+        structure: &Arc<Structure>,
         settings: Arc<ContentSettings>,
         budget: Duration,
     ) -> Result<Arc<Inspection>, Fault> {
@@ -122,27 +123,29 @@ impl Scanner {
         if let Some(result) = at_once_or_later(message, &self.pool.inspection_faults, at_once).await {
             return result;
         }
-        let inspect =
-            move |_: &Pool, message: &Message, cancel: &Cancel| content::inspect(message, &settings, cancel);
-        self.run(client, message.clone(), budget, |pool| &pool.inspection_faults, inspect).await
+        let inspect = move |_: &Pool, structure: &Structure, cancel: &Cancel| {
+            content::inspect_structure(structure, &settings, cancel)
+        };
+        self.run(client, structure, budget, |pool| &pool.inspection_faults, inspect).await
     }
 
     async fn run<T: Send + Sync + 'static>(
         &self,
         client: Client,
-        message: Message,
+        structure: &Arc<Structure>,
         budget: Duration,
         faults: fn(&Pool) -> &Faults,
-        work: impl FnOnce(&Pool, &Message, &Cancel) -> T + Send + 'static,
+        work: impl FnOnce(&Pool, &Structure, &Cancel) -> T + Send + 'static,
     ) -> Result<Arc<T>, Fault> {
         let (answer, answered) = oneshot::channel();
-        let work = Box::new(move |pool: &Pool, message: &Message, cancel: &Cancel| {
-            let result = guarded(message, faults(pool), || work(pool, message, cancel)).map(Arc::new);
+        let work = Box::new(move |pool: &Pool, structure: &Structure, cancel: &Cancel| {
+            let result =
+                guarded(structure.message(), faults(pool), || work(pool, structure, cancel)).map(Arc::new);
             // Nobody may be waiting any more.
             let _ = answer.send(result);
         });
-        let (cancel, bytes) = (Cancel::default(), message.len() as u64);
-        let job = Job { message, cancel: cancel.clone(), work };
+        let (cancel, bytes) = (Cancel::default(), structure.message().len() as u64);
+        let job = Job { structure: Arc::clone(structure), cancel: cancel.clone(), work };
         let ticket = self.pool.lock().queue.push(Sender::of(client), bytes, job);
         let _asked = Asked { pool: &self.pool, ticket, cancel };
         self.pool.start();
@@ -186,11 +189,11 @@ impl Pool {
     fn work(&self) {
         let mut waiting = self.lock();
         loop {
-            if let Some((sender, Job { message, cancel, work })) = waiting.queue.pop() {
+            if let Some((sender, Job { structure, cancel, work })) = waiting.queue.pop() {
                 waiting.running += 1;
                 drop(waiting);
-                work(self, &message, &cancel);
-                drop(message);
+                work(self, &structure, &cancel);
+                drop(structure);
                 waiting = self.lock();
                 waiting.running -= 1;
                 waiting.queue.done(sender);

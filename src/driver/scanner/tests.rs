@@ -31,7 +31,7 @@ async fn scan(
     message: Message,
     budget: Duration,
 ) -> Result<Arc<Report>, Fault> {
-    scanner.scan(client, &Structure::of(&message), Arc::default(), budget).await
+    scanner.scan(client, &Arc::new(Structure::of(message)), Arc::default(), budget).await
 }
 
 /// A pool of `threads` whose scans say that they began and then wait to be let go.
@@ -41,8 +41,8 @@ fn gated(threads: usize) -> (Scanner, mpsc::Receiver<String>, mpsc::Sender<()>) 
     let gate = Mutex::new(gate);
     let scanner = Scanner::with(
         threads,
-        move |message, _, cancel| {
-            let _ = began.send(subject(message));
+        move |structure, _, cancel| {
+            let _ = began.send(subject(structure.message()));
             while !cancel.is_cancelled() && gate.lock().unwrap().try_recv().is_err() {
                 thread::sleep(Duration::from_millis(1));
             }
@@ -141,10 +141,10 @@ async fn time_is_up_while_scanning_and_while_waiting() {
 
 #[tokio::test]
 async fn a_panic_is_a_fault_and_the_same_content_a_repeated_one() {
-    let beside: fn(&Message, &AttachmentSettings, &Cancel) -> Report =
-        |message, settings, cancel| match subject(message).as_str() {
+    let beside: fn(&Structure, &AttachmentSettings, &Cancel) -> Report =
+        |structure, settings, cancel| match subject(structure.message()).as_str() {
             "bad" => panic!("injected"),
-            _ => content::scan(message, settings, cancel),
+            _ => content::scan_structure(structure, settings, cancel),
         };
     let at_once: ScanAtOnce = |structure, settings| match subject(structure.message()).as_str() {
         "bad" => panic!("injected"),
@@ -164,9 +164,9 @@ async fn a_panic_is_a_fault_and_the_same_content_a_repeated_one() {
 async fn mail_that_breaks_the_scan_is_deferred_once_and_then_quarantined() {
     let scanner = Scanner::with(
         1,
-        |message, settings, cancel| match subject(message).as_str() {
+        |structure, settings, cancel| match subject(structure.message()).as_str() {
             "bad" => panic!("injected"),
-            _ => content::scan(message, settings, cancel),
+            _ => content::scan_structure(structure, settings, cancel),
         },
         None,
     );

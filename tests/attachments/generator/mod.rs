@@ -212,7 +212,7 @@ fn what_is_scanned_at_once_is_scanned_alike() {
     let (mut at_once, mut later) = (0, 0);
     for case in all(&EVIL) {
         let message = Message::from_bytes(&case.mail);
-        match scan_at_once(&Structure::of(&message), &AttachmentSettings::default()) {
+        match scan_at_once(&Structure::of(message.clone()), &AttachmentSettings::default()) {
             Some(report) => {
                 assert_eq!(report, scan(&case.mail), "{}", case.what);
                 at_once += 1;
