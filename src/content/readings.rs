@@ -36,7 +36,13 @@ pub(super) fn readings(name: &str) -> Vec<String> {
 
 /// Whether the name has only one reading.
 pub(super) fn is_plain_name(name: &str) -> bool {
-    name.len() <= MAX_NAME && name.bytes().all(is_plain) && !name.contains(WIDE_GAP)
+    // Counted along, as to prepare a search for so many spaces takes longer than to read a name.
+    let mut gap = 0;
+    let is_narrow = |byte| {
+        gap = if byte == b' ' { gap + 1 } else { 0 };
+        gap < WIDE_GAP.len()
+    };
+    name.len() <= MAX_NAME && name.bytes().all(is_plain) && name.bytes().all(is_narrow)
 }
 
 /// Bytes that mean the same to everyone.
@@ -235,4 +241,22 @@ fn ends(name: &str) -> (&str, &str) {
     let head = &name[..name.floor_char_boundary(MAX_NAME)];
     let tail = &name[name.ceil_char_boundary(name.len().saturating_sub(MAX_NAME))..];
     (head, tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_so_wide_that_nobody_sees_behind_it_makes_no_plain_name() {
+        let name = |gaps: &[usize]| {
+            gaps.iter().map(|gap| format!("a{}", " ".repeat(*gap))).collect::<String>() + ".txt"
+        };
+        for (gaps, is_plain) in
+            [(&[0][..], true), (&[19], true), (&[20], false), (&[19, 19], true), (&[1, 40], false)]
+        {
+            assert_eq!(is_plain_name(&name(gaps)), is_plain, "{gaps:?}");
+        }
+        assert!(is_plain_name("") && !is_plain_name("a%2Eexe") && !is_plain_name(&"a".repeat(MAX_NAME + 1)));
+    }
 }

@@ -73,13 +73,19 @@ impl Consistency {
 
     /// Whether a header stands inside an entry that the directory lists, so that it is a part of its content.
     pub(super) fn is_inside(&self, offset: usize) -> bool {
-        contains(&self.ranges, offset)
+        end_of(&self.ranges, offset).is_some()
     }
 
-    /// Whether what looks like a header lies in data that every unpacker inflates: it may be one of an archive that was
-    /// not worth compressing, and is seen when that is inflated.
-    pub(super) fn is_deflated(&self, offset: usize) -> bool {
-        contains(&self.deflated, offset)
+    /// Where the deflated data end that `offset` lies in, if it does. What looks like a header in them may be one of an archive that
+    /// was not worth compressing, and is seen when they are inflated, as every unpacker does.
+    pub(super) fn end_of_deflated(&self, offset: usize) -> Option<usize> {
+        end_of(&self.deflated, offset)
+    }
+
+    /// Where the next deflated data begin, at or behind `offset`.
+    pub(super) fn next_deflated(&self, offset: usize) -> Option<usize> {
+        let next = self.deflated.partition_point(|(start, _)| *start < offset);
+        self.deflated.get(next).map(|(start, _)| *start)
     }
 }
 
@@ -92,9 +98,11 @@ fn reach(ranges: &mut [(usize, usize)]) {
     }
 }
 
-fn contains(ranges: &[(usize, usize)], offset: usize) -> bool {
+/// The end of the range that `offset` lies in, but not at the beginning of.
+fn end_of(ranges: &[(usize, usize)], offset: usize) -> Option<usize> {
     let before = ranges.partition_point(|(start, _)| *start < offset);
-    before.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|(_, end)| offset < *end)
+    let (_, end) = ranges.get(before.checked_sub(1)?)?;
+    (offset < *end).then_some(*end)
 }
 
 /// Whether both headers of an entry would have the same file unpacked in the same way.
@@ -132,5 +140,17 @@ mod tests {
         let inside: Vec<usize> =
             [0, 1, 39, 40, 50, 51, 59, 60].into_iter().filter(|at| entries.is_inside(*at)).collect();
         assert_eq!(inside, [1, 39, 51, 59]);
+    }
+
+    #[test]
+    fn deflated_data_are_told_by_where_they_begin_and_end() {
+        let mut entries =
+            Consistency { deflated: vec![(50, 60), (0, 40), (10, 20)], ..Consistency::default() };
+        assert!(!entries.seal());
+        let told = |at| (entries.end_of_deflated(at), entries.next_deflated(at));
+        let expected =
+            [(None, Some(0)), (Some(40), Some(10)), (Some(40), Some(50)), (None, Some(50)), (None, Some(50))];
+        assert_eq!([0, 1, 39, 40, 50].map(told), expected);
+        assert_eq!([59, 60].map(told), [(Some(60), None), (None, None)]);
     }
 }

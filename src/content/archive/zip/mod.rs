@@ -7,7 +7,7 @@ mod consistency;
 mod inflater;
 mod raw;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{Cursor, Read};
 
 use memchr::memmem;
@@ -104,7 +104,7 @@ struct Archive<'z> {
     /// Names judged so far.
     names: HashSet<Vec<u8>>,
     /// Local headers that the central directory leads to, and agrees with on how the data are stored.
-    listed: HashSet<usize>,
+    listed: BTreeSet<usize>,
     /// Stored zips that were looked into, from start to end; the headers in them are theirs.
     inside: BTreeMap<usize, usize>,
     consistency: Consistency,
@@ -141,7 +141,7 @@ impl<'z> Archive<'z> {
             data,
             place,
             names: HashSet::new(),
-            listed: HashSet::new(),
+            listed: BTreeSet::new(),
             inside: BTreeMap::new(),
             consistency: Consistency::default(),
             is_masked: false,
@@ -204,7 +204,7 @@ impl<'z> Archive<'z> {
     fn headers(&mut self, scanner: &mut Scanner<'_>) -> Result<bool, Exceeded> {
         let mut has_directory = false;
         let mut from = 0;
-        while let Some(header) = raw::next_header(self.data, from) {
+        while let Some(header) = self.next_header(from) {
             from = header.offset + 1;
             if let Some((_, end)) = self.inside.range(..=header.offset).next_back()
                 && *end > header.offset
@@ -212,13 +212,27 @@ impl<'z> Archive<'z> {
                 from = *end;
                 continue;
             }
-            if self.consistency.is_deflated(header.offset) && !self.listed.contains(&header.offset) {
-                continue;
-            }
             has_directory |= header.origin == Origin::Central;
             self.header(scanner, &header)?;
         }
         Ok(has_directory)
+    }
+
+    /// The next header at or behind `from`. In deflated data only those count to which the directory leads.
+    fn next_header(&self, mut from: usize) -> Option<Header<'z>> {
+        while from < self.data.len() {
+            let deflated = self.consistency.end_of_deflated(from);
+            let searched = match deflated.map(|end| (end, self.listed.range(from..end).next())) {
+                Some((_, Some(listed))) => *listed..*listed + 1,
+                Some((end, None)) => end..end,
+                None => from..self.consistency.next_deflated(from).map_or(self.data.len(), |start| start + 1),
+            };
+            from = searched.end;
+            if let Some(header) = raw::next_header(self.data, searched) {
+                return Some(header);
+            }
+        }
+        None
     }
 
     fn header(&mut self, scanner: &mut Scanner<'_>, header: &Header<'z>) -> Result<(), Exceeded> {

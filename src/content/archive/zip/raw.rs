@@ -4,13 +4,18 @@
 //! Unpackers disagree on damaged and ambiguous archives: some read the local headers, some the last central
 //! directory, some the first. A name that any of them could show is in one of these headers.
 
-use memchr::memmem;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::content::archive::{u16_at, u32_at};
 use crate::content::filename::end_of_name;
 
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
 const CENTRAL: &[u8; 4] = b"PK\x01\x02";
+/// What each of them begins with.
+static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"PK"));
 /// Bytes of a local header before its name.
 const LOCAL_SIZE: usize = 30;
 /// Bytes of a central directory header before its name.
@@ -117,9 +122,10 @@ impl<'z> Header<'z> {
     }
 }
 
-/// The first header with a name at or behind `from`.
-pub(super) fn next_header(archive: &[u8], from: usize) -> Option<Header<'_>> {
-    let mut starts = memmem::find_iter(archive.get(from..)?, b"PK").map(|at| from + at);
+/// The first header with a name that begins `within`.
+pub(super) fn next_header(archive: &[u8], within: Range<usize>) -> Option<Header<'_>> {
+    let end = archive.len().min(within.end.saturating_add(1));
+    let mut starts = MARK.find_iter(archive.get(within.start..end)?).map(|at| within.start + at);
     starts.find_map(|offset| {
         let header = match archive.get(offset..offset + 4)? {
             magic if magic == LOCAL => Header::local(archive, offset),
@@ -161,7 +167,7 @@ mod tests {
 
     fn headers(archive: &[u8]) -> Vec<Header<'_>> {
         let mut from = 0;
-        let next = || next_header(archive, from).inspect(|header| from = header.offset + 1);
+        let next = || next_header(archive, from..archive.len()).inspect(|header| from = header.offset + 1);
         std::iter::from_fn(next).collect()
     }
 
@@ -176,6 +182,16 @@ mod tests {
         assert_eq!(found[0].unicode_name, Some(&b"u.exe"[..]));
         assert!(found[0].is_encrypted());
         assert_eq!(found[0].data(&archive), b"xy");
+    }
+
+    #[test]
+    fn headers_are_found_where_they_begin_within_what_is_searched() {
+        let archive = [&b"junk"[..], &local(b"a", b"", 0, 0, b"")].concat();
+        let found = |within| next_header(&archive, within).map(|header| header.offset);
+        assert_eq!(
+            (found(0..4), found(0..5), found(4..5), found(5..usize::MAX)),
+            (None, Some(4), Some(4), None)
+        );
     }
 
     #[test]
