@@ -258,8 +258,15 @@ pub(super) struct Inflated {
 impl<R: Read> Budgeted<'_, '_, R> {
     /// Everything up to `limit` bytes; data that cannot be decoded ends it early.
     pub(super) fn up_to(self, limit: u64) -> Result<Inflated, Exceeded> {
-        let mut bytes = Vec::with_capacity(usize::try_from(limit.min(FIRST)).unwrap_or_default());
-        let intact = match self.take(limit).read_to_end(&mut bytes) {
+        let room = usize::try_from(limit.min(FIRST)).unwrap_or_default();
+        let mut inflated = Inflated { bytes: Vec::with_capacity(room), intact: true };
+        self.onto(&mut inflated, limit)?;
+        Ok(inflated)
+    }
+
+    /// The same, behind what came `before`.
+    pub(super) fn onto(self, before: &mut Inflated, limit: u64) -> Result<(), Exceeded> {
+        before.intact = match self.take(limit).read_to_end(&mut before.bytes) {
             Ok(_) => true,
             // A decoder that would need a larger dictionary than it may have.
             Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return Err(Exceeded::Bytes),
@@ -268,7 +275,7 @@ impl<R: Read> Budgeted<'_, '_, R> {
                 Err(_) => false,
             },
         };
-        Ok(Inflated { bytes, intact })
+        Ok(())
     }
 }
 

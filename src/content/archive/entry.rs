@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::PREFIX;
-use crate::content::budget::Exceeded;
+use crate::content::budget::{Exceeded, Inflated};
 use crate::content::filename::{self, Content};
 use crate::content::scanner::{Place, Scanner};
 use crate::content::{Kind, View, salvage};
@@ -27,6 +27,8 @@ pub(super) struct Opened {
     pub(super) is_readable: bool,
 }
 
+/// Bytes that room is made for at once where a container says that it has them; it may lie.
+const ROOM: u64 = 64 << 10;
 /// Bytes behind which a disc image has shown what it is; its first block may say nothing.
 const DISC: u64 = 0x9400;
 
@@ -45,17 +47,17 @@ fn is_page(names: &[String], begins: &[u8]) -> bool {
 /// Looks for files in a page, as far as what is set aside for pages allows: whole sites are sent, too.
 fn page(
     scanner: &mut Scanner<'_>,
-    mut bytes: Vec<u8>,
+    mut begins: Inflated,
     content: &mut dyn Read,
     inside: &Place,
 ) -> Result<(), Exceeded> {
     if inside.depth > scanner.budget.max_depth() {
         return Ok(());
     }
-    let limit = scanner.budget.page_left();
-    let rest = scanner.budget.inflating(content).up_to(limit)?.bytes;
-    scanner.budget.page(rest.len() as u64)?;
-    bytes.extend(rest);
+    let (limit, before) = (scanner.budget.page_left(), begins.bytes.len());
+    scanner.budget.inflating(content).onto(&mut begins, limit)?;
+    let bytes = begins.bytes;
+    scanner.budget.page((bytes.len() - before) as u64)?;
     let bytes = salvage::from_utf16(&bytes).unwrap_or(bytes);
     salvage::scan(scanner, &bytes, inside)
 }
@@ -76,16 +78,15 @@ pub(super) fn scan(
         }
         _ => None,
     };
+    let is_readable = begins.as_ref().is_some_and(|begins| begins.intact);
     if let (Some(begins), Some(content)) = (&mut begins, &mut content)
         && may_be_disc(&begins.bytes)
     {
-        let more = scanner.budget.inflating(&mut **content).up_to(DISC)?;
-        begins.bytes.extend(more.bytes);
+        scanner.budget.inflating(&mut **content).onto(begins, DISC)?;
     }
     let prefix = begins.as_ref().map(|begins| begins.bytes.as_slice());
     let known = prefix.map_or(Content::Unknown, |prefix| Content::Known { prefix, size: entry.size });
     let kind = super::kind_of_entry(entry.names, super::prefix(prefix.unwrap_or_default()));
-    let is_readable = begins.as_ref().is_some_and(|begins| begins.intact);
     let shown = filename::shown(name);
     let path = || place.path_of(&shown);
     scanner.node(place, shown.clone(), kind, entry.size);
@@ -96,14 +97,13 @@ pub(super) fn scan(
             if is_archive { Reason::AttachmentEncryptedNested } else { Reason::AttachmentEncryptedEntry };
         scanner.found(reason, path(), None, entry.view);
     } else if kind != Kind::File {
-        let mut bytes = begins.map(|begins| begins.bytes).unwrap_or_default();
-        let mut is_intact = is_readable;
-        if let Some(content) = content.filter(|_| is_intact) {
-            let rest = scanner.budget.inflating(content).up_to(u64::MAX)?;
-            bytes.extend(rest.bytes);
-            is_intact = rest.intact;
+        let mut whole = begins.unwrap_or_default();
+        if let Some(content) = content.filter(|_| whole.intact) {
+            whole.bytes.reserve(usize::try_from(entry.size.min(ROOM)).unwrap_or_default());
+            scanner.budget.inflating(content).onto(&mut whole, u64::MAX)?;
         }
-        if !is_intact || (bytes.len() as u64) < entry.size {
+        let Inflated { bytes, intact } = whole;
+        if !intact || (bytes.len() as u64) < entry.size {
             scanner.unreadable(path(), entry.view);
         }
         if !bytes.is_empty() {
@@ -111,10 +111,10 @@ pub(super) fn scan(
             scanner.open(kind, name, &bytes, place)?;
         }
     } else if let (Some(begins), Some(content)) = (begins, content)
-        && begins.intact
+        && is_readable
         && is_page(entry.names, &begins.bytes)
     {
-        page(scanner, begins.bytes, content, &place.child(&shown))?;
+        page(scanner, begins, content, &place.child(&shown))?;
     }
     Ok(Opened { kind, is_readable })
 }
