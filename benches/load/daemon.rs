@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::ports::{self, Ports};
+use crate::support::process::free_port;
 
 /// The running daemon; ends when this value does.
 pub(crate) struct Daemon {
@@ -79,7 +80,7 @@ impl Daemon {
         store: Option<&str>,
         config: Option<&Path>,
     ) -> Self {
-        let (ports, admin) = (Ports::free(), ports::free());
+        let (ports, admin) = (Ports::free(), free_port());
         let log = File::create(home.log()).expect("a log file");
         let embedded = format!("redb:{}", home.store().display());
         let began = std::time::Instant::now();

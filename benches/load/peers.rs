@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use crate::ports;
+use crate::support::process::free_port;
 
 /// What it speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Peer {
     /// It is not installed.
     pub(crate) fn start(&self, dns: SocketAddr) -> io::Result<Running> {
         let home = tempfile::Builder::new().prefix("greylag-peer-").tempdir()?;
-        let port = ports::free();
+        let port = free_port();
         let mut children = Vec::new();
         for mut command in (self.start)(home.path(), port, dns) {
             let log = std::fs::File::create(home.path().join("output.log"))?;
@@ -120,7 +121,7 @@ fn rspamd(home: &Path, port: u16, dns: SocketAddr) -> Vec<Command> {
     std::fs::create_dir(&local).expect("a directory of rspamd");
     write("worker-proxy.inc", proxy(port) + "count = 2;\n");
     write("worker-normal.inc", "enabled = false;\n".to_owned());
-    write("worker-controller.inc", format!("bind_socket = \"127.0.0.1:{}\";\n", ports::free()));
+    write("worker-controller.inc", format!("bind_socket = \"127.0.0.1:{}\";\n", free_port()));
     write("options.inc", resolver(dns));
     write("redis.conf", format!("servers = \"127.0.0.1:{}\";\n", redis.port));
     write("greylist.conf", "timeout = 1s;\n".to_owned());
@@ -175,7 +176,7 @@ struct Redis {
 }
 
 fn redis(home: &Path) -> Redis {
-    let (mut command, port) = (Command::new("redis-server"), ports::free());
+    let (mut command, port) = (Command::new("redis-server"), free_port());
     command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
         .arg(home)

@@ -1,8 +1,10 @@
 //! Loopback ports, and waiting until somebody listens there.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use crate::support::process::free_port;
 
 /// Where a server listens.
 #[derive(Clone, Copy, Debug)]
@@ -14,14 +16,8 @@ pub(crate) struct Ports {
 impl Ports {
     /// Two ports nobody listens on.
     pub(crate) fn free() -> Self {
-        Self { policy: free(), milter: free() }
+        Self { policy: free_port(), milter: free_port() }
     }
-}
-
-/// A port nobody listens on.
-pub(crate) fn free() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
 }
 
 /// Waits until somebody accepts connections at `port`; returns how long that took.
