@@ -366,3 +366,63 @@ const fn is_same_method(local: u16, central: CompressionMethod) -> bool {
         _ => local != 0 && local != 8,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A header of either kind for `a`, whose data are deflated and so long.
+    fn header(mark: &[u8], size: usize, length: u32) -> Vec<u8> {
+        let mut out = vec![0; size];
+        out[..4].copy_from_slice(mark);
+        // A central header has a version more before its fields, up to the length of the name.
+        let shift = if size == 46 { 2 } else { 0 };
+        out[8 + shift] = 8;
+        out[18 + shift..22 + shift].copy_from_slice(&length.to_le_bytes());
+        out[26 + shift] = 1;
+        out.push(b'a');
+        out
+    }
+
+    /// A piece of an archive, and the length that the directory and the header say its data have where both list it.
+    fn piece() -> impl Strategy<Value = (Vec<u8>, Option<u32>)> {
+        let local = |length| header(b"PK\x03\x04", 30, length);
+        prop_oneof![
+            (0..200u32).prop_map(move |length| (local(length), Some(length))),
+            (0..200u32).prop_map(move |length| (local(length), None)),
+            Just((header(b"PK\x01\x02", 46, 0), None)),
+            prop::sample::select(vec![&b"P"[..], b"K", b"PK", b"PK\x03", b"\x03\x04", b"data"])
+                .prop_map(|bytes| (bytes.to_vec(), None)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn headers_are_passed_over_only_where_data_are_deflated(pieces in prop::collection::vec(piece(), 0..24)) {
+            let place = Place::default();
+            let mut data = Vec::new();
+            let mut listed = Vec::new();
+            for (bytes, length) in &pieces {
+                listed.extend(length.map(|length| (data.len(), length)));
+                data.extend(bytes);
+            }
+            let mut archive = Archive::new(&data, &place);
+            for (at, length) in listed {
+                let directory = header(b"PK\x01\x02", 46, length);
+                let (local, central) = (Header::local(&data, at), Header::central(&directory, 0));
+                archive.consistency.listed(central.as_ref(), local.as_ref(), (0, 0), length.into());
+                archive.listed.insert(at);
+            }
+            prop_assert!(!archive.consistency.is_inconsistent);
+            archive.consistency.seal();
+
+            let counts = |at: &usize| archive.consistency.end_of_deflated(*at).is_none() || archive.listed.contains(at);
+            let all = (0..data.len()).filter(|at| raw::next_header(&data, *at..*at + 1).is_some());
+            let mut from = 0;
+            let next = || archive.next_header(from).map(|header| header.offset).inspect(|at| from = at + 1);
+            let found: Vec<usize> = std::iter::from_fn(next).collect();
+            prop_assert_eq!(found, all.filter(counts).collect::<Vec<_>>());
+        }
+    }
+}
