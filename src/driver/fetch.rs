@@ -99,7 +99,9 @@ impl Driver {
         let Needs { helo, spf, message_auth, greylist: _, inspection, scan } = needs;
         let name = helo::name(facts, &transaction.known).filter(|_| *helo).map(str::to_owned);
         let query = if *spf { auth_check::spf_query(facts) } else { None };
-        let structure = facts.message.clone().map(|message| Arc::new(Structure::of(message)));
+        let is_read = inspection.is_some() || scan.is_some();
+        let message = facts.message.as_ref().filter(|_| is_read);
+        let structure = message.map(|message| Arc::new(Structure::of(message.clone())));
         tokio::join!(
             async {
                 if let Some(name) = &name {
