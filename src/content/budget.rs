@@ -333,6 +333,16 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_comes_behind_the_beginning() {
+        let cancel = Cancel::default();
+        let mut budget = Budget::new(0, &settings(), &cancel);
+        let mut inflated = budget.inflating(io::repeat(b'x')).up_to(2).unwrap();
+        assert_eq!(budget.inflating(io::repeat(b'y')).onto(&mut inflated, 3), Ok(()));
+        assert_eq!((inflated.bytes.as_slice(), inflated.intact), (b"xxyyy".as_slice(), true));
+        assert_eq!(budget.work_done(), 5);
+    }
+
+    #[test]
     fn a_decoder_that_fails_keeps_what_it_gave() {
         struct Broken(bool);
         impl Read for Broken {
