@@ -1,5 +1,7 @@
 //! What a file name says of the file: its extension under every reading, and whether it misleads who sees it.
 
+use std::borrow::Cow;
+
 use super::readings::{MAX_READINGS, is_invisible, is_plain_name, normalised, readings};
 use crate::policy::Extensions;
 
@@ -141,7 +143,7 @@ pub(super) fn work(name: &str) -> u64 {
 }
 
 /// The extension of the plain reading of `name`, in lower case, empty where it has none.
-pub(super) fn extension(name: &str) -> String {
+pub(super) fn extension(name: &str) -> Cow<'_, str> {
     if is_plain_name(name)
         && let Some(ending) = name.rsplit(['/', '.']).next()
         && name.len() > ending.len()
@@ -149,10 +151,12 @@ pub(super) fn extension(name: &str) -> String {
         && ending.bytes().all(|byte| byte.is_ascii_alphanumeric())
     {
         let is_behind_dot = name.as_bytes()[name.len() - ending.len() - 1] == b'.';
-        return if is_behind_dot { ending.to_ascii_lowercase() } else { String::new() };
+        let ending = if is_behind_dot { ending } else { "" };
+        let has_capitals = ending.bytes().any(|byte| byte.is_ascii_uppercase());
+        return if has_capitals { ending.to_ascii_lowercase().into() } else { ending.into() };
     }
     let tail = &name[name.ceil_char_boundary(name.len().saturating_sub(MAX_SHOWN))..];
-    endings(&normalised(tail)).into_iter().next().unwrap_or_default()
+    endings(&normalised(tail)).into_iter().next().unwrap_or_default().into()
 }
 
 /// A name as reports and replies show it: no control or invisible characters, at most 255 bytes, the end kept.

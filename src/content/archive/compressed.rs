@@ -265,11 +265,11 @@ fn gzip_name(data: &[u8]) -> Option<Vec<u8>> {
 
 /// The name of the file in the file `name`.
 fn without_suffix(kind: Kind, name: &str) -> String {
-    let extension = filename::extension(name);
+    let extension = &*filename::extension(name);
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     match SUFFIXES.iter().find(|(suffix_kind, _, _)| *suffix_kind == kind) {
-        Some((_, files, _)) if files.contains(&extension.as_str()) => stem.to_owned(),
-        Some((_, _, tars)) if tars.contains(&extension.as_str()) => format!("{stem}.tar"),
+        Some((_, files, _)) if files.contains(&extension) => stem.to_owned(),
+        Some((_, _, tars)) if tars.contains(&extension) => format!("{stem}.tar"),
         _ => name.to_owned(),
     }
 }

@@ -40,7 +40,7 @@ fn may_be_disc(begins: &[u8]) -> bool {
 /// Whether a browser opens a file of this name that begins so: a page or a picture with a script.
 fn is_page(names: &[String], begins: &[u8]) -> bool {
     const EXTENSIONS: [&str; 6] = ["htm", "html", "shtml", "xht", "xhtml", "svg"];
-    let is_named = |name: &String| EXTENSIONS.contains(&filename::extension(name).as_str());
+    let is_named = |name: &String| EXTENSIONS.contains(&&*filename::extension(name));
     names.iter().any(is_named) || salvage::begins_page(begins)
 }
 
@@ -87,9 +87,8 @@ pub(super) fn scan(
     let prefix = begins.as_ref().map(|begins| begins.bytes.as_slice());
     let known = prefix.map_or(Content::Unknown, |prefix| Content::Known { prefix, size: entry.size });
     let kind = super::kind_of_entry(entry.names, super::prefix(prefix.unwrap_or_default()));
-    let shown = filename::shown(name);
-    let path = || place.path_of(&shown);
-    scanner.node(place, shown.clone(), kind, entry.size);
+    let path = || place.path_of(&filename::shown(name));
+    scanner.node(place, filename::shown(name), kind, entry.size);
     scanner.names(entry.names, known, place, entry.view)?;
     if entry.is_encrypted {
         let is_archive = entry.names.iter().any(|name| super::is_archive(&filename::extension(name)));
@@ -114,7 +113,7 @@ pub(super) fn scan(
         && is_readable
         && is_page(entry.names, &begins.bytes)
     {
-        page(scanner, begins, content, &place.child(&shown))?;
+        page(scanner, begins, content, &place.child(&filename::shown(name)))?;
     }
     Ok(Opened { kind, is_readable })
 }

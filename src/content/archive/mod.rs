@@ -116,7 +116,7 @@ fn is_arc(begins: &[u8]) -> bool {
 
 fn kind_of_name(name: &str) -> Option<Kind> {
     let extension = filename::extension(name);
-    match extension.as_str() {
+    match &*extension {
         "zip" | "zipx" => Some(Kind::Zip),
         "7z" => Some(Kind::SevenZ),
         "rar" => Some(Kind::Rar),

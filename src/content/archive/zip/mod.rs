@@ -338,8 +338,11 @@ impl<'z> Archive<'z> {
 
 /// The readings of an entry's name, without the slash that a directory's ends in.
 fn names(name: &[u8]) -> Vec<String> {
-    let readings = names::readings(name).into_iter();
-    readings.map(|name| name.trim_end_matches('/').to_owned()).collect()
+    let mut readings = names::readings(name);
+    for reading in &mut readings {
+        reading.truncate(reading.trim_end_matches('/').len());
+    }
+    readings
 }
 
 /// Whether an entry of a document holds macros: the part that Office has for them, a sheet of Excel 4 macros, or in an
