@@ -40,7 +40,7 @@ fn may_be_disc(begins: &[u8]) -> bool {
 /// Whether a browser opens a file of this name that begins so: a page or a picture with a script.
 fn is_page(names: &[String], begins: &[u8]) -> bool {
     const EXTENSIONS: [&str; 6] = ["htm", "html", "shtml", "xht", "xhtml", "svg"];
-    let is_named = |name: &String| EXTENSIONS.contains(&&*filename::extension(name));
+    let is_named = |name: &String| EXTENSIONS.contains(&filename::extension(name).as_ref());
     names.iter().any(is_named) || salvage::begins_page(begins)
 }
 
@@ -116,4 +116,43 @@ pub(super) fn scan(
         page(scanner, begins, content, &place.child(&filename::shown(name)))?;
     }
     Ok(Opened { kind, is_readable })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::AttachmentSettings;
+    use crate::content::Cancel;
+    use std::io;
+
+    /// Content that cannot be read on behind these bytes.
+    struct Damaged<'a>(&'a [u8]);
+
+    impl Read for Damaged<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() { Err(io::ErrorKind::InvalidData.into()) } else { self.0.read(out) }
+        }
+    }
+
+    /// What is found about an entry that an archive calls `name`.
+    fn found(name: &str, mut content: impl Read) -> Vec<(Reason, String)> {
+        let (settings, cancel) = (AttachmentSettings::default(), Cancel::default());
+        let mut scanner = Scanner::new(1 << 20, &settings, &cancel);
+        let names = [name.to_owned()];
+        let entry = Entry { names: &names, size: 0, is_encrypted: false, view: View::Entry };
+        let result = scan(&mut scanner, &Place::default(), &entry, Some(&mut content)).map(drop);
+        let report = scanner.finish(result, &Place::default());
+        report.found.into_iter().map(|found| (found.reason, found.path)).collect()
+    }
+
+    #[test]
+    fn a_disc_image_that_cannot_be_read_on_is_known_by_what_came() {
+        let mut disc = vec![0; 0x8800];
+        disc[0x8000..0x8007].copy_from_slice(b"\x01CD001\x01");
+        let forbidden = [(Reason::AttachmentForbiddenType, "notes.pdf".to_owned())];
+        assert_eq!(found("notes.pdf", Damaged(&disc[..PREFIX])), []);
+        assert_eq!(found("notes.pdf", Damaged(&disc[..0x8000])), []);
+        assert_eq!(found("notes.pdf", Damaged(&disc)), forbidden);
+        assert_eq!(found("notes.pdf", &disc[..]), forbidden);
+    }
 }
