@@ -193,7 +193,10 @@ impl<S: Conversation> Connection<S> {
                         let response = self.session.on_body_weighed(pending, reads_body);
                         self.answer(&response).await?;
                     }
-                    Step::Quit => return Ok(()),
+                    Step::Quit => {
+                        self.input.release();
+                        return Ok(());
+                    }
                     Step::Close(error) => return Err(error.into()),
                 }
             }
