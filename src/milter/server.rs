@@ -376,6 +376,15 @@ mod tests {
         assert!(copied < 3 * READ_SIZE, "{copied} bytes were copied");
     }
 
+    #[tokio::test]
+    async fn a_connection_that_ends_leaves_its_memory_to_others() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        theirs.write_all(b"\0\0\0\x01Q").await.unwrap();
+        let mut connection = connection(ours, &Arc::new(Driver::accepting()));
+        connection.run().await.unwrap();
+        assert_eq!(connection.input.buffer.capacity(), 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_ends_after_two_hours() {
         let (ours, _theirs) = tokio::io::duplex(64);
