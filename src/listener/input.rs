@@ -26,8 +26,10 @@ const LARGE: usize = 16 << 10;
 /// Room for a large packet is a multiple of this, in bytes, so that a buffer that one had is enough for the next.
 const LARGE_STEP: usize = 512;
 
-/// Room of all buffers that a thread keeps for whoever reads next, in bytes: more than that of one for the largest piece of a body, and
-/// of as many small ones as it commonly has mails under way.
+/// Buffers that a thread keeps for whoever reads next: as many as it commonly has mails under way.
+const MOST_SPARE: usize = 16;
+
+/// A buffer with more room than this is not kept, in bytes: more than one for the largest piece of a body has.
 const MAX_SPARE: usize = 128 << 10;
 
 /// Room of all buffers for large packets that are kept, in bytes: as many as commonly arrive at once.
@@ -151,7 +153,7 @@ fn take_spare() -> BytesMut {
 
 fn leave_spare(buffer: BytesMut) {
     let mut kept = SPARE.take();
-    if kept.iter().chain([&buffer]).map(BytesMut::capacity).sum::<usize>() <= MAX_SPARE {
+    if kept.len() < MOST_SPARE && buffer.capacity() <= LARGE {
         kept.push(buffer);
     }
     SPARE.set(kept);
@@ -285,11 +287,10 @@ mod tests {
             assert!(!make_room(&mut buffer, 4096, &LARGE_SPARE));
             (buffer.as_ptr(), buffer.capacity())
         };
-        let released = [5000, 9000, 6000].map(release);
-        // Nothing that all of them together have no room for.
-        release(MAX_SPARE - 20_000 + 1);
-        let all = [lent(), lent(), lent()];
-        assert_eq!(all, [released[2], released[1], released[0]]);
+        release(LARGE + 1);
+        let released: Vec<_> = (5000..).take(MOST_SPARE + 1).map(release).collect();
+        let all: Vec<_> = (0..MOST_SPARE).map(|_| lent()).collect();
+        assert_eq!(all, released[..MOST_SPARE].iter().rev().copied().collect::<Vec<_>>());
         assert_eq!(SPARE.take(), [] as [BytesMut; 0]);
     }
 
