@@ -29,7 +29,8 @@ const LARGE_STEP: usize = 512;
 /// Buffers that a thread keeps for whoever reads next: as many as it commonly has mails under way.
 const MOST_SPARE: usize = 16;
 
-/// A buffer with more room than this is not kept, in bytes: more than one for the largest piece of a body has.
+/// A buffer with more room than this is not kept, in bytes: more than one for the largest piece of a body has. One that was not made
+/// for a large packet is kept up to [`LARGE`].
 const MAX_SPARE: usize = 128 << 10;
 
 /// Room of all buffers for large packets that are kept, in bytes: as many as commonly arrive at once.
