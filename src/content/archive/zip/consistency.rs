@@ -17,22 +17,22 @@ const DEFLATED: u16 = 8;
 
 /// What was seen of the entries that the directory lists.
 #[derive(Default)]
-pub(super) struct Consistency {
+pub(super) struct Consistency<'z> {
     /// From where to where each stands in the archive, its header and its data; sorted by [`Self::seal`].
     ranges: Vec<(usize, usize)>,
     /// The data that both headers say to be deflated and agree on the length of; sorted by [`Self::seal`].
     deflated: Vec<(usize, usize)>,
     /// Checksum and size of each name's content.
-    contents: HashMap<Vec<u8>, (u32, u64)>,
+    contents: HashMap<&'z [u8], (u32, u64)>,
     pub(super) is_inconsistent: bool,
     pub(super) has_duplicates: bool,
 }
 
-impl Consistency {
+impl<'z> Consistency<'z> {
     /// Adds an entry: its header in the directory, its own header, checksum, size and packed size of its content.
     pub(super) fn listed(
         &mut self,
-        central: Option<&Header<'_>>,
+        central: Option<&Header<'z>>,
         local: Option<&Header<'_>>,
         (checksum, size): (u32, u64),
         packed_size: u64,
@@ -51,7 +51,7 @@ impl Consistency {
         }
         if !central.is_directory() {
             let content = (checksum, size);
-            let other = self.contents.insert(end_of_name(central.name).to_vec(), content);
+            let other = self.contents.insert(end_of_name(central.name), content);
             self.has_duplicates |= other.is_some_and(|other| other != content);
         }
     }
@@ -119,7 +119,7 @@ fn agree(central: &Header<'_>, local: &Header<'_>) -> bool {
 mod tests {
     use super::*;
 
-    fn ranges(ranges: &[(usize, usize)]) -> Consistency {
+    fn ranges(ranges: &[(usize, usize)]) -> Consistency<'static> {
         Consistency { ranges: ranges.to_vec(), ..Consistency::default() }
     }
 

@@ -7,6 +7,7 @@ mod consistency;
 mod inflater;
 mod raw;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{Cursor, Read};
 
@@ -102,12 +103,12 @@ struct Archive<'z> {
     data: &'z [u8],
     place: &'z Place,
     /// Names judged so far.
-    names: HashSet<Vec<u8>>,
+    names: HashSet<Cow<'z, [u8]>>,
     /// Local headers that the central directory leads to, and agrees with on how the data are stored.
     listed: BTreeSet<usize>,
     /// Stored zips that were looked into, from start to end; the headers in them are theirs.
     inside: BTreeMap<usize, usize>,
-    consistency: Consistency,
+    consistency: Consistency<'z>,
     /// Whether headers are there without what they should say, as it is encrypted (APPNOTE.TXT 7.2).
     is_masked: bool,
     has_macros: bool,
@@ -164,11 +165,15 @@ impl<'z> Archive<'z> {
     }
 
     fn listed_entry(&mut self, scanner: &mut Scanner<'_>, entry: &OwnedZipFileEntry) -> Result<(), Exceeded> {
-        self.names.insert(filename::end_of_name(entry.name_raw()).to_vec());
         let start = usize::try_from(entry.header_start()).unwrap_or(usize::MAX);
         let local = Header::local(self.data, start);
         let central = usize::try_from(entry.central_header_start());
         let central = central.ok().and_then(|start| Header::central(self.data, start));
+        let name = filename::end_of_name(entry.name_raw());
+        self.names.insert(match &central {
+            Some(central) if central.name == name => central.name.into(),
+            _ => name.to_vec().into(),
+        });
         let content = (entry.crc32(), entry.size());
         self.consistency.listed(central.as_ref(), local.as_ref(), content, entry.compressed_size());
         let method = entry.compression();
@@ -196,7 +201,6 @@ impl<'z> Archive<'z> {
             (Some(_), _) => Packed::Other(entry),
         };
         let view = View::CentralDirectory;
-        let name = filename::end_of_name(entry.name_raw());
         self.entry(scanner, &Entry { name, size: entry.size(), is_encrypted, packed, view })
     }
 
@@ -237,9 +241,9 @@ impl<'z> Archive<'z> {
 
     fn header(&mut self, scanner: &mut Scanner<'_>, header: &Header<'z>) -> Result<(), Exceeded> {
         scanner.budget.work(header.name.len() as u64)?;
-        let is_new = self.names.insert(header.name.to_vec());
+        let is_new = self.names.insert(header.name.into());
         if let Some(name) = header.unicode_name
-            && self.names.insert(name.to_vec())
+            && self.names.insert(name.into())
         {
             self.name(scanner, name, View::UnicodePath)?;
         }
@@ -348,14 +352,21 @@ fn names(name: &[u8]) -> Vec<String> {
 /// Whether an entry of a document holds macros: the part that Office has for them, a sheet of Excel 4 macros, or in an
 /// OpenDocument file a module or script, but for the lists of modules, which it may have without any.
 fn is_macro(document: &[u8], name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let file = name.rsplit('/').next().unwrap_or_default();
-    if file == "vbaproject.bin" || name.starts_with("xl/macrosheets/") {
+    const LISTS: [&str; 4] = ["script-lb.xml", "script-lc.xml", "dialog-lb.xml", "dialog-lc.xml"];
+    let begins = |folder: &str| {
+        name.split_at_checked(folder.len()).is_some_and(|(begins, _)| begins.eq_ignore_ascii_case(folder))
+    };
+    let file = &name[name.rfind('/').map_or(0, |slash| slash + 1)..];
+    let ends = |extension: &str| {
+        let at = file.len().checked_sub(extension.len()).and_then(|at| file.get(at..));
+        at.is_some_and(|ending| ending.eq_ignore_ascii_case(extension))
+    };
+    if file.eq_ignore_ascii_case("vbaproject.bin") || begins("xl/macrosheets/") {
         return true;
     }
-    let is_list = matches!(file, "script-lb.xml" | "script-lc.xml" | "dialog-lb.xml" | "dialog-lc.xml");
-    let is_module = name.starts_with("basic/") && file.ends_with(".xml") && !is_list;
-    let is_script = name.starts_with("scripts/") && !file.is_empty();
+    let is_list = LISTS.iter().any(|list| file.eq_ignore_ascii_case(list));
+    let is_module = begins("basic/") && ends(".xml") && !is_list;
+    let is_script = begins("scripts/") && !file.is_empty();
     // Its first entry says what it is, and is not compressed.
     (is_module || is_script)
         && memmem::find(super::prefix(document), b"mimetypeapplication/vnd.oasis.opendocument").is_some()
@@ -407,15 +418,14 @@ mod tests {
             let mut data = Vec::new();
             let mut listed = Vec::new();
             for (bytes, length) in &pieces {
-                listed.extend(length.map(|length| (data.len(), length)));
+                listed.extend(length.map(|length| (data.len(), length, header(b"PK\x01\x02", 46, length))));
                 data.extend(bytes);
             }
             let mut archive = Archive::new(&data, &place);
-            for (at, length) in listed {
-                let directory = header(b"PK\x01\x02", 46, length);
-                let (local, central) = (Header::local(&data, at), Header::central(&directory, 0));
-                archive.consistency.listed(central.as_ref(), local.as_ref(), (0, 0), length.into());
-                archive.listed.insert(at);
+            for (at, length, directory) in &listed {
+                let (local, central) = (Header::local(&data, *at), Header::central(directory, 0));
+                archive.consistency.listed(central.as_ref(), local.as_ref(), (0, 0), (*length).into());
+                archive.listed.insert(*at);
             }
             prop_assert!(!archive.consistency.is_inconsistent);
             archive.consistency.seal();
