@@ -9,11 +9,6 @@ use crate::policy::Extensions;
 pub(super) const MAX_NAME: usize = 1024;
 /// Bytes of a name that are kept for reports.
 const MAX_SHOWN: usize = 255;
-/// Extensions that only say how the file in it is packed or encoded.
-const ENCODERS: [&str; 20] = [
-    "gz", "gzip", "bz2", "bzip2", "xz", "zst", "lzma", "lz4", "br", "z", "lz", "zip", "zipx", "7z", "rar",
-    "uu", "uue", "xxe", "b64", "hqx",
-];
 /// Extensions of documents, pictures and archives that a forbidden one hides behind.
 const DECOYS: [&str; 40] = [
     "pdf", "doc", "docx", "xls", "xlsx", "ppt", "pptx", "rtf", "txt", "csv", "odt", "ods", "odp", "htm",
@@ -83,10 +78,16 @@ impl Judged {
 
 /// Judges every reading of `name`.
 pub(super) fn judge(name: &str, content: Content<'_>, extensions: &Extensions) -> Judged {
-    let mut judged = Judged::default();
-    if !may_have_extension(name) {
-        return judged;
+    // Most names have one reading, and an extension that nobody forbids.
+    let is_harmless = |ending: Cow<'_, str>| !is_encoder(&ending) && !extensions.contains(&ending);
+    if !may_have_extension(name) || plain_extension(name).is_some_and(is_harmless) {
+        return Judged::default();
     }
+    judge_readings(name, content, extensions)
+}
+
+fn judge_readings(name: &str, content: Content<'_>, extensions: &Extensions) -> Judged {
+    let mut judged = Judged::default();
     for reading in readings(name) {
         let endings = endings(&reading);
         if judged.class_id.is_none() && endings.iter().any(|ending| is_class_id(ending)) {
@@ -144,19 +145,24 @@ pub(super) fn work(name: &str) -> u64 {
 
 /// The extension of the plain reading of `name`, in lower case, empty where it has none.
 pub(super) fn extension(name: &str) -> Cow<'_, str> {
-    if is_plain_name(name)
-        && let Some(ending) = name.rsplit(['/', '.']).next()
-        && name.len() > ending.len()
-        && !ending.is_empty()
-        && ending.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    {
-        let is_behind_dot = name.as_bytes()[name.len() - ending.len() - 1] == b'.';
-        let ending = if is_behind_dot { ending } else { "" };
-        let has_capitals = ending.bytes().any(|byte| byte.is_ascii_uppercase());
-        return if has_capitals { ending.to_ascii_lowercase().into() } else { ending.into() };
+    if let Some(ending) = plain_extension(name) {
+        return ending;
     }
     let tail = &name[name.ceil_char_boundary(name.len().saturating_sub(MAX_SHOWN))..];
     endings(&normalised(tail)).into_iter().next().unwrap_or_default().into()
+}
+
+/// The extension of a [plain name](is_plain_name) whose last piece is of letters and digits, in lower case; empty where a slash
+/// is before it.
+fn plain_extension(name: &str) -> Option<Cow<'_, str>> {
+    let separator = name.bytes().rposition(|byte| matches!(byte, b'/' | b'.'))?;
+    let ending = name.get(separator + 1..).filter(|ending| !ending.is_empty())?;
+    if !ending.bytes().all(|byte| byte.is_ascii_alphanumeric()) || !is_plain_name(name) {
+        return None;
+    }
+    let ending = if name.as_bytes().get(separator) == Some(&b'.') { ending } else { "" };
+    let has_capitals = ending.bytes().any(|byte| byte.is_ascii_uppercase());
+    Some(if has_capitals { ending.to_ascii_lowercase().into() } else { ending.into() })
 }
 
 /// A name as reports and replies show it: no control or invisible characters, at most 255 bytes, the end kept.
@@ -207,10 +213,31 @@ fn is_ignored_at_end(c: char) -> bool {
         )
 }
 
-/// Whether an extension says how a file is packed, or which piece of it this is (`001`, `r00`, `z01`).
+/// Whether an extension only says how the file in it is packed or encoded, or which piece of it this is (`001`, `r00`, `z01`).
 fn is_encoder(ending: &str) -> bool {
-    let is_number = |digits: &str| digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    ENCODERS.contains(&ending) || ending.strip_prefix(['0', 'r', 'z']).is_some_and(is_number)
+    let is_known = matches!(
+        ending,
+        "gz" | "gzip"
+            | "bz2"
+            | "bzip2"
+            | "xz"
+            | "zst"
+            | "lzma"
+            | "lz4"
+            | "br"
+            | "z"
+            | "lz"
+            | "zip"
+            | "zipx"
+            | "7z"
+            | "rar"
+            | "uu"
+            | "uue"
+            | "xxe"
+            | "b64"
+            | "hqx"
+    );
+    is_known || matches!(ending.as_bytes(), [b'0' | b'r' | b'z', b'0'..=b'9', b'0'..=b'9'])
 }
 
 /// `{`, hexadecimal digits in groups, `}`: Windows takes it for the type of the file and hides it.
@@ -239,6 +266,23 @@ fn is_web_site(reading: &str, content: Content<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_name_is_judged_as_its_readings_are(
+            name in "([ ._/+,@aA0-]|exe|EXE|gz|z01|pdf|com|PNG|[{%:\\u{e9}\u{202e}]){0,9}",
+        ) {
+            prop_assert_eq!(
+                judge(&name, Content::Unknown, &core()),
+                judge_readings(&name, Content::Unknown, &core())
+            );
+            if let Some(ending) = plain_extension(&name) {
+                let endings = endings(&normalised(&name));
+                prop_assert_eq!(ending, endings.first().map_or("", String::as_str));
+            }
+        }
+    }
 
     fn core() -> Extensions {
         ["file:lists/attachments-core.txt"].into_iter().collect()

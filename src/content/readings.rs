@@ -36,14 +36,28 @@ pub(super) fn readings(name: &str) -> Vec<String> {
 
 /// Whether the name has only one reading.
 pub(super) fn is_plain_name(name: &str) -> bool {
-    // Counted along, as to prepare a search for so many spaces takes longer than to read a name.
-    let mut gap = 0;
-    let is_narrow = |byte| {
-        gap = if byte == b' ' { gap + 1 } else { 0 };
-        gap < WIDE_GAP.len()
-    };
-    name.len() <= MAX_NAME && name.bytes().all(is_plain) && name.bytes().all(is_narrow)
+    if name.len() > MAX_NAME {
+        return false;
+    }
+    let mut spaces = 0;
+    let are_plain = name.bytes().all(|byte| {
+        spaces += usize::from(byte == b' ');
+        PLAIN[usize::from(byte)]
+    });
+    // To prepare a search takes longer than to read a name.
+    are_plain && (spaces < WIDE_GAP.len() || !name.contains(WIDE_GAP))
 }
+
+/// Whether [`is_plain`], for each byte: every name is looked at by it.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] = is_plain(byte as u8);
+        byte += 1;
+    }
+    plain
+};
 
 /// Bytes that mean the same to everyone.
 const fn is_plain(byte: u8) -> bool {
