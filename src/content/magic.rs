@@ -79,7 +79,7 @@ pub(super) fn file_type(data: &[u8]) -> Option<FileType> {
 }
 
 /// The same as the slice's own, which calls a function even where the first byte tells; most data is looked at in vain.
-fn starts_with(data: &[u8], magic: &[u8]) -> bool {
+pub(super) fn starts_with(data: &[u8], magic: &[u8]) -> bool {
     data.first() == magic.first() && data.starts_with(magic)
 }
 

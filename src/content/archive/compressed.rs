@@ -46,24 +46,24 @@ fn dictionary(kind: Kind, data: &[u8]) -> u64 {
     }
 }
 
-/// Suffixes of compressed files, and of those that stand for a compressed tar, by kind.
-const SUFFIXES: [(Kind, &[&str], &[&str]); 8] = [
-    (Kind::Gzip, &["gz", "emz", "svgz"], &["tgz", "taz", "tpz"]),
-    (Kind::Bzip2, &["bz2", "bz"], &["tbz", "tbz2", "tz2"]),
-    (Kind::Xz, &["xz"], &["txz"]),
-    (Kind::Lzma, &["lzma"], &["tlz"]),
-    (Kind::Lzip, &["lz"], &[]),
-    (Kind::Zstd, &["zst", "zstd"], &["tzst"]),
-    (Kind::Lz4, &["lz4"], &["tlz4"]),
-    (Kind::Compress, &["z"], &["taz"]),
-];
-
 /// The kind whose suffix `extension` is.
 pub(super) fn kind_of_extension(extension: &str) -> Option<Kind> {
-    let is_its = |(_, files, tars): &&(Kind, &[&str], &[&str])| {
-        files.contains(&extension) || tars.contains(&extension)
-    };
-    SUFFIXES.iter().find(is_its).map(|(kind, _, _)| *kind)
+    match extension {
+        "gz" | "emz" | "svgz" | "tgz" | "taz" | "tpz" => Some(Kind::Gzip),
+        "bz2" | "bz" | "tbz" | "tbz2" | "tz2" => Some(Kind::Bzip2),
+        "xz" | "txz" => Some(Kind::Xz),
+        "lzma" | "tlz" => Some(Kind::Lzma),
+        "lz" => Some(Kind::Lzip),
+        "zst" | "zstd" | "tzst" => Some(Kind::Zstd),
+        "lz4" | "tlz4" => Some(Kind::Lz4),
+        "z" => Some(Kind::Compress),
+        _ => None,
+    }
+}
+
+/// Whether a suffix stands for a compressed tar.
+fn is_of_tar(extension: &str) -> bool {
+    matches!(extension, "tgz" | "taz" | "tpz" | "tbz" | "tbz2" | "tz2" | "txz" | "tlz" | "tzst" | "tlz4")
 }
 
 /// The kind that a file begins as.
@@ -267,10 +267,12 @@ fn gzip_name(data: &[u8]) -> Option<Vec<u8>> {
 fn without_suffix(kind: Kind, name: &str) -> String {
     let extension = &*filename::extension(name);
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    match SUFFIXES.iter().find(|(suffix_kind, _, _)| *suffix_kind == kind) {
-        Some((_, files, _)) if files.contains(&extension) => stem.to_owned(),
-        Some((_, _, tars)) if tars.contains(&extension) => format!("{stem}.tar"),
-        _ => name.to_owned(),
+    // `compress` made the first of those called `taz`.
+    let is_its = kind_of_extension(extension) == Some(kind) || (kind == Kind::Compress && extension == "taz");
+    match (is_its, is_of_tar(extension)) {
+        (true, false) => stem.to_owned(),
+        (true, true) => format!("{stem}.tar"),
+        (false, _) => name.to_owned(),
     }
 }
 
@@ -289,6 +291,28 @@ pub(super) mod tests {
         let mut out = builder.write(Vec::new(), Compression::best());
         out.write_all(data).unwrap();
         out.finish().unwrap()
+    }
+
+    #[test]
+    fn the_file_inside_is_called_without_the_suffix_of_its_kind() {
+        for (kind, name, inside) in [
+            (Kind::Gzip, "a.txt.gz", "a.txt"),
+            (Kind::Gzip, "a.GZ", "a"),
+            (Kind::Gzip, "a.tgz", "a.tar"),
+            (Kind::Gzip, "a.taz", "a.tar"),
+            (Kind::Compress, "a.taz", "a.tar"),
+            (Kind::Compress, "a.tgz", "a.tgz"),
+            (Kind::Compress, "a.z", "a"),
+            (Kind::Bzip2, "a.tbz2", "a.tar"),
+            (Kind::Xz, "a.gz", "a.gz"),
+            (Kind::Xz, "a.txz", "a.tar"),
+            (Kind::Lzma, "a.tlz", "a.tar"),
+            (Kind::Lzip, "a.lz", "a"),
+            (Kind::Zstd, "a.tzst", "a.tar"),
+            (Kind::Lz4, "a.txt", "a.txt"),
+        ] {
+            assert_eq!(without_suffix(kind, name), inside, "{kind:?} {name}");
+        }
     }
 
     fn bzip2(data: &[u8]) -> Vec<u8> {

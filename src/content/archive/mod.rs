@@ -22,13 +22,11 @@ mod zip;
 use super::Kind;
 use super::budget::Exceeded;
 use super::filename;
+use super::magic;
 use super::scanner::{Place, Scanner};
 
 /// Bytes of a file that tell what it is.
 pub(super) const PREFIX: usize = 512;
-
-/// Extensions of attached messages.
-const MESSAGES: [&str; 5] = ["eml", "mht", "mhtml", "mim", "mbox"];
 
 /// Extensions of archives of every kind, readable here or not: what is in one inside an encrypted archive,
 /// nobody can tell.
@@ -103,7 +101,7 @@ fn kind_of_content(begins: &[u8]) -> Option<Kind> {
 }
 
 fn is_unlisted(begins: &[u8]) -> bool {
-    UNLISTED.iter().any(|(at, mark)| begins.get(*at..).is_some_and(|rest| rest.starts_with(mark)))
+    UNLISTED.iter().any(|(at, mark)| begins.get(*at..).is_some_and(|rest| magic::starts_with(rest, mark)))
         || is_arc(begins)
 }
 
@@ -128,10 +126,10 @@ fn kind_of_name(name: &str) -> Option<Kind> {
         "zoo" | "alz" | "egg" | "sitx" => Some(Kind::Unlisted),
         "tnef" => Some(Kind::Tnef),
         "dat" if name.eq_ignore_ascii_case("winmail.dat") => Some(Kind::Tnef),
+        "eml" | "mht" | "mhtml" | "mim" | "mbox" => Some(Kind::Message),
         // A message of Outlook, unless it is text.
         "msg" => Some(Kind::Message),
         "tar" => Some(Kind::Tar),
-        extension if MESSAGES.contains(&extension) => Some(Kind::Message),
         extension => compressed::kind_of_extension(extension),
     }
 }
