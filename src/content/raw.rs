@@ -115,7 +115,10 @@ fn kind_of_message(value: &[u8]) -> Option<Seen<'static>> {
 
 /// Whether a field name is one of MIME's, whatever spaces, comments or control characters stand in it.
 pub(super) fn is_content_field(name: &[u8]) -> bool {
-    bare(name).take(8).eq(*b"content-")
+    // Most fields begin with another letter.
+    let is_other =
+        name.first().is_some_and(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'c' | b'C'));
+    !is_other && bare(name).take(8).eq(*b"content-")
 }
 
 /// A field name or value in lower case, without spaces, comments and control characters.

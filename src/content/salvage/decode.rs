@@ -17,15 +17,28 @@ pub(in crate::content) enum Padding {
 
 /// Value of a base64 digit, in the usual alphabet or that for URLs (RFC 4648 §5).
 pub(in crate::content) const fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' | b'-' => Some(62),
-        b'/' | b'_' => Some(63),
-        _ => None,
-    }
+    let value = DIGITS[byte as usize];
+    if value < NO_DIGIT { Some(value) } else { None }
 }
+
+/// The values of all bytes: every text is looked at for what it would be in base64.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut byte = 0;
+    while byte < digits.len() {
+        digits[byte] = match byte as u8 {
+            letter @ b'A'..=b'Z' => letter - b'A',
+            letter @ b'a'..=b'z' => letter - b'a' + 26,
+            number @ b'0'..=b'9' => number - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => NO_DIGIT,
+        };
+        byte += 1;
+    }
+    digits
+};
+const NO_DIGIT: u8 = 64;
 
 /// Base64 without regard for anything that is no digit; at most `limit` bytes.
 pub(in crate::content) fn base64(text: &[u8], padding: Padding, limit: usize) -> Vec<u8> {
@@ -227,6 +240,20 @@ fn runs(packed: &[u8], limit: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digit_is_one_of_either_alphabet() {
+        let alphabet =
+            |last: &'static [u8; 2]| (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(*last);
+        let values = |byte: u8| {
+            let places =
+                [alphabet(b"+/"), alphabet(b"-_")].map(|mut digits| digits.position(|digit| digit == byte));
+            places.into_iter().flatten().next()
+        };
+        for byte in 0..=u8::MAX {
+            assert_eq!(digit(byte).map(usize::from), values(byte), "{byte}");
+        }
+    }
 
     #[test]
     fn damaged_base64_is_decoded() {
