@@ -41,6 +41,10 @@ const LARGE: usize = 100_000;
 /// What caches have room for is filled before the first sample, by each kind of mail at full speed for so long: what grows afterwards
 /// is no cache.
 const FILLING: Duration = Duration::from_secs(10);
+/// Then all kinds come together, so many times as fast,
+const FASTER: f64 = 10.0;
+/// for so long. Which mail comes how often decides what the caches keep; at the rate that is measured that takes them twenty minutes.
+const SETTLING: Duration = Duration::from_secs(120);
 /// New triplets are numbered from here on, beyond those that fill caches.
 const NEW: u64 = 1 << 32;
 
@@ -56,12 +60,14 @@ pub(crate) fn run(args: &Args, minutes: f64) -> io::Result<()> {
     fill(greylag.ports)?;
     let done = Rc::new(Cell::new(0));
     let samples = measure::run(async {
+        let next = Rc::new(Next { known: Cell::new(0), new: Cell::new(NEW) });
+        let settling = LocalSet::new();
+        drive_all(&settling, greylag.ports, args.rate * FASTER, &next, &Rc::default());
+        settling.run_until(sleep(SETTLING)).await;
+        drop(settling);
         let set = LocalSet::new();
         let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
-        let next = Rc::new(Next { known: Cell::new(0), new: Cell::new(NEW) });
-        for _ in 0..LOOPS {
-            drive(&set, greylag.ports, args.rate / 100.0 / f64::from(LOOPS), &next, &done);
-        }
+        drive_all(&set, greylag.ports, args.rate, &next, &done);
         let reloads = async {
             loop {
                 sleep(RELOAD).await;
@@ -106,6 +112,13 @@ impl Next {
 
     fn a_new(&self) -> Triplet {
         Triplet::new(self.new.replace(self.new.get() + 1), DOMAINS)
+    }
+}
+
+/// Starts all loops, which do `rate` operations a second together.
+fn drive_all(set: &LocalSet, ports: Ports, rate: f64, next: &Rc<Next>, done: &Rc<Cell<u64>>) {
+    for _ in 0..LOOPS {
+        drive(set, ports, rate / 100.0 / f64::from(LOOPS), next, done);
     }
 }
 
