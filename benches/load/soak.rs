@@ -1,12 +1,13 @@
 //! Memory over a long time: everything that mail does, at a low rate, and the resident memory every ten seconds.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::task::LocalSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::daemon::{Daemon, Home};
 use crate::drive::{Expect, Load, Which};
@@ -43,7 +44,8 @@ const LARGE: usize = 100_000;
 const FILLING: Duration = Duration::from_secs(10);
 /// Then all kinds come together, so many times as fast,
 const FASTER: f64 = 10.0;
-/// for so long. Which mail comes how often decides what the caches keep; at the rate that is measured that takes them twenty minutes.
+/// for so long, with reloads. Which mail comes how often decides what the caches keep; at the rate that is measured that takes them
+/// twenty minutes. A reload has all that comes regularly decided anew, while the trace still has what was said of it before.
 const SETTLING: Duration = Duration::from_secs(120);
 /// New triplets are numbered from here on, beyond those that fill caches.
 const NEW: u64 = 1 << 32;
@@ -63,28 +65,29 @@ pub(crate) fn run(args: &Args, minutes: f64) -> io::Result<()> {
         let next = Rc::new(Next { known: Cell::new(0), new: Cell::new(NEW) });
         let settling = LocalSet::new();
         drive_all(&settling, greylag.ports, args.rate * FASTER, &next, &Rc::default());
-        settling.run_until(sleep(SETTLING)).await;
+        settling.run_until(timeout(SETTLING, reload_on(&greylag))).await.expect_err("reloads do not end");
         drop(settling);
         let set = LocalSet::new();
         let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
         drive_all(&set, greylag.ports, args.rate, &next, &done);
-        let reloads = async {
-            loop {
-                sleep(RELOAD).await;
-                greylag.reload();
-            }
-        };
         let sampling = sample(&greylag, until, &done);
         set.run_until(async {
             tokio::select! {
                 samples = sampling => samples,
-                () = reloads => Vec::new(),
+                never = reload_on(&greylag) => match never {},
             }
         })
         .await
     })?;
     report(&samples, done.get());
     Ok(())
+}
+
+async fn reload_on(greylag: &Daemon) -> Infallible {
+    loop {
+        sleep(RELOAD).await;
+        greylag.reload();
+    }
 }
 
 fn fill(ports: Ports) -> io::Result<()> {
