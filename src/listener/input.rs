@@ -87,6 +87,21 @@ impl Input {
         patience: Duration,
         when_quiet: impl FnOnce(),
     ) -> io::Result<Option<usize>> {
+        let read = self.fill_before_end(stream, room, patience, when_quiet).await;
+        // Memory was taken to see that nothing comes any more.
+        if matches!(read, Ok(Some(0))) {
+            self.release();
+        }
+        read
+    }
+
+    async fn fill_before_end<S: AsyncRead + Readable + Unpin>(
+        &mut self,
+        stream: &mut S,
+        room: usize,
+        patience: Duration,
+        when_quiet: impl FnOnce(),
+    ) -> io::Result<Option<usize>> {
         let began = Instant::now();
         let quiet_from = began + QUIET_AFTER.min(patience);
         let Self { buffer, is_large, alarm } = self;
@@ -212,6 +227,17 @@ mod tests {
         assert_eq!((read.unwrap(), &input.buffer[..]), (Some(3), &b"one"[..]));
         drop(theirs);
         assert_eq!(input.fill(&mut ours, 4096, Duration::from_secs(60), || ()).await.unwrap(), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_leaves_its_memory_to_others() {
+        let (mut ours, theirs) = duplex(64);
+        drop(theirs);
+        SPARE.set(vec![BytesMut::with_capacity(5000)]);
+        let mut input = Input::default();
+        let read = input.fill(&mut ours, 4096, Duration::from_secs(60), || ()).await;
+        assert_eq!((read.unwrap(), input.buffer.capacity()), (Some(0), 0));
+        assert_eq!(SPARE.take().iter().map(BytesMut::capacity).collect::<Vec<_>>(), [5000]);
     }
 
     #[tokio::test(start_paused = true)]
