@@ -5,6 +5,9 @@ use mail_parser::{Encoding, MessagePart};
 
 use super::{parameters, raw};
 
+const TYPE: &[u8] = b"content-type";
+const TRANSFER_ENCODING: &[u8] = b"content-transfer-encoding";
+
 /// The fields of one part that tell how it is read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Header {
@@ -30,29 +33,31 @@ impl Header {
     /// Reads the header of `part`.
     pub(super) fn of(part: &MessagePart<'_>) -> Self {
         let mut header = Self::default();
-        let (mut types, mut encodings): (Vec<Vec<u8>>, Vec<Vec<u8>>) = Default::default();
+        let (mut first_type, mut first_encoding) = (None, None);
         for field in part.headers().iter() {
             let (name, value) = (field.raw_name().as_bytes(), field.raw_value());
             if !raw::is_content_field(name) {
                 continue;
             }
-            let is = |known: &[u8]| raw::bare(name).eq(known.iter().copied());
-            let is_type = is(b"content-type");
-            if !is_type && !is(b"content-transfer-encoding") {
+            let is_plain = |known: &[u8]| name.eq_ignore_ascii_case(known);
+            let is = |known: &[u8]| is_plain(known) || raw::bare(name).eq(known.iter().copied());
+            let is_type = is(TYPE);
+            if !is_type && !is(TRANSFER_ENCODING) {
                 continue;
             }
-            let is_plain = raw::bare(name).eq(name.iter().map(u8::to_ascii_lowercase));
-            header.is_ambiguous |= !is_plain || has_odd_controls(value);
             let full = bare(value);
-            if is_type {
+            let first = if is_type {
                 header.content_type(value, &full);
-                types.push(full);
+                &mut first_type
             } else {
                 header.transfer_encoding(&full);
-                encodings.push(full);
-            }
+                &mut first_encoding
+            };
+            let is_contradiction = first.as_ref().is_some_and(|first| *first != full);
+            let is_damaged = !(is_plain(TYPE) || is_plain(TRANSFER_ENCODING)) || has_odd_controls(value);
+            header.is_ambiguous |= is_contradiction || is_damaged;
+            first.get_or_insert(full);
         }
-        header.is_ambiguous |= differ(&types) || differ(&encodings);
         header
     }
 
@@ -89,8 +94,12 @@ impl Header {
 
 /// A field value without what does not belong there.
 fn bare(value: &[u8]) -> Vec<u8> {
-    let mut full = Vec::with_capacity(value.len());
-    full.extend(raw::bare(value));
+    if value.iter().any(|byte| matches!(byte, b'(' | b')')) {
+        return raw::bare(value).collect();
+    }
+    // The same where there are no comments, a byte at a time.
+    let mut full = value.to_ascii_lowercase();
+    full.retain(u8::is_ascii_graphic);
     full
 }
 
@@ -100,14 +109,11 @@ fn has_odd_controls(value: &[u8]) -> bool {
     value.contains(&0) || memchr::memchr_iter(b'\r', value).any(bare_cr)
 }
 
-fn differ(values: &[Vec<u8>]) -> bool {
-    values.iter().any(|value| Some(value) != values.first())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use mail_parser::MessageParser;
+    use proptest::prelude::*;
 
     fn read(fields: &str) -> Header {
         let text = format!("{fields}\r\n\r\nx");
@@ -136,6 +142,20 @@ mod tests {
             "Subject: Content-Type",
         ] {
             assert!(!read(fields).is_ambiguous, "{fields:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_is_bared_as_by_reading_its_comments(value in "[ -~\\t\\r\\n\0()]{0,40}") {
+            let value = value.as_bytes();
+            prop_assert_eq!(bare(value), raw::bare(value).collect::<Vec<u8>>());
+        }
+
+        #[test]
+        fn a_field_of_mime_is_told_as_by_its_bare_name(name in "(?i)[c(]?[o]?(content-)?[ ()a-z\0-]{0,12}") {
+            let is_content = raw::bare(name.as_bytes()).take(8).eq(*b"content-");
+            prop_assert_eq!(raw::is_content_field(name.as_bytes()), is_content);
         }
     }
 

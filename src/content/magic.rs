@@ -224,8 +224,13 @@ const CONTAINERS: [&[u8]; 17] = [
 /// Bytes that [`is_sure`] looks at.
 pub(super) const SURE: usize = 512;
 
-/// Whether a file that begins so is surely a container or program, though nothing says that there is a file.
+/// Whether a file that begins so is surely a message, a container or a program, though nothing says that there is a file.
 pub(super) fn is_sure(begins: &[u8]) -> bool {
+    is_sure_file(begins) || super::archive::looks_like_message(begins)
+}
+
+/// The same of all that is no message.
+pub(super) fn is_sure_file(begins: &[u8]) -> bool {
     let at = |at: usize| begins.get(at..).unwrap_or_default();
     CONTAINERS.iter().any(|magic| starts_with(begins, magic))
         || is_sure_program(begins)
@@ -237,7 +242,6 @@ pub(super) fn is_sure(begins: &[u8]) -> bool {
         // A script is text, so a look at the first byte spares the search in most of what is none.
         || (begins.first().is_some_and(|byte| byte.is_ascii_whitespace() || matches!(byte, b'<' | b'#' | 0xef))
             && script(begins).is_some())
-        || super::archive::looks_like_message(begins)
 }
 
 /// Whether more of a file, of which this is too little to be sure, could show that it is a program.

@@ -230,7 +230,7 @@ impl<'m> Tree<'m> {
                 scanner.too_deep(place.path_of(name));
             }
             let header = Header::of(&part);
-            self.note(scanner, &part, &header, &place.path_of(&filename::shown(name)));
+            self.note(scanner, &part, &header, || place.path_of(&filename::shown(name)));
             match part.kind() {
                 PartKind::Message(inner) => {
                     let name = filename::shown(name);
@@ -262,7 +262,13 @@ impl<'m> Tree<'m> {
     }
 
     /// Takes note of what the header of a part says.
-    fn note(&mut self, scanner: &mut Scanner<'_>, part: &MessagePart<'_>, header: &Header, path: &str) {
+    fn note(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        part: &MessagePart<'_>,
+        header: &Header,
+        path: impl Fn() -> String,
+    ) {
         let is_multipart = matches!(part.kind(), PartKind::Multipart);
         if is_multipart && let Some(boundary) = part.boundary() {
             self.boundaries.insert(boundary.as_bytes().to_vec());
@@ -271,13 +277,13 @@ impl<'m> Tree<'m> {
         self.is_lost |= header.is_multipart && (!is_multipart || is_loose || part.children().len() == 0);
         let is_encoded_multipart = header.is_multipart && part.encoding() != Encoding::None;
         if header.is_ambiguous || is_encoded_multipart {
-            self.ambiguous.get_or_insert_with(|| path.to_owned());
+            self.ambiguous.get_or_insert_with(&path);
         }
         if header.is_partial {
-            scanner.found(Reason::AttachmentPartialMessage, path.to_owned(), None, View::Tree);
+            scanner.found(Reason::AttachmentPartialMessage, path(), None, View::Tree);
         }
         if header.is_external {
-            scanner.found(Reason::AttachmentExternalBody, path.to_owned(), None, View::Tree);
+            scanner.found(Reason::AttachmentExternalBody, path(), None, View::Tree);
         }
     }
 

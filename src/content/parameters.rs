@@ -95,10 +95,9 @@ fn values(value: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
 
 /// Calls `found` with the name of each parameter, in lower case, and the readings of its value.
 fn each(value: &[u8], mut found: impl FnMut(&[u8], Vec<Vec<u8>>)) {
-    let mut value = value.to_vec();
-    value.retain(|byte| *byte != b'\r');
+    let value = without_cr(value);
     let mut at = 0;
-    while let Some(equals) = value[at..].iter().position(|byte| *byte == b'=') {
+    while let Some(equals) = memchr::memchr(b'=', &value[at..]) {
         let key = key_at_end(&value[at..at + equals]);
         at += equals + 1;
         if !(is_name(&key) || key.starts_with(b"boundary")) {
@@ -108,6 +107,15 @@ fn each(value: &[u8], mut found: impl FnMut(&[u8], Vec<Vec<u8>>)) {
         at += end;
         found(&key, readings);
     }
+}
+
+/// The value of a field without carriage returns, and without the end of its line.
+fn without_cr(value: &[u8]) -> Cow<'_, [u8]> {
+    let value = value.strip_suffix(b"\r\n").unwrap_or(value);
+    if memchr::memchr(b'\r', value).is_none() {
+        return value.into();
+    }
+    value.iter().copied().filter(|byte| *byte != b'\r').collect()
 }
 
 /// The parameter name before an equals sign, in lower case, without a comment behind it.
@@ -257,6 +265,7 @@ mod tests {
             ("attachment; filename=a.txt;evil.exe; x=y", vec!["a.txt", "a.txt;evil.exe"]),
             ("attachment; filename=\\e\\vil.exe", vec!["\\e\\vil.exe", "evil.exe"]),
             ("attachment; filename=\"evil.exe", vec!["evil.exe"]),
+            ("attachment; filename=\"evil.exe\r\n", vec!["evil.exe"]),
             ("attachment; filename=\"ok.txt\"; filename=\"evil.exe\"", vec!["ok.txt", "evil.exe"]),
             ("application/x; name=\"a\\\"b.exe\"", vec!["a\"b.exe", "a\\\"b.exe"]),
             ("attachment; filename*=utf-8''evil%2Eexe", vec!["utf-8''evil%2Eexe"]),

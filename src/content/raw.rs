@@ -49,14 +49,15 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
             }
             continue;
         };
-        let mut field = value.to_vec();
+        let mut field = Cow::Borrowed(value);
         while let Some(folded) = next.filter(|line| is_folded(line) || is_rest(&field, line)) {
-            field.push(b'\n');
-            field.extend_from_slice(folded);
+            field.to_mut().push(b'\n');
+            field.to_mut().extend_from_slice(folded);
             next = lines.next();
         }
         if name.eq_ignore_ascii_case(ATTACH) {
-            field.truncate(end_of_parameters(&field));
+            let end = end_of_parameters(&field);
+            field.to_mut().truncate(end);
             // Otherwise the value is a link.
             if !field.to_ascii_uppercase().windows(6).any(|word| matches!(word, b"BINARY" | b"BASE64")) {
                 continue;
@@ -118,7 +119,11 @@ pub(super) fn is_content_field(name: &[u8]) -> bool {
     // Most fields begin with another letter.
     let is_other =
         name.first().is_some_and(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'c' | b'C'));
-    !is_other && bare(name).take(8).eq(*b"content-")
+    !is_other && (begins_plainly(name, b"content-") || bare(name).take(8).eq(*b"content-"))
+}
+
+fn begins_plainly(name: &[u8], word: &[u8]) -> bool {
+    name.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word))
 }
 
 /// A field name or value in lower case, without spaces, comments and control characters.
@@ -198,9 +203,12 @@ fn is_rest(field: &[u8], line: &[u8]) -> bool {
 pub(super) fn encoded_file(line: &[u8]) -> Option<Cow<'_, [u8]>> {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let open = line.trim_ascii_start();
-    let begin = |word: &[u8]| open.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
+    // Most lines begin with another letter.
+    if !matches!(open.first(), Some(b'b' | b'B' | b'=')) {
+        return None;
+    }
     let words: [&[u8]; 4] = [b"begin-base64-encoded", b"begin-encoded", b"begin-base64", b"begin"];
-    let word = words.into_iter().find(|word| begin(word));
+    let word = words.into_iter().find(|word| begins_plainly(open, word));
     if let Some(rest) =
         word.and_then(|word| open.get(word.len()..)).filter(|rest| rest.first().is_some_and(is_space))
     {

@@ -169,8 +169,8 @@ impl Salvage<'_, '_, '_> {
         let begins = &from[..from.len().min(magic::SURE)];
         if at > 0
             && line.first().is_some_and(|byte| may_begin_file(*byte))
+            && magic::is_sure_file(begins)
             && !looks_like_message(begins)
-            && magic::is_sure(begins)
         {
             self.open_ended += 1;
             return self.file(&[], from);
@@ -192,7 +192,7 @@ impl Salvage<'_, '_, '_> {
             return false;
         }
         let begins = decode::quoted_printable(&from[..from.len().min(3 * GLANCE)], GLANCE);
-        magic::is_sure(&begins) && !looks_like_message(&begins)
+        magic::is_sure_file(&begins) && !looks_like_message(&begins)
     }
 
     fn uuencoded(&mut self, line: &[u8], start: usize) -> Result<usize, Exceeded> {
