@@ -69,3 +69,7 @@ mod spare;
 pub mod store;
 pub mod telemetry;
 pub mod verdict;
+
+/// Not the C library's, whose heaps grow for as long as mail comes, by pieces that fit no hole (`benches/README.md`).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -86,7 +86,11 @@ fn read(directory: &FilePath) -> Counted {
     counted
 }
 
-/// Calls of the allocator: `cfn=(12) malloc`, where the name stands at the first mention only, then `calls=3 …`.
+/// What the allocator is asked by: for memory, for zeros, for more room.
+const ALLOCATOR: [&str; 5] =
+    ["_rjem_malloc", "_rjem_mallocx", "_rjem_calloc", "_rjem_realloc", "_rjem_rallocx"];
+
+/// Calls of the allocator: `cfn=(12) _rjem_malloc`, where the name stands at the first mention only, then `calls=3 …`.
 fn allocations(text: &str) -> u64 {
     let mut names = HashMap::new();
     let (mut total, mut is_allocator) = (0, false);
@@ -94,10 +98,7 @@ fn allocations(text: &str) -> u64 {
         if let Some(function) = line.strip_prefix("cfn=").or_else(|| line.strip_prefix("fn=")) {
             let (id, name) = function.split_once(' ').unwrap_or((function, ""));
             if !name.is_empty() {
-                names.insert(
-                    id,
-                    matches!(name, "malloc" | "calloc" | "realloc" | "posix_memalign" | "aligned_alloc"),
-                );
+                names.insert(id, ALLOCATOR.contains(&name));
             }
             is_allocator = line.starts_with("cfn=") && names.get(id).copied().unwrap_or(false);
         } else if let Some(calls) = line.strip_prefix("calls=").filter(|_| is_allocator) {

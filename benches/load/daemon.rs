@@ -67,12 +67,6 @@ fn program() -> OsString {
     std::env::var_os("GREYLAG").unwrap_or_else(|| env!("CARGO_BIN_EXE_greylag").into())
 }
 
-/// What the unit for systemd puts into its environment: servers are measured as they are installed.
-pub(crate) fn environment() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let unit = include_str!("../../deploy/systemd/greylag.service");
-    unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
-}
-
 impl Daemon {
     /// Starts it with the embedded store of `home`, or with `store`.
     pub(crate) fn start(home: &Home, dns: SocketAddr, store: Option<&str>) -> Self {
@@ -100,7 +94,6 @@ impl Daemon {
             .args(["--admin", &format!("127.0.0.1:{admin}")])
             .args(["--store", store.unwrap_or(&embedded)])
             .args(["--dns", &dns.to_string()])
-            .envs(environment())
             .env("STATE_DIRECTORY", home.path())
             .env("RUNTIME_DIRECTORY", home.path())
             .stdin(Stdio::null())

@@ -9,7 +9,6 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::daemon;
 use crate::ports::{self, Ports};
 use crate::postfix::{BODY, CONNECT, DATA, END_OF_HEADER, END_OF_MESSAGE, HEADER, HELO, MAIL, RCPT};
 
@@ -26,7 +25,6 @@ impl Nothing {
         let program = std::env::current_exe().expect("the path of this program");
         let hex: String = agreed.iter().map(|byte| format!("{byte:02x}")).collect();
         let child = Command::new(program)
-            .envs(daemon::environment())
             .args(["--nothing", &ports.policy.to_string(), &ports.milter.to_string(), &hex])
             .stdin(Stdio::null())
             .spawn()

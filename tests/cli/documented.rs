@@ -112,29 +112,6 @@ fn every_other_command_of_the_readme_works() {
     assert_eq!(found.code, Some(0), "{found:?}");
 }
 
-/// The C library ignores what it does not know, and what is out of its range, without a word.
-#[test]
-fn the_unit_sets_tunables_that_the_c_library_has() {
-    let unit = include_str!("../../deploy/systemd/greylag.service");
-    let tunables = unit.lines().find_map(|line| line.strip_prefix("Environment=GLIBC_TUNABLES=")).unwrap();
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let is_loader = |path: &&str| path.rsplit('/').next().is_some_and(|name| name.starts_with("ld-linux"));
-    let loader = maps.split_whitespace().find(is_loader).unwrap();
-    let listed =
-        Command::new(loader).arg("--list-tunables").env("GLIBC_TUNABLES", tunables).output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    for tunable in tunables.split(':') {
-        let (name, value) = tunable.split_once('=').unwrap();
-        let line = listed
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-            .unwrap_or_else(|| panic!("{loader} knows no {name}"));
-        let set =
-            line.split(' ').next().and_then(|set| i64::from_str_radix(set.trim_start_matches("0x"), 16).ok());
-        assert_eq!(set, value.parse().ok(), "{name}: {line}");
-    }
-}
-
 /// The lines of the README's blocks that are commands: behind `$`, or all of a block that begins with a program. Lines that share a
 /// shell's file are one command, with what they print behind them.
 fn others(readme: &str) -> Vec<String> {

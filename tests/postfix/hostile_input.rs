@@ -10,7 +10,7 @@ use crate::support::process::loopback;
 use crate::{NO_GREYLIST, RECIPIENT, SENDER, Site, assert_queued};
 
 const ROUNDS: usize = 20;
-/// Growth that is not a leak: the allocator's arenas and buffers of the connections that are open.
+/// Growth that is not a leak: the allocator's heaps and buffers of the connections that are open.
 const SLACK_KIB: u64 = 48 * 1024;
 
 /// A milter frame: length, command, payload. Here an honest OPTNEG, after which the garbage is read as commands.

@@ -76,9 +76,6 @@ pub(super) struct Args {
     dns: Vec<SocketAddr>,
 }
 
-/// Blocks of memory up to this size are kept for the next mail, twice as much of what is free together.
-const KEPT_MEMORY: usize = 16 << 20;
-
 pub(super) fn run(args: &Args, errors: &mut dyn Write) -> Exit {
     match start(args, errors) {
         Ok(exit) | Err(exit) => exit,
@@ -93,7 +90,6 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
     let metrics = metrics::install().map_err(|error| failed(errors, &error))?;
     let url = args.store.clone().unwrap_or_else(|| config.store_url(&Environment::current()));
     let url: StoreUrl = url.parse().map_err(|error| wrong(errors, &error))?;
-    keep_memory_of_mails();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(errors, &error))?;
     runtime.block_on(async {
@@ -129,13 +125,6 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         shut_down(&drain, &tasks, &*store).await;
         Ok(Exit::Success)
     })
-}
-
-/// Has the allocator keep the memory of a body for the next one. That of glibc asks the system for each large block and gives it back,
-/// to take it page by page again for the next mail of that size: a tenth of what a mail of 1 MB costs. How large such a block is
-/// grows with the largest that was given back (mallopt(3), `M_MMAP_THRESHOLD`), so one is.
-fn keep_memory_of_mails() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT_MEMORY)));
 }
 
 fn wrong(errors: &mut dyn Write, error: &dyn std::fmt::Display) -> Exit {

@@ -35,8 +35,7 @@ const STANDINGS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("s
 /// Key to moment of expiry.
 const RELEASES: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("releases");
 
-/// Memory the database may use for its pages. What it frees in one thread the allocator may not give to another, so that it takes
-/// twice as much; and the system keeps the file in memory where there is room.
+/// Memory the database may use for its pages. The system keeps the file in memory, too, where there is room.
 const CACHE_BYTES: usize = 32 << 20;
 
 /// Records that may wait: many minutes of the busiest server. Where so many wait, the database takes none.
