@@ -9,7 +9,6 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,6 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::config::{Host, ListenAddress};
-use crate::spare::Spare;
 
 /// Pause after a failed `accept`: with no file descriptor left it fails at once again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -31,10 +29,6 @@ const BACKLOG: u32 = 1024;
 
 /// Silence after which the kernel asks whether a peer on another host is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(300);
-
-/// Connections that ended, whose memory is kept for those that come: as many as commonly begin while others end. Each has some
-/// kilobytes, for which the allocator would seldom find room again among what is kept of mails.
-const MOST_SPARE: usize = 32;
 
 /// One accepted connection.
 pub type Stream = Either<TcpStream, UnixStream>;
@@ -136,7 +130,6 @@ pub async fn serve<H, F>(
 {
     let name = listener.name();
     let tasks = TaskTracker::new();
-    let spare: Arc<Spare<Pin<Box<Option<F>>>>> = Arc::new(Spare::new(MOST_SPARE, |_| 1));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -146,15 +139,9 @@ pub async fn serve<H, F>(
         match accepted {
             Ok((stream, peer, permit)) => {
                 // Moved into the task as it is, it would lie there twice: as what the task is made of, and as what it waits for.
-                let mut place = spare.take().unwrap_or_else(|| Box::pin(None));
-                place.set(Some(handle(stream, peer)));
-                let spare = Arc::clone(&spare);
+                let connection = Box::pin(handle(stream, peer));
                 tasks.spawn(async move {
-                    if let Some(connection) = place.as_mut().as_pin_mut() {
-                        connection.await;
-                    }
-                    place.set(None);
-                    spare.leave(place);
+                    connection.await;
                     drop(permit);
                 });
             }
@@ -200,42 +187,6 @@ mod tests {
         assert_eq!(listener.name(), format!("unix:{}", path.display()));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
         assert_eq!(Listener::bind(&address).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_comes_has_the_memory_of_one_that_ended() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        let listener = Listener::bind(&ListenAddress::Unix(path.clone())).await.unwrap();
-        let (places, mut seen) = tokio::sync::mpsc::unbounded_channel();
-        // One for the connection, one for the next that is waited for.
-        let (drain, connections) = (CancellationToken::new(), Arc::new(Semaphore::new(2)));
-        let serving =
-            tokio::spawn(serve(listener, Arc::clone(&connections), drain.clone(), move |mut stream, _| {
-                let places = places.clone();
-                async move {
-                    let memory = [0_u8; 3000];
-                    places.send(memory.as_ptr().addr()).unwrap();
-                    // Until the client closes; so the memory is that of the connection.
-                    let read = tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await.unwrap();
-                    assert_eq!((read, memory), (0, [0; 3000]));
-                }
-            }));
-        let mut others = Vec::new();
-        let mut found = Vec::new();
-        for _ in 0..3 {
-            let client = UnixStream::connect(&path).await.unwrap();
-            found.push(seen.recv().await.unwrap());
-            drop(client);
-            while connections.available_permits() == 0 {
-                tokio::task::yield_now().await;
-            }
-            // What the allocator has free is taken meanwhile.
-            others.extend((3000..4000).map(Vec::<u8>::with_capacity));
-        }
-        drain.cancel();
-        serving.await.unwrap();
-        assert_eq!(found, [found[0]; 3]);
     }
 
     #[tokio::test]
