@@ -106,13 +106,22 @@ impl Message {
         if chunk.is_empty() {
             return;
         }
+        if let Some(end) = self.end_of_body(chunk.len()) {
+            end.extend_from_slice(chunk);
+        }
+    }
+
+    /// The text, with room for a piece of the body of `length` bytes: for whoever has nothing to add but that, and reads it to where
+    /// it stays.
+    pub(crate) fn end_of_body(&mut self, length: usize) -> Option<&mut Vec<u8>> {
         let parts = Arc::make_mut(&mut self.0);
         let mut text = parts.text.take().unwrap_or_else(|| {
-            let chunks = if chunk.len() < FULL_CHUNK { 1 } else { USUAL_CHUNKS };
-            parts.header_text(chunks * chunk.len())
+            let chunks = if length < FULL_CHUNK { 1 } else { USUAL_CHUNKS };
+            parts.header_text(chunks * length)
         });
-        text.bytes.extend_from_slice(chunk);
+        text.bytes.reserve(length);
         parts.text = text.into();
+        parts.text.get_mut().map(|text| &mut *text.bytes)
     }
 
     /// Leaves the header alone.

@@ -12,7 +12,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::Stream;
-use crate::spare::Spare;
 
 /// Silence after which a connection counts as quiet. One that is busy keeps its memory and so never waits for some.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
@@ -20,21 +19,11 @@ const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// Less room than this and a new buffer is taken, in bytes.
 const MIN_ROOM: usize = 1024;
 
-/// Room from this on is for a large packet, in bytes.
-const LARGE: usize = 16 << 10;
-
-/// Room for a large packet is a multiple of this, in bytes, so that a buffer that one had is enough for the next.
-const LARGE_STEP: usize = 512;
-
 /// Buffers that a thread keeps for whoever reads next: as many as it commonly has mails under way.
 const MOST_SPARE: usize = 16;
 
-/// A buffer with more room than this is not kept, in bytes: more than one for the largest piece of a body has. One that was not made
-/// for a large packet is kept up to [`LARGE`].
-const MAX_SPARE: usize = 128 << 10;
-
-/// Room of all buffers for large packets that are kept, in bytes: as many as commonly arrive at once.
-const MAX_LARGE_SPARE: usize = 2 << 20;
+/// A buffer with more room than this is not kept, in bytes.
+const MAX_SPARE: usize = 16 << 10;
 
 thread_local! {
     /// Buffers from which all was taken: the next connection of this thread that has something to read takes the last, which is the
@@ -42,10 +31,6 @@ thread_local! {
     /// ask the allocator for each request.
     static SPARE: Cell<Vec<BytesMut>> = const { Cell::new(Vec::new()) };
 }
-
-/// Such for large packets. They are lent for nothing else: header fields stay in the buffer they were read into, for as long as their
-/// message is there, and none would be left for its body.
-static LARGE_SPARE: Spare<BytesMut> = Spare::new(MAX_LARGE_SPARE, BytesMut::capacity);
 
 /// What can be waited for without memory to read into.
 pub trait Readable {
@@ -67,8 +52,6 @@ impl Readable for Stream {
 pub struct Input {
     /// Takes from here whoever reads.
     pub buffer: BytesMut,
-    /// Whether it was made for a large packet.
-    is_large: bool,
     /// Rings once a connection may be quiet. One for its whole life: to set a timer for each wait would take a lock that all
     /// connections share, twice. A busy one's rings once a second at most, and is set anew.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -104,10 +87,10 @@ impl Input {
     ) -> io::Result<Option<usize>> {
         let began = Instant::now();
         let quiet_from = began + QUIET_AFTER.min(patience);
-        let Self { buffer, is_large, alarm } = self;
+        let Self { buffer, alarm } = self;
         let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(quiet_from)));
         {
-            let mut read = pin!(read_some(stream, buffer, is_large, room));
+            let mut read = pin!(read_some(stream, buffer, room));
             loop {
                 tokio::select! {
                     biased;
@@ -126,25 +109,22 @@ impl Input {
             *buffer = BytesMut::new();
         }
         when_quiet();
-        timeout_at(began + patience, read_some(stream, buffer, is_large, room)).await.ok().transpose()
+        timeout_at(began + patience, read_some(stream, buffer, room)).await.ok().transpose()
     }
 
     /// Lends the memory to whoever reads next, if all that was in it is taken and nobody holds any of it. To be called when all is
     /// answered.
     pub fn release(&mut self) {
-        self.release_to(&LARGE_SPARE);
+        if self.buffer.is_empty() && self.buffer.try_reclaim(1) {
+            leave_spare(std::mem::take(&mut self.buffer));
+        }
     }
 
-    fn release_to(&mut self, large_spare: &Spare<BytesMut>) {
-        let room = if self.is_large { LARGE } else { 1 };
-        if !self.buffer.is_empty() || !self.buffer.try_reclaim(room) || self.buffer.capacity() > MAX_SPARE {
-            return;
-        }
-        let buffer = std::mem::take(&mut self.buffer);
-        if std::mem::take(&mut self.is_large) {
-            large_spare.leave(buffer);
-        } else {
-            leave_spare(buffer);
+    /// Puts behind what was read what somebody else read and does not take.
+    pub fn put(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            make_room(&mut self.buffer, bytes.len());
+            self.buffer.extend_from_slice(bytes);
         }
     }
 }
@@ -152,11 +132,10 @@ impl Input {
 async fn read_some<S: AsyncRead + Readable + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
-    is_large: &mut bool,
     room: usize,
 ) -> io::Result<usize> {
     poll_fn(|context| stream.poll_readable(context)).await?;
-    *is_large |= make_room(buffer, room, &LARGE_SPARE);
+    make_room(buffer, room);
     stream.read_buf(buffer).await
 }
 
@@ -169,39 +148,19 @@ fn take_spare() -> BytesMut {
 
 fn leave_spare(buffer: BytesMut) {
     let mut kept = SPARE.take();
-    if kept.len() < MOST_SPARE && buffer.capacity() <= LARGE {
+    if kept.len() < MOST_SPARE && buffer.capacity() <= MAX_SPARE {
         kept.push(buffer);
     }
     SPARE.set(kept);
 }
 
-/// A buffer whose contents others still hold grows into a new one; a little room left in it is not worth a read. Returns whether it was
-/// made for a large packet, of which all that is missing has room then.
-fn make_room(buffer: &mut BytesMut, room: usize, large_spare: &Spare<BytesMut>) -> bool {
-    if room >= LARGE {
-        if !buffer.try_reclaim(room) {
-            let begun = std::mem::take(buffer);
-            *buffer = large_spare.take().unwrap_or_default();
-            buffer.reserve((begun.len() + room).next_multiple_of(LARGE_STEP));
-            buffer.extend_from_slice(&begun);
-        }
-        return true;
-    }
+/// A buffer whose contents others still hold grows into a new one; a little room left in it is not worth a read.
+fn make_room(buffer: &mut BytesMut, room: usize) {
     if buffer.capacity() == 0 {
         *buffer = take_spare();
     }
     if buffer.capacity() - buffer.len() < room.min(MIN_ROOM) {
         buffer.reserve(room);
-    }
-    false
-}
-
-#[cfg(test)]
-impl Input {
-    /// Reads from bytes as [`Self::fill`] does from a stream.
-    pub(crate) async fn fill_from(&mut self, bytes: &mut &[u8], room: usize) {
-        self.is_large |= make_room(&mut self.buffer, room, &LARGE_SPARE);
-        bytes.read_buf(&mut self.buffer).await.expect("bytes are read");
     }
 }
 
@@ -311,10 +270,10 @@ mod tests {
         };
         let lent = || {
             let mut buffer = BytesMut::new();
-            assert!(!make_room(&mut buffer, 4096, &LARGE_SPARE));
+            make_room(&mut buffer, 4096);
             (buffer.as_ptr(), buffer.capacity())
         };
-        release(LARGE + 1);
+        release(MAX_SPARE + 1);
         let released: Vec<_> = (5000..).take(MOST_SPARE + 1).map(release).collect();
         let all: Vec<_> = (0..MOST_SPARE).map(|_| lent()).collect();
         assert_eq!(all, released[..MOST_SPARE].iter().rev().copied().collect::<Vec<_>>());
@@ -322,39 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn the_buffer_of_a_large_packet_is_lent_to_the_next_large_packet() {
-        let spare = Spare::new(MAX_LARGE_SPARE, BytesMut::capacity);
-        let mut input = Input { buffer: BytesMut::from(&[b'x'; 3096][..]), ..Input::default() };
-        input.is_large = make_room(&mut input.buffer, 65_540, &spare);
-        assert!(input.is_large);
-        assert_eq!(input.buffer[..], [b'x'; 3096]);
-        assert_eq!(input.buffer.capacity(), 3096 + 65_540 + 484, "the next multiple of the step");
-        input.buffer.resize(3096 + 65_540, b'x');
-        let start = input.buffer.as_ptr();
-        let body = input.buffer.split();
-        input.release_to(&spare);
-        assert_eq!(spare.take(), None, "somebody holds what was in it");
-        drop(body);
-        input.release_to(&spare);
-        assert_eq!(input.buffer.capacity(), 0);
-
-        let mut small = BytesMut::new();
-        assert!(!make_room(&mut small, 4096, &spare));
-        assert_ne!(small.as_ptr(), start);
-        let mut next = BytesMut::from(&b"begun"[..]);
-        assert!(make_room(&mut next, 60_000, &spare));
-        assert_eq!((next.as_ptr(), &next[..]), (start, &b"begun"[..]));
-    }
-
-    #[test]
     fn room_is_made_only_where_too_little_is_left() {
         let mut input = Input { buffer: BytesMut::with_capacity(4096), ..Input::default() };
         let start = input.buffer.as_ptr();
-        make_room(&mut input.buffer, 4096, &LARGE_SPARE);
+        make_room(&mut input.buffer, 4096);
         assert_eq!(input.buffer.as_ptr(), start);
         input.buffer.resize(4000, 0);
         let _held = input.buffer.split_to(4000);
-        make_room(&mut input.buffer, 4096, &LARGE_SPARE);
+        make_room(&mut input.buffer, 4096);
         assert_ne!(input.buffer.as_ptr(), start);
         assert!(input.buffer.capacity() >= 4096);
     }

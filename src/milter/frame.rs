@@ -3,6 +3,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::state::CommandKind;
+
 /// Longest packet accepted, in bytes without the length prefix. An MTA sends at most 65536 unless more was
 /// negotiated, which Greylag never does; this leaves room for the largest size the protocol knows.
 pub const MAX_FRAME: usize = 1024 * 1024 + 1;
@@ -65,6 +67,24 @@ pub(super) fn missing(read: &[u8]) -> Option<usize> {
     Some((PREFIX + length.min(MAX_FRAME)).saturating_sub(read.len()))
 }
 
+/// A piece of a body that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BegunPiece<'a> {
+    /// Bytes that the packet takes on the wire.
+    pub(super) wire_len: usize,
+    /// What is there of the piece.
+    pub(super) begin: &'a [u8],
+    /// Bytes that are missing of it.
+    pub(super) missing: usize,
+}
+
+/// The piece of a body which `read` begins with and [`decode`] did not take.
+pub(super) fn begun_piece(read: &[u8]) -> Option<BegunPiece<'_>> {
+    let missing = missing(read)?;
+    let begin = read.get(PREFIX..)?.strip_prefix(&[CommandKind::Body.code()])?;
+    Some(BegunPiece { wire_len: read.len() + missing, begin, missing })
+}
+
 /// Writes one packet, whose payload is `parts` one after the other.
 ///
 /// What Greylag writes is far below `u32::MAX`: the types in [`reply`](super::reply) are bounded.
@@ -106,6 +126,22 @@ mod tests {
             buffer.extend_from_slice(&wire[split..]);
             assert_eq!(decode(&mut buffer), Ok(Some(frame(b'B', b"ab"))), "{split} bytes");
         }
+    }
+
+    #[test]
+    fn a_piece_of_a_body_is_known_once_it_begins() {
+        let wire = b"\0\0\0\x04Babc";
+        let known = |split: usize| {
+            begun_piece(&wire[..split]).map(|BegunPiece { wire_len, begin, missing }| {
+                (wire_len, String::from_utf8_lossy(begin).into_owned(), missing)
+            })
+        };
+        for split in 0..=PREFIX {
+            assert_eq!(known(split), None, "{split} bytes");
+        }
+        assert_eq!(known(PREFIX + 1), Some((8, String::new(), 3)));
+        assert_eq!(known(PREFIX + 3), Some((8, "ab".to_owned(), 1)));
+        assert_eq!(begun_piece(b"\0\0\0\x04Labc"), None);
     }
 
     #[test]

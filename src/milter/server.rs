@@ -5,18 +5,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use bytes::{BufMut as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::frame::{self, Frame};
+use super::frame;
 use super::options::{Transport, Wishes};
 use super::reply::{PROGRESS, Response};
 use super::session::{Limits, ProtocolError, Session, Step};
-use super::state::CommandKind;
 use crate::driver::{Driver, Judged, Protocol, Transaction};
 use crate::facts::Stage;
 use crate::filter::{self, Interest};
@@ -37,12 +36,11 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// Room for packets whose length is not yet known, in bytes; longer ones get what they need.
 const READ_SIZE: usize = 4096;
 
-/// Room while a body comes in packets of the largest size, in bytes: one of them, and the macros before it. So each is read where it
-/// stays, and the next one, of which hardly anything can be behind it, is not copied from there to a buffer of its own.
-const LARGE_READ_SIZE: usize = 65_540 + 508;
+/// A piece of a body of which so much is missing is read to where it stays, in bytes.
+const LARGE: usize = 16 << 10;
 
-/// Packets from this size on make the next one be expected large, in bytes.
-const LARGE_PACKET: usize = 32 * 1024;
+/// What is read behind such a piece, in bytes: its macros and the beginning of the next, for which nobody need read again.
+const BEHIND: usize = 512;
 
 /// What all connections of one listener share.
 #[derive(Clone, Debug)]
@@ -145,8 +143,6 @@ struct Connection<S> {
     input: Input,
     output: BytesMut,
     heard_nothing: bool,
-    /// Room for packets whose length is not yet known, in bytes.
-    room: usize,
     session: Session,
     driver: Arc<Driver>,
     transaction: Transaction,
@@ -163,7 +159,6 @@ impl<S: Conversation> Connection<S> {
             input: Input::default(),
             output: BytesMut::new(),
             heard_nothing: true,
-            room: READ_SIZE,
             transaction,
             transaction_number: session.transaction_number(),
             session,
@@ -174,39 +169,45 @@ impl<S: Conversation> Connection<S> {
     /// Converses until the MTA quits or closes.
     async fn run(&mut self) -> Result<(), ConnectionError> {
         loop {
-            while let Some(frame) = frame::decode(&mut self.input.buffer).map_err(ProtocolError::from)? {
-                self.expect_after(&frame);
-                match self.session.on_frame(frame) {
-                    Step::Silent => {}
-                    Step::Answer(response) => self.answer(&response).await?,
-                    Step::Judge(pending) => {
-                        let verdict = self.judge(pending.stage()).await?;
-                        let response = self.session.on_verdict(pending, &verdict);
-                        self.answer(&response).await?;
-                    }
-                    Step::JudgeUnheard(unheard) => {
-                        let verdict = self.judge(unheard.stage()).await?;
-                        self.session.on_unheard(unheard, &verdict);
-                    }
-                    Step::WeighBody(pending) => {
-                        let reads_body = filter::reads_body(self.session.facts(), &self.transaction.policy);
-                        let response = self.session.on_body_weighed(pending, reads_body);
-                        self.answer(&response).await?;
-                    }
-                    Step::Quit => {
-                        self.input.release();
-                        return Ok(());
-                    }
-                    Step::Close(error) => return Err(error.into()),
+            let step = match frame::decode(&mut self.input.buffer).map_err(ProtocolError::from)? {
+                Some(frame) => self.session.on_frame(frame),
+                None => match self.read_piece().await? {
+                    Some(step) => step,
+                    None if self.read().await? => continue,
+                    None => return self.end(),
+                },
+            };
+            match step {
+                Step::Silent => {}
+                Step::Answer(response) => self.answer(&response).await?,
+                Step::Judge(pending) => {
+                    let verdict = self.judge(pending.stage()).await?;
+                    let response = self.session.on_verdict(pending, &verdict);
+                    self.answer(&response).await?;
                 }
+                Step::JudgeUnheard(unheard) => {
+                    let verdict = self.judge(unheard.stage()).await?;
+                    self.session.on_unheard(unheard, &verdict);
+                }
+                Step::WeighBody(pending) => {
+                    let reads_body = filter::reads_body(self.session.facts(), &self.transaction.policy);
+                    let response = self.session.on_body_weighed(pending, reads_body);
+                    self.answer(&response).await?;
+                }
+                Step::Quit => {
+                    self.input.release();
+                    return Ok(());
+                }
+                Step::Close(error) => return Err(error.into()),
             }
-            self.input.release();
-            if !self.read().await? {
-                return match self.input.buffer.len() {
-                    0 => Ok(()),
-                    received => Err(ProtocolError::Truncated { received }.into()),
-                };
-            }
+        }
+    }
+
+    /// What the end of the stream means.
+    fn end(&self) -> Result<(), ConnectionError> {
+        match self.input.buffer.len() {
+            0 => Ok(()),
+            received => Err(ProtocolError::Truncated { received }.into()),
         }
     }
 
@@ -225,16 +226,30 @@ impl<S: Conversation> Connection<S> {
         }
     }
 
-    /// Large packets come in a row, with macros between them.
-    fn expect_after(&mut self, frame: &Frame) {
-        if frame.code != CommandKind::Macros.code() {
-            self.room = if frame.wire_len() >= LARGE_PACKET { LARGE_READ_SIZE } else { READ_SIZE };
+    /// Reads a large piece of a body to where it stays; `None` where none has begun.
+    async fn read_piece(&mut self) -> Result<Option<Step>, ConnectionError> {
+        let Self { stream, input, session, .. } = self;
+        let Some(piece) = frame::begun_piece(&input.buffer).filter(|piece| piece.missing >= LARGE) else {
+            return Ok(None);
+        };
+        let (wire_len, missing) = (piece.wire_len, piece.missing);
+        let Some(body) = session.place_of_piece(wire_len) else { return Ok(None) };
+        body.extend_from_slice(piece.begin);
+        input.buffer.clear();
+        input.release();
+        let end = body.len() + missing;
+        body.reserve(missing + BEHIND);
+        while let Some(missing) = end.checked_sub(body.len()).filter(|missing| *missing > 0) {
+            stream.before_read();
+            let mut room = (&mut *body).limit(missing + BEHIND);
+            let read = within(IDLE_TIMEOUT, stream.read_buf(&mut room));
+            if read.await.ok_or(ConnectionError::Idle)?? == 0 {
+                return Err(ProtocolError::Truncated { received: wire_len - missing }.into());
+            }
         }
-    }
-
-    /// Room to read into, in bytes: all that is missing of a packet, as far as that is known.
-    fn room(&self) -> usize {
-        frame::missing(&self.input.buffer).unwrap_or(self.room)
+        input.put(&body[end..]);
+        body.truncate(end);
+        Ok(Some(session.on_piece()))
     }
 
     /// Writes all packets of one answer at once.
@@ -246,7 +261,9 @@ impl<S: Conversation> Connection<S> {
 
     /// Reads what is there; `false` at the end of the stream.
     async fn read(&mut self) -> Result<bool, ConnectionError> {
-        let room = self.room();
+        self.input.release();
+        // All that is missing of a packet, as far as that is known.
+        let room = frame::missing(&self.input.buffer).unwrap_or(READ_SIZE);
         self.stream.before_read();
         let output = &mut self.output;
         let read = self.input.fill(&mut self.stream, room, IDLE_TIMEOUT, || *output = BytesMut::new());
@@ -274,7 +291,10 @@ async fn write<S: Conversation>(stream: &mut S, bytes: &[u8]) -> io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, DuplexStream};
+    use proptest::prelude::*;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tokio::io::{DuplexStream, ReadBuf};
     use tokio::time::sleep;
     use tokio_util::either::Either;
 
@@ -344,36 +364,148 @@ mod tests {
         assert!(size <= 5 * 1024, "{size} bytes");
     }
 
+    /// What an MTA sends, of which each read gets so much or as much as there is room for; then the end. What is written is heard.
+    struct Wire {
+        sent: Vec<u8>,
+        at: usize,
+        /// The sizes of reads, by turns.
+        most: Vec<usize>,
+        reads: usize,
+        heard: Vec<u8>,
+    }
+
+    impl AsyncRead for Wire {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            room: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let most = self.most[self.reads % self.most.len()];
+            let rest = &self.sent[self.at..];
+            let count = rest.len().min(most).min(room.remaining());
+            room.put_slice(&rest[..count]);
+            self.at += count;
+            self.reads += 1;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Wire {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.heard.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Readable for Wire {
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Conversation for Wire {
+        fn transport(&self) -> Transport {
+            Transport::Unix
+        }
+    }
+
+    fn packet(code: u8, payload: &[u8]) -> Vec<u8> {
+        [&(payload.len() as u32 + 1).to_be_bytes(), &[code][..], payload].concat()
+    }
+
+    /// All that comes before a body: its MTA offers `protocol`.
+    fn before_body(protocol: u32) -> Vec<u8> {
+        let offer = [6, 0x1ff, protocol].map(u32::to_be_bytes).concat();
+        [
+            packet(b'O', &offer),
+            packet(b'C', b"mx.sender.test\x004\0\x19192.0.2.1\0"),
+            packet(b'H', b"mx.sender.test\0"),
+            packet(b'M', b"<a@sender.test>\0"),
+            packet(b'R', b"<bob@example.test>\0"),
+            packet(b'T', b""),
+            packet(b'L', b"Subject\0large\0"),
+            packet(b'N', b""),
+        ]
+        .concat()
+    }
+
+    /// The connection after all of `sent` was read, by so much at a time.
+    async fn read_by(sent: Vec<u8>, most: Vec<usize>, limits: Limits) -> (Connection<Wire>, Option<String>) {
+        let wire = Wire { sent, at: 0, most, reads: 0, heard: Vec::new() };
+        let options =
+            ListenerOptions { name: "test".into(), limits, connections: Arc::new(Semaphore::new(1)) };
+        let mut connection = Connection::new(wire, Arc::new(Driver::accepting()), &options);
+        let error = connection.run().await.err().map(|error| error.to_string());
+        (connection, error)
+    }
+
+    const ALL: u32 = 0x1f_ffff;
+
     /// What Postfix sends of a large body, and how it arrives: the kernel fills what room there is.
     #[tokio::test]
-    async fn large_packets_are_read_where_they_stay() {
-        let packet = |code: u8, payload: &[u8]| {
-            [&(payload.len() as u32 + 1).to_be_bytes(), &[code][..], payload].concat()
-        };
+    async fn a_large_piece_takes_one_read() {
         let chunk = [packet(b'D', b"Bi\x006283C9913D7\0"), packet(b'B', &[b'x'; 65_535])].concat();
-        let mut wire = &chunk.repeat(16)[..];
-        let driver = Arc::new(Driver::accepting());
-        let mut connection = connection(tokio::io::duplex(64).0, &driver);
-        let (mut copied, mut bodies) = (0, Vec::new());
-        loop {
-            while let Some(frame) = {
-                let (start, length) = (connection.input.buffer.as_ptr(), connection.input.buffer.len());
-                let frame = frame::decode(&mut connection.input.buffer).unwrap();
-                let moved = frame.is_none() && connection.input.buffer.as_ptr() != start;
-                copied += if moved { length } else { 0 };
-                frame
-            } {
-                connection.expect_after(&frame);
-                bodies.extend(Some(frame.payload).filter(|_| frame.code == b'B'));
+        let sent = [before_body(ALL), chunk.repeat(16)].concat();
+        let (connection, error) = read_by(sent, vec![usize::MAX], Limits::default()).await;
+        assert_eq!((error, connection.session.message().body().len()), (None, 16 * 65_535));
+        assert!(connection.stream.reads <= 16 + 4, "{} reads", connection.stream.reads);
+        assert_eq!(connection.input.buffer.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_large_piece_that_does_not_end_is_told() {
+        let sent = [before_body(ALL), packet(b'B', &[b'x'; 50_000])].concat();
+        let sent = sent[..sent.len() - 1].to_vec();
+        let (_, error) = read_by(sent, vec![1000], Limits::default()).await;
+        assert_eq!(error.as_deref(), Some("connection closed after 50004 bytes of a packet"));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_a_large_piece_beyond_the_limit() {
+        let sent = [before_body(ALL), packet(b'B', &[b'x'; 65_535]).repeat(3)].concat();
+        let limits = Limits { message_bytes: 150_000, ..Limits::default() };
+        let (connection, error) = read_by(sent, vec![usize::MAX], limits).await;
+        assert_eq!((error, connection.session.message().body().len()), (None, 0));
+        assert_eq!(connection.stream.at, connection.stream.sent.len());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_body_is_whole_however_it_arrives(
+            pieces in prop::collection::vec(prop_oneof![0..40usize, 16_000..17_000usize, 60_000..70_000usize], 1..6),
+            most in prop::collection::vec(prop_oneof![1..600usize, 4_000..5_000usize, Just(usize::MAX)], 1..4),
+            with_macros in any::<bool>(),
+            protocol in prop_oneof![Just(ALL), Just(0)],
+        ) {
+            let mut body = Vec::new();
+            let mut sent = before_body(protocol);
+            for (number, length) in pieces.into_iter().enumerate() {
+                let piece: Vec<u8> = (0..length).map(|at| (number * 31 + at) as u8).collect();
+                if with_macros {
+                    sent.extend(packet(b'D', b"Bi\x006283C9913D7\0"));
+                }
+                sent.extend(packet(b'B', &piece));
+                body.extend(piece);
             }
-            if wire.is_empty() {
-                break;
-            }
-            let room = connection.room();
-            connection.input.fill_from(&mut wire, room).await;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let reads_all = Limits::default();
+            let (connection, error) = runtime.block_on(read_by(sent, most, reads_all));
+            prop_assert_eq!(error, None);
+            prop_assert_eq!(connection.session.message().body(), body);
         }
-        assert_eq!(bodies.iter().map(|body| body.len()).sum::<usize>(), 16 * 65_535);
-        assert!(copied < 3 * READ_SIZE, "{copied} bytes were copied");
     }
 
     #[tokio::test]

@@ -160,6 +160,12 @@ impl Session {
         &self.facts
     }
 
+    /// What came of the message so far.
+    #[cfg(test)]
+    pub(super) const fn message(&self) -> &Message {
+        &self.message
+    }
+
     /// Counts the mail transactions of this connection: another number means that nothing found out for the
     /// last one holds any more. It changes when a message ends, and when the client says another HELO name.
     pub const fn transaction_number(&self) -> u64 {
@@ -174,6 +180,32 @@ impl Session {
         match Command::parse(frame) {
             Ok(command) => self.on_command(command),
             Err(error) => Step::Close(error.into()),
+        }
+    }
+
+    /// Where a piece of the body is read to that takes `wire_len` bytes as a packet: the end of the text, so that it need not be copied
+    /// there. All of it is to be added, and then told by [`Self::on_piece`]. `None` where nothing is kept of it; then it is taken as
+    /// any [packet](Self::on_frame).
+    pub(super) fn place_of_piece(&mut self, wire_len: usize) -> Option<&mut Vec<u8>> {
+        let next = self.state.next(CommandKind::Body)?;
+        if self.reads_body == Some(false) {
+            return None;
+        }
+        self.charge(wire_len + PACKET_OVERHEAD);
+        if self.too_large {
+            return None;
+        }
+        self.state = next;
+        self.message.set_exact(self.options.exact_headers());
+        self.message.end_of_body(wire_len)
+    }
+
+    /// Goes on after a piece of the body was added in its [place](Self::place_of_piece).
+    pub(super) fn on_piece(&mut self) -> Step {
+        if self.reads_body.is_none() && self.options.may_skip_body() {
+            Step::WeighBody(PendingBody(()))
+        } else {
+            self.go_on(CommandKind::Body)
         }
     }
 
@@ -328,19 +360,11 @@ impl Session {
 
     /// Keeps a piece of the body, and declines the others where nothing comes of them.
     fn on_body(&mut self, chunk: Bytes) -> Step {
-        let may_skip = self.options.may_skip_body();
-        match self.reads_body {
-            _ if self.too_large && may_skip => Step::Answer(Response::SkipBody),
-            Some(false) => Step::Answer(Response::SkipBody),
-            None if may_skip => {
-                self.keep_body(&chunk);
-                Step::WeighBody(PendingBody(()))
-            }
-            Some(true) | None => {
-                self.keep_body(&chunk);
-                self.go_on(CommandKind::Body)
-            }
+        if (self.too_large && self.options.may_skip_body()) || self.reads_body == Some(false) {
+            return Step::Answer(Response::SkipBody);
         }
+        self.keep_body(&chunk);
+        self.on_piece()
     }
 
     fn on_end_of_message(&mut self) -> Step {
