@@ -64,8 +64,9 @@ impl Path {
             // Many, as it costs little more than what varies: buffers that grow, the seeds of hashes.
             Self::PolicyKnown => 2_000,
             Self::PolicyNew => 400,
-            Self::MilterSession | Self::MilterMail => 100,
-            Self::AttachmentScan => 2,
+            Self::MilterSession | Self::MilterMail => 400,
+            // The first ones grow the buffers that the others use.
+            Self::AttachmentScan => 10,
         }
     }
 
