@@ -1,7 +1,7 @@
-//! Memory that is lent from one mail, or connection, to the next.
+//! Memory that is lent from one mail to the next.
 //!
-//! Asked of the allocator each time, it lies now here and now there, in the heap of whatever thread asks, and what stays resident is
-//! every page that was ever used. So it is kept, for all threads: the tasks of connections move between them.
+//! Asked of the allocator each time, a large buffer would be grown and copied with each mail, and a decoder cleared. So they are kept,
+//! for all threads: the tasks of connections move between them.
 
 use std::sync::Mutex;
 

@@ -1,7 +1,6 @@
 //! Memory of large messages, lent from one to the next.
 //!
-//! No more is asked for than a message is known to need: pages that were set aside and not used would be given to others later, one by
-//! one, and resident memory would grow for hours after a few busy seconds.
+//! No more is asked for than a message is known to need: what is kept was used.
 
 use std::ops::{Deref, DerefMut};
 
