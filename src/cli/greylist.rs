@@ -166,13 +166,15 @@ fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// A span of time in its two largest units.
+/// A span of time in its two largest units, rounded: what is left of two days is no day less a moment later.
 fn time(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let at = units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(units.len() - 1);
+    let largest = |seconds| units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(units.len() - 1);
+    let (finest, _) = units[(largest(seconds) + 1).min(units.len() - 1)];
+    let rounded = seconds.saturating_add(finest / 2) / finest * finest;
     let mut text = String::new();
-    let mut rest = seconds;
-    for (unit, name) in units.iter().skip(at).take(2) {
+    let mut rest = rounded;
+    for (unit, name) in units.iter().skip(largest(rounded)).take(2) {
         if rest >= *unit || text.is_empty() {
             let blank = if text.is_empty() { "" } else { " " };
             text += &format!("{blank}{} {name}", rest / unit);
@@ -194,8 +196,11 @@ mod tests {
             (60, "1 min"),
             (3_599, "59 min 59 s"),
             (172_800, "2 d"),
+            (172_799, "2 d"),
             (86_400 + 7_205, "1 d 2 h"),
+            (86_399, "1 d"),
             (3_605, "1 h"),
+            (3_630, "1 h 1 min"),
         ] {
             assert_eq!(time(seconds), expected);
         }
