@@ -156,8 +156,8 @@ async fn negotiation_names_the_macros_where_that_is_offered() {
         macro_lists: vec![
             list(0, "j _ v {daemon_addr} {daemon_port} {client_resolve} {if_addr}"),
             list(1, "{tls_version}"),
-            list(2, "i {auth_authen}"),
-            list(3, "i"),
+            list(2, "i {auth_authen} {mail_addr}"),
+            list(3, "i {rcpt_addr}"),
             list(4, "i"),
             list(5, "i"),
             list(6, "i"),

@@ -34,7 +34,7 @@ impl Address {
             _ => text,
         };
         let at = memrchr(b'@', text.as_bytes());
-        let (local, domain) = at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]));
+        let (local, domain) = at.map_or_else(|| before_at_signs(text), |at| (&text[..at], &text[at + 1..]));
         assign_host_name(&mut self.domain, domain);
         self.local.clear();
         unquote(local, &mut self.local);
@@ -177,8 +177,35 @@ pub(crate) fn assign_host_name(name: &mut Option<String>, text: &str) {
         name.push_str(text);
         name.make_ascii_lowercase();
     } else {
-        *name = Some(idna::domain_to_ascii(text).unwrap_or_else(|_| text.to_lowercase()));
+        let ascii = idna::domain_to_ascii(text).unwrap_or_else(|_| text.to_lowercase());
+        // A name of characters that IDNA leaves out is none.
+        *name = Some(ascii).filter(|name| !name.is_empty());
     }
+}
+
+/// Local part and domain where there is no `@`: MTAs still deliver `domain!local` as UUCP wrote it, and `local%domain` (RFC 1123
+/// §5.2.16), to that domain.
+fn before_at_signs(text: &str) -> (&str, &str) {
+    if text.starts_with('"') {
+        return (text, "");
+    }
+    let uucp = text.split_once('!').map(|(domain, local)| (local, domain));
+    uucp.or_else(|| text.rsplit_once('%')).unwrap_or((text, ""))
+}
+
+/// Whether every reader makes the same address of a path: characters of RFC 5321 §4.1.2 and one `@` at most, but no `%` and `!`, which
+/// MTAs take for one.
+pub(crate) fn is_plain(path: &str) -> bool {
+    let mut at_signs = 0;
+    bare(path).bytes().enumerate().all(|(at, byte)| match byte {
+        b'@' => {
+            at_signs += 1;
+            at_signs == 1 && at > 0
+        }
+        b'.' | b'#' | b'$' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'/' | b'=' | b'?' => true,
+        b'^' | b'_' | b'`' | b'{' | b'|' | b'}' | b'~' => true,
+        _ => byte.is_ascii_alphanumeric() || !byte.is_ascii(),
+    })
 }
 
 fn unquote(local: &str, out: &mut String) {
@@ -230,9 +257,47 @@ mod tests {
             ("", "", None),
             ("<", "", None),
             ("@", "", None),
+            ("x@\u{ad}", "x", None),
+            ("<bob%school.test>", "bob", Some("school.test")),
+            ("<a%b%School.test.>", "a%b", Some("school.test")),
+            ("<school.test!bob>", "bob", Some("school.test")),
+            ("<a.test!b.test!bob%c>", "b.test!bob%c", Some("a.test")),
+            ("\"bob%school.test\"", "bob%school.test", None),
+            ("bob%b.test@a.test", "bob%b.test", Some("a.test")),
+            ("100%", "100", None),
         ] {
             let address = Address::parse(text);
             assert_eq!((address.local(), address.domain()), (local, domain), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_plain_where_all_read_it_alike() {
+        for path in [
+            "",
+            "<>",
+            "bob",
+            "<bob@school.test>",
+            "<SRS0=a=b=c.test=joe+x@d.test>",
+            "<j\u{f6}rg@\u{fc}.test>",
+        ] {
+            assert!(is_plain(path), "{path}");
+        }
+        for path in [
+            "postmaster@<bob%school.test>",
+            "<bob@school.test(c@evil.test>",
+            "<bob@(y)school.test>",
+            "<bob@school\\.test>",
+            "<bob%school.test>",
+            "<school.test!bob>",
+            "<bob @school.test>",
+            "<\"bob\"@school.test>",
+            "<@a.test:bob@b.test>",
+            "<a@b@c.test>",
+            "<;>",
+            "<bob@[192.0.2.1]>",
+        ] {
+            assert!(!is_plain(path), "{path}");
         }
     }
 

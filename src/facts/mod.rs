@@ -5,8 +5,8 @@ mod connection;
 mod message;
 mod spare;
 
-pub(crate) use address::assign_host_name;
 pub use address::{Address, Recipient, ReversePath, host_name};
+pub(crate) use address::{assign_host_name, is_plain};
 pub use connection::{Client, Connection, Mta};
 pub use message::{HeaderField, Message};
 

@@ -82,13 +82,23 @@ impl Macros {
     ///
     /// All that a command asks for, at once: each look is a walk through the sets.
     pub(super) fn get<const N: usize>(&self, names: [&str; N]) -> [Option<String>; N] {
-        Self::find(&self.sets, names)
+        Self::find(&self.sets, names).map(|value| value.filter(|value| !value.is_empty()))
     }
 
-    /// The value of a macro in the set of `stage`.
+    /// The value of a macro in the set of `stage`; an empty one counts as none.
     pub(super) fn of(&self, stage: MacroStage, name: &str) -> Option<String> {
+        self.defined(stage, name).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a macro in the set of `stage`, empty or not.
+    pub(super) fn defined(&self, stage: MacroStage, name: &str) -> Option<String> {
         let [value] = Self::find(std::slice::from_ref(&self.sets[stage as usize]), [name]);
         value
+    }
+
+    /// Forgets the set of `stage`: its next command may come without one.
+    pub(super) fn forget(&mut self, stage: MacroStage) {
+        self.sets[stage as usize].forget();
     }
 
     fn find<const N: usize>(sets: &[Set], names: [&str; N]) -> [Option<String>; N] {
@@ -100,9 +110,7 @@ impl Macros {
                 }
             }
         }
-        values.map(|value| {
-            value.map(|value| String::from_utf8_lossy(value).into_owned()).filter(|value| !value.is_empty())
-        })
+        values.map(|value| value.map(|value| String::from_utf8_lossy(value).into_owned()))
     }
 }
 

@@ -90,8 +90,8 @@ const NEVER_ANSWERED: u32 = protocol::NO_REPLY_CONNECT
 const MACRO_LISTS: [(u32, &str); 7] = [
     (0, "j _ v {daemon_addr} {daemon_port} {client_resolve} {if_addr}"),
     (1, "{tls_version}"),
-    (2, "i {auth_authen}"),
-    (3, "i"),
+    (2, "i {auth_authen} {mail_addr}"),
+    (3, "i {rcpt_addr}"),
     (4, "i"),
     (5, "i"),
     (6, "i"),
@@ -378,8 +378,8 @@ mod tests {
         let expected = b"O\0\0\0\x06\0\0\x01\x31\0\x1c\x31\xc0\
             \0\0\0\0j _ v {daemon_addr} {daemon_port} {client_resolve} {if_addr}\0\
             \0\0\0\x01{tls_version}\0\
-            \0\0\0\x02i {auth_authen}\0\
-            \0\0\0\x03i\0\0\0\0\x04i\0\0\0\0\x05i\0\0\0\0\x06i\0";
+            \0\0\0\x02i {auth_authen} {mail_addr}\0\
+            \0\0\0\x03i {rcpt_addr}\0\0\0\0\x04i\0\0\0\0\x05i\0\0\0\0\x06i\0";
         assert_eq!(&out[..4], (expected.len() as u32).to_be_bytes());
         assert_eq!(&out[4..], expected);
     }

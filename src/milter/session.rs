@@ -12,7 +12,7 @@ use super::options::{NegotiationError, Options, Wishes};
 use super::reply::{Refusal, Response};
 use super::state::{CommandKind, State};
 use super::{peer, render};
-use crate::facts::{Facts, Message, Recipient, ReversePath, Stage};
+use crate::facts::{Facts, Message, Recipient, ReversePath, Stage, is_plain};
 use crate::filter::Interest;
 use crate::verdict::Verdict;
 
@@ -298,7 +298,10 @@ impl Session {
             Command::Rcpt(path) => {
                 self.macros.enter(MacroStage::Rcpt);
                 self.learn_queue_id(MacroStage::Rcpt);
-                self.facts.recipient = Some(Recipient::parse(&path));
+                let address = self.resolved(MacroStage::Rcpt, "rcpt_addr", &path);
+                let address = address.filter(|address| !address.is_empty()).unwrap_or(path);
+                self.facts.recipient = Some(Recipient::parse(&address));
+                self.macros.forget(MacroStage::Rcpt);
                 self.judge(Stage::Rcpt, kind)
             }
             Command::Data => {
@@ -353,9 +356,19 @@ impl Session {
         if state.in_message() {
             self.begin_transaction();
         }
-        self.facts.sender = Some(ReversePath::parse(path));
+        let address = self.resolved(MacroStage::Mail, "mail_addr", path);
+        self.facts.sender = Some(ReversePath::parse(address.as_deref().unwrap_or(path)));
         [self.facts.login] = self.macros.get(["auth_authen"]);
         self.learn_queue_id(MacroStage::Mail);
+        self.macros.forget(MacroStage::Mail);
+    }
+
+    /// What the MTA made of a path that is no plain address. Postfix reads comments, routes, quotes and more than one `@` as RFC 822 has
+    /// them, and hands on what the client typed: judged by that, a mail would be another's than the one it delivers. Of plain ones this
+    /// is not asked, as it completes and rewrites them; nor of Sendmail, whose macros have what becomes of a recipient.
+    fn resolved(&self, stage: MacroStage, name: &str, path: &str) -> Option<String> {
+        let is_asked = self.facts.connection.mta.is_postfix() && !is_plain(path);
+        is_asked.then(|| self.macros.defined(stage, name)).flatten()
     }
 
     /// Keeps a piece of the body, and declines the others where nothing comes of them.

@@ -18,6 +18,7 @@ mod identities;
 mod mixed;
 mod monitor;
 mod negotiation;
+mod paths;
 mod recipients;
 mod scopes;
 mod standing;

@@ -171,6 +171,52 @@ fn a_message_becomes_facts() {
 }
 
 #[test]
+fn what_postfix_made_of_a_path_is_judged_where_it_is_no_plain_address() {
+    let sender = |path: &str, macros: &'static [u8]| {
+        let mut mta = Mta::new();
+        mta.macros(MacroStage::Connect, b"j\0mx.test\0v\0Postfix 3.7.11\0");
+        mta.accept(connect());
+        mta.macros(MacroStage::Mail, macros);
+        mta.accept(Command::Mail(path.into()));
+        mta.facts().sender.clone().unwrap()
+    };
+    for (path, macros, read) in [
+        ("<ceo@bank.test(x@evil.test>", &b"{mail_addr}\0ceo@bank.test\0"[..], "ceo@bank.test"),
+        ("<;>", b"{mail_addr}\0\0", "<>"),
+        ("<ceo@bank.test(x@evil.test>", b"{auth_authen}\0joe\0", "ceo@bank.test(x@evil.test"),
+        ("<ceo>", b"{mail_addr}\0ceo@mx.test\0", "ceo"),
+    ] {
+        assert_eq!(sender(path, macros), ReversePath::parse(read), "{path}");
+    }
+
+    let recipient = |version: &'static [u8], path: &str, macros: [&'static [u8]; 2]| {
+        let mut mta = Mta::new();
+        mta.macros(MacroStage::Connect, version);
+        mta.accept(connect());
+        mta.accept(mail());
+        let mut recipient = None;
+        for macros in macros {
+            if !macros.is_empty() {
+                mta.macros(MacroStage::Rcpt, macros);
+            }
+            mta.session.on_command(Command::Rcpt(path.into()));
+            recipient = mta.session.facts.recipient.take();
+        }
+        recipient.unwrap()
+    };
+    let (postfix, sendmail) = (&b"v\0Postfix 3.7.11\0"[..], &b"v\08.17.1\0"[..]);
+    let resolved = [&b"i\0A1\0"[..], b"{rcpt_addr}\0bob@school.test\0"];
+    let trick = "postmaster@<bob%school.test>";
+    assert_eq!(recipient(postfix, trick, resolved), Recipient::parse("bob@school.test"));
+    let of_the_first = recipient(postfix, trick, [resolved[1], b""]);
+    assert_eq!(of_the_first, Recipient::parse(trick), "a set is of one recipient");
+    let completed = recipient(postfix, "<bob>", [b"", b"{rcpt_addr}\0bob@mx.test\0"]);
+    assert_eq!(completed, Recipient::parse("<bob>"));
+    let path = "<bob@school.test.(x)>";
+    assert_eq!(recipient(sendmail, path, resolved), Recipient::parse(path));
+}
+
+#[test]
 fn the_recipient_is_known_while_it_is_judged() {
     let mut mta = Mta::greeted();
     mta.accept(mail());
