@@ -147,7 +147,9 @@ impl Wishes {
     const fn protocol(&self, offered: u32) -> u32 {
         let Interest { looks_up_sender, refuses_recipients, refuses_data, header, body } = self.interest;
         let mut wanted = NEVER_ANSWERED;
-        if !looks_up_sender {
+        // Postfix sends what has no answer with the next command that has one. Where recipients are judged, the connection must not come
+        // with the first of them: its policy service was asked by then, and nobody knew that this milter would take that over.
+        if !looks_up_sender && !refuses_recipients {
             wanted |= protocol::NO_REPLY_MAIL;
         }
         if !refuses_recipients {
@@ -316,6 +318,7 @@ mod tests {
         for (what, interest, tcp, unix) in [
             ("everything", Interest::ALL, 0x1c_31c0, 0x1c_31c0),
             ("greylisting alone", greylist, 0x14_31f0, 0x14_33f0),
+            ("recipients alone", Interest { refuses_recipients: true, ..NOTHING }, 0x14_31f0, 0x14_33f0),
             ("content alone", content, 0x1c_f1c0, 0x1c_f3c0),
             ("content in scopes", in_scopes, 0x14_35c0, 0x14_35c0),
             ("nothing", NOTHING, 0x14_f1f0, 0x14_f3f0),

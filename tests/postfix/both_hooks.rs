@@ -33,6 +33,15 @@ fn the_greylist_records_and_counts_each_recipient_once() {
     assert_eq!(site.greylag.log_lines(&["greylist.matured"]).len(), 1);
 }
 
+#[test]
+fn a_recipient_is_logged_once_where_nobody_is_looked_up() {
+    let off = |file| (file, "mode = \"off\"\n");
+    let site = Site::start(HookUp::Both, &[off("helo.toml"), off("auth.toml"), off("greylist.toml")]);
+    let mut smtp = site.connect();
+    assert_queued(&smtp.send(SENDER, RECIPIENT, &mail::plain("both-hooks")));
+    assert_eq!(site.greylag.log_lines(&["stage=rcpt"]).len(), 1);
+}
+
 /// How often this was the reason, in both protocols together.
 fn decisions(metrics: &Metrics, reason: &str) -> f64 {
     metrics.sum("greylag_decisions_total", &[("reason", reason)])

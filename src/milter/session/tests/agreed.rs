@@ -16,19 +16,18 @@ const NOTHING: Interest = Interest {
 fn a_refusal_nobody_waited_for_is_told_with_every_answer_the_message_still_has() {
     let refusal = Refusal::new(&Reply::new(Code::C550, (7, 1), "No."));
     let refused = || Some(Response::Refuse(refusal.clone()));
-    let unheard = Interest { refuses_recipients: true, ..NOTHING };
-    let mut mta = Mta::wishing(unheard, OFFER, Limits::default());
+    let mut mta = Mta::wishing(NOTHING, OFFER, Limits::default());
     for command in [connect(), Command::Helo("c.test".into())] {
         assert_eq!(mta.accept(command), None);
     }
     assert_eq!(mta.send(mail(), &refusing()), None);
-    assert_eq!(mta.accept(rcpt("bob")), refused());
+    assert_eq!(mta.accept(rcpt("bob")), None);
     assert!(mta.accepted().is_empty());
     assert_eq!(mta.accept(Command::Data), refused());
     assert_eq!(mta.accept(end()), refused());
     // The next message is not concerned.
-    assert_eq!(mta.accept(mail()), None);
-    assert_eq!(mta.accept(rcpt("bob")), Some(Response::Continue));
+    assert_eq!([mta.accept(mail()), mta.accept(rcpt("bob"))], [None, None]);
+    assert_eq!(mta.accepted(), ["bob@x.test"]);
     assert_eq!(mta.accept(end()), Some(Response::Deliver(Vec::new())));
 
     let mut mta = Mta::wishing(NOTHING, OFFER, Limits { message_bytes: 100, ..Limits::default() });
