@@ -1,6 +1,6 @@
 //! What is decided. Both protocols render their replies from a [`Verdict`]; nothing else reaches the wire.
 
-use std::num::NonZeroU16;
+use std::num::NonZeroU32;
 
 use crate::reason::Reason;
 
@@ -240,7 +240,7 @@ pub enum HeaderEdit {
         /// The field's name, in whatever case the message has it.
         name: HeaderName,
         /// Which of the fields of that name, counted from 1.
-        occurrence: NonZeroU16,
+        occurrence: NonZeroU32,
     },
     /// Puts a field above all others.
     Insert {

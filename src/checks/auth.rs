@@ -3,7 +3,7 @@
 //! SPF is known when a recipient is named. A failure is held until the content is there, where the MTA shows it to us: mail that
 //! was forwarded fails SPF by its nature, and a valid signature of the author's domain shows that it is genuine.
 
-use std::num::NonZeroU16;
+use std::num::NonZeroU32;
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -228,15 +228,15 @@ pub fn edits(facts: &Facts, settings: &Settings, known: &Known) -> Vec<HeaderEdi
 }
 
 /// Which of the fields of the name are forged, the last first.
-fn forged_fields(message: &Message, authserv_id: &str) -> Vec<NonZeroU16> {
+fn forged_fields(message: &Message, authserv_id: &str) -> Vec<NonZeroU32> {
     let fields = message
         .headers()
         .iter()
         .filter(|field| field.name.eq_ignore_ascii_case(FIELD.as_str().as_bytes()))
         .zip(1..);
-    let mut forged: Vec<NonZeroU16> = fields
+    let mut forged: Vec<NonZeroU32> = fields
         .filter(|(field, _)| claims_to_be_from(&field.value, authserv_id))
-        .filter_map(|(_, occurrence)| NonZeroU16::new(occurrence))
+        .filter_map(|(_, occurrence)| NonZeroU32::new(occurrence))
         .collect();
     forged.reverse();
     forged
@@ -246,7 +246,7 @@ fn forged_fields(message: &Message, authserv_id: &str) -> Vec<NonZeroU16> {
 mod tests {
     use super::*;
     use crate::auth::{DkimResult, DkimSignature, DmarcOutcome, MessageAuth};
-    use crate::facts::{Client, Connection, Mta, ReversePath};
+    use crate::facts::{Client, Connection, HeaderField, Mta, ReversePath};
     use crate::filter::Fault;
     use std::sync::Arc;
     use std::time::Duration;
@@ -451,6 +451,18 @@ mod tests {
     }
 
     #[test]
+    fn forged_results_go_however_many_fields_stand_before_them() {
+        let field = |value: &'static str| HeaderField {
+            name: "Authentication-Results".into(),
+            value: value.as_bytes().into(),
+        };
+        let mut headers = vec![field("a"); 65_535];
+        headers.extend([field("mx.example.test; spf=pass"), field("mx.example.test; dkim=pass")]);
+        let found = forged_fields(&Message::new(headers, b"", false), "mx.example.test");
+        assert_eq!(found.iter().map(|at| at.get()).collect::<Vec<_>>(), [65_537, 65_536]);
+    }
+
+    #[test]
     fn forged_results_go_and_ours_come_on_top() {
         let header = "AUTHENTICATION-results: mx.example.test; spf=pass\n\
                       Authentication-Results: other.test; dkim=pass\n\
@@ -462,7 +474,7 @@ mod tests {
         let known = known(SpfResult::SoftFail, Some(signed(DkimResult::Pass, true)));
         let remove = |occurrence| HeaderEdit::Remove {
             name: HeaderName::AuthenticationResults,
-            occurrence: NonZeroU16::new(occurrence).unwrap(),
+            occurrence: NonZeroU32::new(occurrence).unwrap(),
         };
         let insert = |authserv_id: &str| HeaderEdit::Insert {
             name: HeaderName::AuthenticationResults,

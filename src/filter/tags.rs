@@ -1,6 +1,6 @@
 //! The `X-Greylag` fields that a message brings along.
 
-use std::num::NonZeroU16;
+use std::num::NonZeroU32;
 
 use crate::facts::{Client, Facts, Message};
 use crate::verdict::{HeaderEdit, HeaderName, Outcome, Verdict};
@@ -20,7 +20,7 @@ pub fn tag_removals(facts: &Facts, verdict: &Verdict) -> Vec<HeaderEdit> {
     let headers = facts.message.as_ref().map_or(&[][..], Message::headers);
     let fields = headers.iter().filter(|field| field.name.eq_ignore_ascii_case(NAME.as_str().as_bytes()));
     let removed = fields.zip(1..).filter(|(field, _)| !is_from_here || says_no_more(&field.value, verdict));
-    let occurrences: Vec<NonZeroU16> = removed.filter_map(|(_, at)| NonZeroU16::new(at)).collect();
+    let occurrences: Vec<NonZeroU32> = removed.filter_map(|(_, at)| NonZeroU32::new(at)).collect();
     occurrences.into_iter().rev().map(|occurrence| HeaderEdit::Remove { name: NAME, occurrence }).collect()
 }
 
@@ -41,7 +41,7 @@ mod tests {
     use crate::reason::Reason;
     use crate::verdict::Finding;
 
-    fn removed(client: &str, values: &[&str], verdict: &Verdict) -> Vec<u16> {
+    fn removed(client: &str, values: &[&str], verdict: &Verdict) -> Vec<u32> {
         let field =
             |value: &&str| HeaderField { name: "x-greylag".into(), value: (*value).to_owned().into() };
         let other = |name: &str| HeaderField { name: name.to_owned().into(), value: "tag".into() };
@@ -63,6 +63,12 @@ mod tests {
         assert_eq!(removed("198.51.100.10", &values, &Verdict::default()), [2, 1]);
         assert_eq!(removed("::ffff:127.0.0.1", &values, &Verdict::default()), [0; 0]);
         assert_eq!(tag_removals(&Facts::default(), &Verdict::default()), []);
+    }
+
+    #[test]
+    fn however_many_fields_there_are_each_goes_once() {
+        let found = removed("198.51.100.10", &["tag"; 65_537], &Verdict::default());
+        assert!(found.iter().copied().eq((1..=65_537).rev()), "{} fields", found.len());
     }
 
     #[test]

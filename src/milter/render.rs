@@ -103,7 +103,7 @@ mod tests {
     use crate::milter::options::{Offer, Transport, Wishes};
     use crate::reason::Reason;
     use crate::verdict::Finding;
-    use std::num::NonZeroU16;
+    use std::num::NonZeroU32;
 
     const STAGES: [Stage; 6] =
         [Stage::Connect, Stage::Helo, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::EndOfMessage];
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_header_is_edited_where_the_message_goes_on() {
-        let (name, occurrence) = (HeaderName::AuthenticationResults, NonZeroU16::MIN);
+        let (name, occurrence) = (HeaderName::AuthenticationResults, NonZeroU32::MIN);
         let edits = vec![
             HeaderEdit::Remove { name, occurrence },
             HeaderEdit::Insert { name, value: "mx.test;\n\tspf=pass".into() },

@@ -3,7 +3,7 @@
 //! let through.
 
 use std::borrow::Cow;
-use std::num::NonZeroU16;
+use std::num::NonZeroU32;
 
 use bytes::BytesMut;
 
@@ -99,7 +99,7 @@ pub enum Modification {
         /// Its name.
         name: HeaderName,
         /// Which of the fields of that name that the MTA showed us, counted from 1.
-        occurrence: NonZeroU16,
+        occurrence: NonZeroU32,
     },
     /// Puts the message on hold.
     Quarantine(QuarantineReason),
@@ -113,7 +113,7 @@ impl Modification {
                 frame::encode(out, b'i', &[&0u32.to_be_bytes(), name, b"\0", value, b"\0"]);
             }
             Self::DeleteHeader { name, occurrence } => {
-                let index = u32::from(occurrence.get()).to_be_bytes();
+                let index = occurrence.get().to_be_bytes();
                 frame::encode(out, b'm', &[&index, name.as_str().as_bytes(), b"\0\0"]);
             }
             Self::Quarantine(reason) => frame::encode(out, b'q', &[reason.0.as_bytes(), b"\0"]),
@@ -246,7 +246,7 @@ mod tests {
             Modification::Quarantine(QuarantineReason::new("a\r\nb")),
             Modification::DeleteHeader {
                 name: HeaderName::AuthenticationResults,
-                occurrence: NonZeroU16::MIN,
+                occurrence: NonZeroU32::MIN,
             },
             Modification::PrependHeader { name: HeaderName::XGreylag, value: HeaderValue::new("tag") },
         ]);
