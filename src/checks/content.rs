@@ -111,7 +111,8 @@ fn reply(reason: Reason) -> Reply {
     let (code, enhanced, text) = match reason {
         Reason::ContentHeaderRule => (Code::C554, (7, 0), "AV: Message is rejected by headers rule filter"),
         Reason::ContentScanTimeout | Reason::ContentScanFault => {
-            (Code::C451, (3, 0), "Content could not be checked, try again later")
+            // A deferral makes 451 of it.
+            (Code::C554, (3, 0), "Content could not be checked, try again later")
         }
         _ => (Code::C554, (7, 1), "Spam Message Rejected"),
     };
@@ -223,21 +224,28 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_read_is_deferred() {
-        let settings = Settings::default();
+    fn what_could_not_be_read_is_deferred_or_refused_as_set() {
         let facts = Facts { message: Some(Message::default()), ..Facts::default() };
         for (fault, reason) in [
             (Fault::Timeout, Reason::ContentScanTimeout),
             (Fault::Failed("x".into()), Reason::ContentScanFault),
         ] {
-            let known = Known {
-                inspections: vec![(settings.content.clone(), Slot::Unknown(fault, Duration::ZERO))],
-                ..Known::default()
-            };
-            let found = judge(&facts, &settings, &known);
-            assert_eq!(found[0].reason, reason);
-            let reply = "451 4.3.0 Content could not be checked, try again later";
-            assert_eq!(found[0].outcome.reply().map(ToString::to_string).as_deref(), Some(reply));
+            for (action, reply) in [
+                (Action::Defer, "451 4.3.0 Content could not be checked, try again later"),
+                (Action::Reject, "554 5.3.0 Content could not be checked, try again later"),
+            ] {
+                let content = ContentSettings {
+                    scan_timeout: action,
+                    scan_fault: action,
+                    ..ContentSettings::default()
+                };
+                let settings = Settings { content: Arc::new(content), ..Settings::default() };
+                let slot = Slot::Unknown(fault.clone(), Duration::ZERO);
+                let inspections = vec![(settings.content.clone(), slot)];
+                let found = judge(&facts, &settings, &Known { inspections, ..Known::default() });
+                assert_eq!(found[0].reason, reason);
+                assert_eq!(found[0].outcome.reply().map(ToString::to_string).as_deref(), Some(reply));
+            }
         }
     }
 }
