@@ -111,6 +111,8 @@ pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Option<Findin
         Slot::Got(answer, _) => {
             Some(judge_answer(*answer, |text| push_client(text, facts, &settings.greylist, known)))
         }
+        // That it could not be asked is known of another recipient of the mail.
+        Slot::Unknown(..) if exemption(facts, settings).is_some() => None,
         Slot::Unknown(fault, _) => Some(judge_fault(fault, settings.greylist.on_store_failure)),
     }
 }

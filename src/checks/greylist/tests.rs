@@ -181,6 +181,8 @@ fn a_failing_store_accepts_or_defers_as_set() {
         Some("451 4.3.0 Temporary failure, please try again later".into())
     );
     assert_eq!(judge(&mail, &settings, &Known::default()), None);
+    let role = facts("192.0.2.1", "a@b.test", "postmaster@example.test");
+    assert_eq!(judge(&role, &settings, &unanswered), None, "whatever became of another recipient");
 }
 
 fn spf(result: SpfResult, passes_anyone: bool) -> Slot<SpfOutcome> {
