@@ -138,7 +138,9 @@ impl Shared {
         let outcome = self.inner.lookup(&key.0, key.1).await;
         metrics::dns_lookup(key.1, DnsResult::from(&outcome));
         let kept = self.kept(key, outcome);
-        let outcome = kept.outcome.clone();
+        // Who asked first is told what the others will be: what rests on the answer must not outlast it here.
+        let ttl = kept.until.saturating_duration_since(Instant::now());
+        let outcome = kept.outcome.clone().map(|timed| Timed { ttl, ..timed });
         // That nobody was asked says nothing of the name.
         if !matches!(outcome, Err(DnsFault::NotAsked(_))) {
             self.answers.insert(key.clone(), kept);
@@ -319,6 +321,36 @@ mod tests {
         }
     }
 
+    /// Says this of every name.
+    #[derive(Debug)]
+    struct Always(Timed);
+
+    impl Resolver for Always {
+        fn lookup<'a>(&'a self, _: &'a str, _: RecordType) -> Lookup<'a> {
+            Box::pin(std::future::ready(Ok(self.0.clone())))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_asker_is_told_how_long_an_answer_is_kept_here() {
+        for (answer, seconds, kept_for) in [
+            (records(), 300, 300),
+            (records(), 86_400, 3_600),
+            (Answer::NoSuchName, 86_400, 300),
+            (Answer::NoRecords, 0, 5),
+        ] {
+            let always = Always(Timed { answer, ttl: Duration::from_secs(seconds) });
+            let cached = Cached::new(Arc::new(always), 100);
+            let first = cached.lookup("a.test", RecordType::A).await.unwrap();
+            let second = cached.lookup("a.test", RecordType::A).await.unwrap();
+            assert!(
+                second.ttl <= first.ttl && first.ttl <= Duration::from_secs(kept_for),
+                "{first:?} {second:?}"
+            );
+            assert!(second.ttl > Duration::from_secs(kept_for - 2), "{second:?}");
+        }
+    }
+
     /// Makes what is kept of a name older than it is.
     fn expire(cached: &Cached, name: &str, stale_for: Duration) {
         let kept = cached.shared.answers.get(&key(name)).unwrap();
@@ -336,7 +368,9 @@ mod tests {
         expire(&cached, "a.test", minute);
         expire(&cached, "b.test", Duration::ZERO);
         for _ in 0..2 {
-            assert_eq!(cached.lookup("a.test", RecordType::A).await.unwrap().answer, records());
+            let stand_in = cached.lookup("a.test", RecordType::A).await.unwrap();
+            assert_eq!(stand_in.answer, records());
+            assert!(stand_in.ttl <= FAILURE_TTL, "{:?}: the name is soon asked again", stand_in.ttl);
             assert!(cached.lookup("b.test", RecordType::A).await.is_err());
         }
         assert_eq!(slow.asked(), 4, "a failure is remembered for a while, whoever stands in");
