@@ -96,7 +96,7 @@ impl Record {
     }
 
     /// Bytes it takes in memory, about.
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let text = match self {
             Self::A(_) | Self::Aaaa(_) => 0,
             Self::Mx(name) | Self::Ptr(name) => name.len(),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mail_auth::spf::SpfRecord;
-use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
 
 use super::evaluate::{is_asked, read_off};
 use super::record::{self, NoRecord};
@@ -20,8 +20,11 @@ use crate::patience::at_once;
 
 /// Results kept: some 5 MB of them.
 const CAPACITY: usize = 40_000;
-/// Records kept, which are larger.
+/// Records kept, which are larger, and bytes of all of them: what a stranger publishes may be read to a thousand times its usual size.
 const MOST_RECORDS: usize = 10_000;
+const RECORD_BYTES: u64 = 32 << 20;
+/// Bytes that a byte of a record may take when it is read, but for its directives: macros and texts between them come as pieces.
+const READ_BYTES: usize = 16;
 /// Longest time a result is kept, in case a clock or a zone is odd.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
@@ -161,9 +164,9 @@ impl SpfMemory {
     }
 }
 
-/// SPF records as they were read, each for as long as the resolver's cache has the texts it was read from.
+/// SPF records as they were read, each used for as long as the resolver's cache has the texts it was read from.
 #[derive(Debug)]
-pub(super) struct Records(Cache<Box<str>, Read>);
+pub(super) struct Records(Cache<Box<str>, Read, Size>);
 
 /// A record, and the texts it was read from.
 #[derive(Clone, Debug)]
@@ -174,7 +177,19 @@ struct Read {
 
 impl Default for Records {
     fn default() -> Self {
-        Self(Cache::new(MOST_RECORDS))
+        Self(Cache::with_weighter(MOST_RECORDS, RECORD_BYTES, Size))
+    }
+}
+
+/// Records are weighed in bytes: one may have a thousand times as many directives as another.
+#[derive(Clone, Debug)]
+struct Size;
+
+impl Weighter<Box<str>, Read> for Size {
+    fn weight(&self, domain: &Box<str>, Read { texts, record }: &Read) -> u64 {
+        let texts: usize = texts.iter().map(dns::Record::size).sum();
+        let read = size_of::<SpfRecord>() + size_of_val(&*record.directives) + READ_BYTES * texts;
+        (size_of::<Read>() + domain.len() + read) as u64
     }
 }
 
@@ -335,6 +350,22 @@ mod tests {
             assert_eq!(memory.ask(&query, &dns).await.result, result, "{sender}");
             assert_eq!(memory.remembered(query.client, &query.sender, &query.helo), None, "{sender}");
         }
+    }
+
+    #[test]
+    fn records_of_many_terms_are_not_kept_beyond_their_bytes() {
+        let records = Records::default();
+        let text = format!("v=spf1{}", " a".repeat(30_000));
+        for number in 0..200 {
+            let answer = Answer::Records(vec![dns::Record::Txt(text.clone().into())].into());
+            let read = records.read(&format!("a{number}.test"), &answer).unwrap();
+            assert_eq!(read.directives.len(), 30_000);
+        }
+        let kept: u64 = records.0.iter().map(|(domain, read)| Size.weight(&domain, &read)).sum();
+        assert!(kept <= RECORD_BYTES, "{kept}");
+        let usual = Answer::Records(vec![dns::Record::Txt("v=spf1 include:b.test mx -all".into())].into());
+        let read = records.read("usual.test", &usual).unwrap();
+        assert!(Arc::ptr_eq(&read, &records.read("usual.test", &usual).unwrap()));
     }
 
     #[tokio::test]
