@@ -29,7 +29,7 @@ use adopt::Adopted;
 pub use clock::Clock;
 use late::{LateMail, LateSpf};
 pub use regulars::{Again, Regular};
-use regulars::{KeptGrounds, Regulars, Seen};
+use regulars::{Asked, KeptGrounds, Regulars, Seen};
 pub use scanner::Scanner;
 
 /// Longest time a DNS question may take; with [`STORE_BUDGET`] it stays below the 2 s within which every RCPT is answered.
@@ -98,6 +98,8 @@ pub struct Transaction {
     helo: Option<String>,
     /// What takes this mail's attempts until SPF answers after all.
     late_spf: Option<LateMail>,
+    /// What the recipient judged last is known as, if it came before and nothing was asked of it this time.
+    regular: Option<Arc<Regular>>,
     /// Tags found at earlier stages, written into the message at its end.
     tags: Vec<Finding>,
 }
@@ -188,6 +190,7 @@ impl Driver {
             client: None,
             helo: None,
             late_spf: None,
+            regular: None,
             tags: Vec::new(),
         }
     }
@@ -196,7 +199,7 @@ impl Driver {
     /// by that of the last mail otherwise.
     pub fn begin_next(&self, transaction: &mut Transaction, serves: impl FnOnce(&Policy) -> bool) {
         // Of the HELO name nothing is known any more, whichever it is: it stays, to be compared with the next one.
-        let Transaction { protocol: _, policy, known, number, client: _, helo: _, late_spf, tags } =
+        let Transaction { protocol: _, policy, known, number, client: _, helo: _, late_spf, regular, tags } =
             transaction;
         *number = self.mails.fetch_add(1, Ordering::Relaxed);
         // Mostly it is the one there is: to count it up and down for each mail, all threads would write to one place.
@@ -206,6 +209,7 @@ impl Driver {
         }
         known.forget_mail();
         *late_spf = None;
+        *regular = None;
         tags.clear();
     }
 
@@ -234,6 +238,7 @@ impl Driver {
             let now = self.clock.now();
             if self.still_holds(&regular.again, &transaction.policy, (now, began)) {
                 self.say_again(regular, facts, transaction, (now, began));
+                transaction.regular = regular.asked.is_some().then(|| Arc::clone(regular));
                 return Judged::Again(Arc::clone(regular));
             }
         }
@@ -311,9 +316,15 @@ impl Driver {
         let attempt = known.attempt.as_ref()?;
         let dns_until = Instant::now() + self.dns_holds(facts, known)?;
         let now = self.clock.now();
+        let asked = || Asked {
+            helo: known.helo.clone(),
+            spf: known.spf.clone(),
+            identities: attempt.identities.as_slice().into(),
+        };
         Some(Regular {
             grounds: KeptGrounds::of(facts),
             verdict: verdict.clone(),
+            asked: facts.content_follows.then(|| asked().into()),
             again: Again {
                 client: facts.connection.client,
                 passes: Again::passes(verdict),
@@ -418,6 +429,7 @@ impl Transaction {
         }
         if stage == Stage::Rcpt {
             self.known.forget_recipient();
+            self.regular = None;
         }
     }
 

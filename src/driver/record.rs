@@ -47,7 +47,12 @@ pub(super) fn of<'a>(
     verdict: &'a Verdict,
     (at, took): (Timestamp, Duration),
 ) -> Decision<'a> {
-    let Transaction { protocol, number, known, .. } = transaction;
+    let Transaction { protocol, number, known, regular, .. } = transaction;
+    // Of a recipient that comes regularly nothing was asked this time.
+    let asked = regular.as_deref().and_then(|regular| regular.asked.as_deref());
+    let helo_dns = asked.map_or(&known.helo, |asked| &asked.helo);
+    let spf = asked.map(|asked| &asked.spf).filter(|_| known.spf.is_not_asked()).unwrap_or(&known.spf);
+    let attempted = known.attempt.as_ref().map_or(&[][..], |attempt| &attempt.identities);
     Decision {
         transaction: *number,
         at,
@@ -56,9 +61,9 @@ pub(super) fn of<'a>(
         stage,
         facts,
         verdict,
-        helo_dns: &known.helo,
-        spf: &known.spf,
-        identities: known.attempt.as_ref().map_or(&[], |attempt| &attempt.identities),
+        helo_dns,
+        spf,
+        identities: asked.map_or(attempted, |asked| &asked.identities),
     }
 }
 

@@ -14,11 +14,13 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 use quick_cache::sync::Cache;
 
+use crate::auth::SpfOutcome;
+use crate::dns::HeloResolution;
 use crate::facts::{Client, Connection, Facts, Mta, Recipient, ReversePath, Stage};
 use crate::filter::{Known, Slot};
 use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::store::{Answer, Lasting};
+use crate::store::{Answer, Identity, Lasting};
 use crate::telemetry::Said;
 use crate::verdict::{Outcome, Verdict};
 
@@ -32,8 +34,18 @@ pub struct Regular {
     pub(super) grounds: KeptGrounds,
     /// What was decided.
     pub(super) verdict: Verdict,
+    /// What it was decided on, where more is to be decided and logged of the mail.
+    pub(super) asked: Option<Box<Asked>>,
     /// What it takes to decide the same of it.
     pub again: Again,
+}
+
+/// What was asked of the world about a recipient, as the log shows it.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) helo: Slot<HeloResolution>,
+    pub(super) spf: Slot<SpfOutcome>,
+    pub(super) identities: Box<[Identity]>,
 }
 
 /// What it takes to say again what was said of a recipient. All of it is looked at each time, so it lies together.
@@ -240,9 +252,11 @@ impl PartialEq<Grounds<'_>> for KeptGrounds {
 mod tests {
     use super::*;
     use crate::dns::{Cached, Zone};
-    use crate::driver::{Clock, Driver, Protocol, Scanner};
+    use crate::driver::{Clock, Driver, Judged, Protocol, Scanner};
+    use crate::facts::Message;
     use crate::reason::Reason;
     use crate::store::{Attempt, EmbeddedStore, Held, Query, Release, Stats, Store, StoreFuture, Timestamp};
+    use crate::telemetry::TraceQuery;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
@@ -419,6 +433,31 @@ mod tests {
         }
         let queued = Facts { queue_id: Some("4F".into()), recipient_count: Some(0), ..regular() };
         assert_eq!(site.ask_with(&queued).await, REMEMBERED);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_regulars_message_is_logged_as_that_of_others() {
+        let site = Site::with_a_regular().await;
+        let before_content = Facts { content_follows: true, ..site.facts.clone() };
+        let whole = Facts { message: Some(Message::new(Vec::new(), b"hi", false)), ..before_content.clone() };
+        let mut logged = Vec::new();
+        let mut is_again = Vec::new();
+        for _ in 0..4 {
+            let mut mail = site.driver.begin(Protocol::Milter);
+            let judged = site.driver.judge(Stage::Rcpt, &before_content, &mut mail).await;
+            is_again.push(matches!(judged, Judged::Again(_)));
+            site.driver.judge(Stage::EndOfMessage, &whole, &mut mail).await;
+            let query = TraceQuery { last: 1, ..TraceQuery::default() };
+            let mut decision = site.driver.trace().find(&query).remove(0).steps.pop().unwrap().decision;
+            assert_eq!(decision["stage"], "end_of_message");
+            decision["micros"].take();
+            logged.push(decision);
+        }
+        assert_eq!(is_again, [false, false, true, true]);
+        assert_eq!(logged[0]["helo_dns"], serde_json::json!(["192.0.2.1", "2001:db8::1"]));
+        for decision in &logged[1..] {
+            assert_eq!(*decision, logged[0]);
+        }
     }
 
     #[test]
