@@ -120,27 +120,59 @@ impl Trace {
         let mut kept: Vec<Kept> = self.kept.lock_each().map(|kept| kept.clone()).collect();
         let mut decisions: Vec<_> = kept.iter_mut().flat_map(Kept::records).collect();
         decisions.sort_by_key(|decision| decision.made.at);
-        let mut mails: Vec<(bool, Traced)> = Vec::new();
-        let mut places = HashMap::new();
-        for Record { made, said } in decisions {
-            let Some(said) = said.read() else { continue };
-            let Ok(decision) = serde_json::from_slice::<Value>(&json(&made, &said)) else { continue };
-            let transaction = made.transaction;
-            let place = *places.entry(transaction).or_insert(mails.len());
-            if place == mails.len() {
-                mails.push((false, Traced { transaction, steps: Vec::new() }));
-            }
-            let Some((wanted, mail)) = mails.get_mut(place) else { continue };
-            *wanted |= query.matches(&decision);
-            let at = made.at.since(Timestamp::EPOCH).as_secs_f64();
-            mail.steps.push(TracedStep { at, decision });
-        }
-        let mut found: Vec<Traced> =
-            mails.into_iter().rev().filter(|(wanted, _)| *wanted).map(|(_, mail)| mail).collect();
-        found.truncate(query.last.min(MOST_SHOWN));
-        found.reverse();
-        found
+        find(&decisions, query, value)
     }
+}
+
+/// The mails of `decisions` that were asked for; `value` reads one decision.
+///
+/// As a [`Value`] a decision takes many times what it takes in the trace: those that are not shown are read one by one, and dropped.
+fn find<'a>(
+    decisions: &[Record<'a>],
+    query: &TraceQuery,
+    mut value: impl FnMut(&Record<'a>) -> Option<Value>,
+) -> Vec<Traced> {
+    let mut shown: Vec<Traced> = wanted(decisions, query, &mut value)
+        .into_iter()
+        .map(|transaction| Traced { transaction, steps: Vec::new() })
+        .collect();
+    let places: HashMap<u64, usize> =
+        shown.iter().enumerate().map(|(place, mail)| (mail.transaction, place)).collect();
+    for record in decisions {
+        let place = places.get(&record.made.transaction);
+        let Some(mail) = place.and_then(|place| shown.get_mut(*place)) else { continue };
+        let at = record.made.at.since(Timestamp::EPOCH).as_secs_f64();
+        mail.steps.extend(value(record).map(|decision| TracedStep { at, decision }));
+    }
+    shown
+}
+
+/// The transactions of which a decision matches, in the order of their first decisions: the latest, as many as are shown.
+fn wanted<'a>(
+    decisions: &[Record<'a>],
+    query: &TraceQuery,
+    mut value: impl FnMut(&Record<'a>) -> Option<Value>,
+) -> Vec<u64> {
+    let mut mails: Vec<(u64, bool)> = Vec::new();
+    let mut places = HashMap::new();
+    for record in decisions {
+        let transaction = record.made.transaction;
+        let place = *places.entry(transaction).or_insert(mails.len());
+        if place == mails.len() {
+            mails.push((transaction, false));
+        }
+        let Some((_, is_wanted)) = mails.get_mut(place) else { continue };
+        *is_wanted = *is_wanted || value(record).is_some_and(|decision| query.matches(&decision));
+    }
+    let mut wanted: Vec<u64> =
+        mails.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(transaction, _)| transaction).collect();
+    let most = query.last.min(MOST_SHOWN);
+    wanted.split_off(wanted.len().saturating_sub(most))
+}
+
+/// A decision with everything that was found.
+fn value(record: &Record<'_>) -> Option<Value> {
+    serde_json::from_slice(&json(&record.made, &record.said.read()?)).ok()
 }
 
 impl TraceQuery {
@@ -270,6 +302,38 @@ mod tests {
         let neither = TraceQuery { sender: text("<>"), recipient: text("carol@example.test"), ..all() };
         assert_eq!(find(neither), []);
         assert_eq!(numbers(&trace.find(&TraceQuery { last: 1, ..all() })), [(2, 1)]);
+    }
+
+    #[test]
+    fn only_what_is_shown_is_held() {
+        let trace = Trace::default();
+        let accepted = Verdict::default();
+        for (transaction, sender) in
+            [(1, "<a@x.test>"), (2, "<a@x.test>"), (3, "<b@x.test>"), (2, "<a@x.test>")]
+        {
+            record(&trace, transaction, sender, "<bob@example.test>", &accepted);
+        }
+        let mut kept: Vec<Kept> = trace.kept.lock_each().map(|kept| kept.clone()).collect();
+        let mut decisions: Vec<_> = kept.iter_mut().flat_map(Kept::records).collect();
+        decisions.sort_by_key(|decision| decision.made.at);
+        let query = TraceQuery { sender: Some("a@x.test".into()), last: 1, ..TraceQuery::default() };
+
+        // What is sought yields numbers; each decision is read until it is known that its mail is wanted.
+        let mut read = Vec::new();
+        let counted = |record: &Record<'_>| {
+            read.push(record.made.transaction);
+            value(record)
+        };
+        assert_eq!(wanted(&decisions, &query, counted), [2]);
+        assert_eq!(read, [1, 2, 3]);
+
+        let mut read = Vec::new();
+        let found = find(&decisions, &query, |record| {
+            read.push(record.made.transaction);
+            value(record)
+        });
+        assert_eq!(read, [1, 2, 3, 2, 2], "then the decisions of the mail that is shown, and no other");
+        assert_eq!(numbers(&found), [(2, 2)]);
     }
 
     #[test]

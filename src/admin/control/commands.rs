@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use super::{GreylistRequest, Request, greylist};
 use crate::admin::Readiness;
@@ -30,6 +31,8 @@ pub struct Control {
     pub since: Instant,
     /// Most bytes of a message that is asked about.
     pub message_memory: u64,
+    /// Held by who reads the trace, one at a time: that takes many times the memory of what is shown.
+    pub trace_turn: Mutex<()>,
 }
 
 impl Control {
@@ -64,8 +67,9 @@ impl Control {
         if driver.trace().is_off() {
             return Err("its decisions are not kept: `trace_memory` in greylag.toml is 0".to_owned());
         }
-        let found = tokio::task::spawn_blocking(move || driver.trace().find(&query)).await;
-        json(found.map_err(|error| format!("the trace cannot be read: {error}"))?)
+        let _turn = self.trace_turn.lock().await;
+        let found = tokio::task::spawn_blocking(move || json(driver.trace().find(&query))).await;
+        found.map_err(|error| format!("the trace cannot be read: {error}"))?
     }
 
     fn status(&self) -> Status {

@@ -73,6 +73,8 @@ async fn converse(
         Err(TooLong) => Answer::error(format!("the request is longer than {MAX_REQUEST} bytes")),
     };
     let mut line = serde_json::to_vec(&answer)?;
+    // It takes many times the memory of its text, and a slow reader keeps us waiting.
+    drop(answer);
     line.push(b'\n');
     timeout(deadline, stream.write_all(&line)).await?
 }
@@ -128,10 +130,12 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Instant;
     use tokio::net::UnixStream;
+    use tokio::sync::Mutex;
     use tokio::task::JoinHandle;
 
     struct Server {
         path: PathBuf,
+        control: Arc<Control>,
         drain: CancellationToken,
         task: JoinHandle<()>,
         _directory: tempfile::TempDir,
@@ -147,10 +151,11 @@ mod tests {
         tokio::spawn(reloader.run(drain.clone()));
         let readiness = Arc::new(Readiness::default());
         let store = Arc::new(crate::store::MemoryStore::new(1_000).unwrap());
-        let (since, message_memory) = (Instant::now(), 100_000);
-        let control = Arc::new(Control { driver, reload, readiness, store, since, message_memory });
-        let task = tokio::spawn(serve_with(listener, control, deadline, drain.clone()));
-        Server { path, drain, task, _directory: directory }
+        let (since, message_memory, trace_turn) = (Instant::now(), 100_000, Mutex::default());
+        let control =
+            Arc::new(Control { driver, reload, readiness, store, since, message_memory, trace_turn });
+        let task = tokio::spawn(serve_with(listener, Arc::clone(&control), deadline, drain.clone()));
+        Server { path, control, drain, task, _directory: directory }
     }
 
     /// Sends bytes and reads until the server closes.
@@ -201,6 +206,16 @@ mod tests {
         );
         // Less than was promised.
         assert_eq!(ask_about(10, b"x").await, "");
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_the_trace_waits_for_those_before() {
+        let server = server(DEADLINE);
+        let request = "{\"command\":\"trace\",\"last\":1}\n";
+        let before = server.control.trace_turn.lock().await;
+        assert!(timeout(Duration::from_millis(200), ask(&server, request)).await.is_err());
+        drop(before);
+        assert_eq!(ask(&server, request).await, json!({ "ok": [] }));
     }
 
     #[tokio::test]

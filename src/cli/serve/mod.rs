@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -116,6 +117,7 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
             store: Arc::clone(&store),
             since: Instant::now(),
             message_memory: config.message_memory.0,
+            trace_turn: Mutex::default(),
         };
         let admin = Admin { metrics, readiness: Arc::clone(&readiness) };
         sockets.serve(&config, &driver, admin, control, &drain, &tasks);
