@@ -201,8 +201,7 @@ impl<'a> Again<'a> {
 
 fn facts(decision: &LoggedDecision) -> Facts {
     let text = |key: &str| decision.get(key).map(str::to_owned);
-    // After a hundred recipients the line has a number.
-    let recipients = decision.list("recipients").iter().filter(|recipient| !recipient.starts_with('+'));
+    let recipients = decision.shown("recipients").iter();
     Facts {
         connection: Connection {
             client: match decision.get("client") {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::record::MAX_ITEMS;
+
 /// Stands before the fields of a line in logfmt.
 const WORD: &str = "decision ";
 /// Keys whose values are lists.
@@ -35,6 +37,19 @@ impl LoggedDecision {
     pub fn list(&self, key: &str) -> &[String] {
         self.0.get(key).map_or(&[], Vec::as_slice)
     }
+
+    /// The items of `key`, without the number that stands for those that the log left out.
+    pub fn shown(&self, key: &str) -> &[String] {
+        match self.list(key) {
+            [shown @ .., more] if shown.len() == MAX_ITEMS && is_number_of_more(more) => shown,
+            all => all,
+        }
+    }
+}
+
+/// Whether it is what the log writes behind a list that it cut; `+23@x.test` is an address.
+fn is_number_of_more(item: &str) -> bool {
+    item.strip_prefix('+').is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn json(text: &str) -> Option<LoggedDecision> {
@@ -160,6 +175,35 @@ mod tests {
             }
             assert_eq!(found.list("recipients"), ["a@b.test", "c,d@e.test"], "{line}");
         }
+    }
+
+    #[test]
+    fn the_number_of_recipients_that_are_not_shown_is_no_recipient() {
+        let (mut facts, verdict) = (Facts::default(), Verdict::default());
+        for (count, last) in [(1, "+0@x.test"), (100, "+99@x.test"), (123, "+99@x.test")] {
+            facts.accepted = (0..count).map(|n| Recipient::parse(&format!("+{n}@x.test"))).collect();
+            let decision = Decision {
+                transaction: 1,
+                at: Timestamp::EPOCH,
+                took: Duration::ZERO,
+                protocol: Protocol::Milter,
+                stage: Stage::EndOfMessage,
+                facts: &facts,
+                verdict: &verdict,
+                helo_dns: &Slot::NotAsked,
+                spf: &Slot::NotAsked,
+                identities: &[],
+            };
+            for line in decision.lines().swap_remove(0) {
+                let found = LoggedDecision::parse(&line).unwrap();
+                let shown = found.shown("recipients");
+                let last_shown = shown.last().map(String::as_str);
+                assert_eq!((shown.len(), last_shown), (count.min(MAX_ITEMS), Some(last)), "{line}");
+            }
+        }
+        // A recipient need not have a domain.
+        let found = LoggedDecision::parse("decision protocol=milter recipients=a@x.test,+23").unwrap();
+        assert_eq!(found.shown("recipients"), ["a@x.test", "+23"]);
     }
 
     #[test]
