@@ -16,7 +16,7 @@ use super::policies::load_or_report;
 use super::progress::Progress;
 use super::{Exit, recent};
 use crate::admin::control::Request;
-use crate::config::{DnsServers, dns_server};
+use crate::config::{DnsServers, ListenAddress, dns_server};
 use crate::dns;
 use crate::driver::{Driver, Scanner};
 use crate::explain::{Envelope, Explanation, explain};
@@ -65,6 +65,15 @@ pub(super) struct Args {
     /// The login name of an authenticated client.
     #[arg(long, value_name = "LOGIN")]
     login: Option<String>,
+    /// The listener of Greylag that is asked, as greylag.toml names it; some scopes ask for it.
+    #[arg(long, value_name = "ADDR")]
+    listener: Option<ListenAddress>,
+    /// The TLS version of an encrypted session, such as TLSv1.3; some scopes ask for it.
+    #[arg(long, value_name = "VERSION")]
+    tls: Option<String>,
+    /// What Postfix sets as policy_context, without the message: a milter is not told.
+    #[arg(long, value_name = "TEXT", conflicts_with = "message")]
+    policy_context: Option<String>,
     /// Judge by the policy files of this directory.
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
@@ -73,7 +82,8 @@ pub(super) struct Args {
     dns: Option<SocketAddr>,
     /// Judge a decision line of Greylag's log once more, logfmt or JSON; - reads lines from standard input.
     #[arg(long, value_name = "LINE|-", allow_hyphen_values = true,
-        conflicts_with_all = ["client", "client_name", "helo", "from", "to", "login", "message", "recent"])]
+        conflicts_with_all = ["client", "client_name", "helo", "from", "to", "login", "listener", "tls",
+            "policy_context", "message", "recent"])]
     from_log: Option<String>,
     /// Judge by the policy files of this directory too, and show what differs.
     #[arg(long, value_name = "DIR", conflicts_with = "recent")]
@@ -111,6 +121,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
         sender,
         recipients: args.to.clone(),
         login: args.login.clone(),
+        listener: args.listener.as_ref().map(ToString::to_string),
+        tls: args.tls.clone(),
+        policy_context: args.policy_context.clone(),
     };
     if let Some(directory) = &args.against {
         let two = match Two::read(args, directory, errors)? {

@@ -26,6 +26,7 @@ pub fn explain_logged(decision: &LoggedDecision, policy: &Policy) -> Result<Expl
     if now.action == then.decided.action && then.counted {
         notes.push("the verdict would be the same".to_owned());
     }
+    notes.extend(super::scopes_without(facts, policy, "which the log does not tell"));
     let first = again.settings.first().map(|settings| checks(then.stage, settings)).unwrap_or_default();
     let judged = Judged {
         subject,
@@ -140,6 +141,26 @@ mod tests {
             action=reject reason=auth.spf_fail reply=\"550 5.7.23 no\" helo_dns=192.0.2.1 mode=enforce";
         let found = explained(line, &policy(&[])).unwrap();
         assert_eq!(found.stages[0].reason.as_deref(), Some("auth.spf_fail"));
+    }
+
+    #[test]
+    fn scopes_by_what_the_log_does_not_tell_are_said_to_be_left_out() {
+        let scope = |condition: &str| {
+            format!("[[scope]]\nname = \"s\"\n{condition}\nset.attachments.mode = \"off\"\n")
+        };
+        let told = |key: &str| {
+            format!("the policy has scopes by {key}, which the log does not tell: none of them holds")
+        };
+        for (condition, action, note) in [
+            ("listener = [\"127.0.0.1:1\"]", "reject", Some(told("listener"))),
+            ("policy_context = [\"mx\"]", "reject", Some(told("policy_context"))),
+            ("tls = false", "accept", None),
+        ] {
+            let found = explained(ATTACHMENT, &policy(&[("scopes.toml", &scope(condition))])).unwrap();
+            assert_eq!(found.stages[0].action, action, "{condition}");
+            let notes = found.notes.iter().find(|note| note.contains("has scopes by"));
+            assert_eq!(notes, note.as_ref(), "{condition}");
+        }
     }
 
     #[test]

@@ -32,6 +32,10 @@ use crate::verdict::{Action, Finding, Verdict};
 /// Said where no message is there to be judged.
 const NO_MESSAGE: &str = "without the message, nothing is known of DKIM, DMARC, content and attachments";
 
+/// Said where scopes ask for encryption and no TLS version is given.
+const NO_TLS: &str =
+    "the policy has scopes by tls, which was not given: the session is taken as not encrypted";
+
 /// The mail that is asked about, but for its message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
@@ -47,19 +51,33 @@ pub struct Envelope {
     pub recipients: Vec<String>,
     /// The name the client logged in with.
     pub login: Option<String>,
+    /// The listener of ours that is asked, by the name scopes know it by.
+    #[serde(default)]
+    pub listener: Option<String>,
+    /// The TLS version of an encrypted session.
+    #[serde(default)]
+    pub tls: Option<String>,
+    /// Postfix's `policy_context`.
+    #[serde(default)]
+    pub policy_context: Option<String>,
 }
 
 impl Envelope {
     fn facts(&self) -> Facts {
+        // As the protocols have it: an empty text says nothing.
+        let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         Facts {
             connection: Connection {
                 client: Client::Ip(self.client.to_canonical()),
                 client_name: self.client_name.as_deref().and_then(host_name),
+                listener: self.listener.as_deref().unwrap_or_default().into(),
                 ..Connection::default()
             },
             helo: self.helo.clone(),
             sender: Some(ReversePath::parse(&self.sender)),
             login: self.login.clone(),
+            tls: filled(&self.tls),
+            policy_context: filled(&self.policy_context),
             ..Facts::default()
         }
     }
@@ -82,6 +100,11 @@ pub async fn explain(envelope: &Envelope, message: Option<Message>, driver: &Dri
         explanation.stages.push(judged(subject, Stage::Rcpt, &facts, &transaction, &verdict));
     }
     facts.recipient = None;
+    let policy = &transaction.policy;
+    explanation.notes.extend(scopes_without(&facts, policy, "which was not given"));
+    if facts.tls.is_none() && policy.has_scope(|when| when.tls.is_some()) {
+        explanation.notes.push(NO_TLS.to_owned());
+    }
     let Some(message) = message else {
         explanation.notes.push(NO_MESSAGE.to_owned());
         return explanation;
@@ -171,6 +194,15 @@ fn note(
 fn scopes(facts: &Facts, policy: &Policy) -> Vec<String> {
     let shown = |place: Place| format!("{} ({}:{})", place.scope.unwrap_or_default(), place.file, place.line);
     policy.scope_places(facts).into_iter().map(shown).collect()
+}
+
+/// The scopes that hold for nothing while it is not known how the mail server asks; `why` it is not.
+fn scopes_without(facts: &Facts, policy: &Policy, why: &str) -> Vec<String> {
+    let listener = facts.connection.listener.is_empty() && policy.has_scope(|when| when.listener.is_some());
+    let context = facts.policy_context.is_none() && policy.has_scope(|when| when.policy_context.is_some());
+    let keys = [(listener, "listener"), (context, "policy_context")];
+    let told = |key| format!("the policy has scopes by {key}, {why}: none of them holds");
+    keys.into_iter().filter(|(is_missing, _)| *is_missing).map(|(_, key)| told(key)).collect()
 }
 
 /// A cause that was found, and what it leads to.

@@ -121,6 +121,11 @@ impl Policy {
             .collect()
     }
 
+    /// Whether there is a scope whose conditions are such as `is_meant` says, be it that it holds or not.
+    pub fn has_scope(&self, is_meant: impl Fn(&When) -> bool) -> bool {
+        self.scopes.all().iter().any(|scope| is_meant(scope.when()))
+    }
+
     /// Where the scopes begin that hold for `facts`, in the order in which they apply.
     pub fn scope_places(&self, facts: &Facts) -> Vec<Place> {
         let matching = self.scopes.matching(facts, facts.recipient.as_ref());

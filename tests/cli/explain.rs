@@ -194,6 +194,71 @@ async fn the_daemon_tells_by_its_own_greylist_and_records_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn scopes_by_listener_hold_for_the_listener_that_is_named() {
+    let policies = [
+        ("greylist.toml", "mode = \"off\"\n"),
+        ("auth.toml", "mode = \"off\"\n"),
+        ("scopes.toml", "[[scope]]\nname = \"mua\"\nlistener = [\"$POLICY\"]\nset.helo.mode = \"off\"\n"),
+    ];
+    let greylag = Greylag::start(Setup { policies: &policies, ..Setup::default() });
+    let listener = loopback(greylag.ports().policy);
+    let mut client = PolicyClient::tcp(listener).await;
+    let request = PolicyRequest::rcpt("me@example.org").with("helo_name", "x");
+    assert_eq!(client.ask(&request).await.as_deref(), Some("DUNNO"));
+
+    let left_out = "the policy has scopes by listener, which was not given: none of them holds";
+    let found = through(&greylag, "me@example.org", &[]);
+    assert_eq!((found.code, found.errors.as_str()), (Some(1), ""));
+    assert!(found.out.contains("  => reject: 550 5.7.1 Access denied - bogus HELO [4]\n"), "{}", found.out);
+    assert!(found.out.contains(left_out), "{}", found.out);
+
+    let listener = listener.to_string();
+    let found = through(&greylag, "me@example.org", &["--listener", &listener]);
+    assert_eq!((found.code, found.errors.as_str()), (Some(0), ""));
+    let off = "  helo         off         by scopes.toml:4, scope mua: mode = \"off\"\n";
+    assert!(found.out.contains(off) && !found.out.contains("has scopes by"), "{}", found.out);
+    let found = through(&greylag, "me@example.org", &["--listener", "127.0.0.1:1"]);
+    assert_eq!(found.code, Some(1), "{}", found.out);
+    assert!(!found.out.contains("has scopes by"), "{}", found.out);
+}
+
+#[test]
+fn scopes_by_tls_and_policy_context_are_told_what_is_not_given() {
+    let dns = Dns::start();
+    let dir = temp_dir();
+    fs::write(dir.path().join("greylist.toml"), "mode = \"off\"\n").unwrap();
+    let policies = dir.path().to_str().unwrap();
+    for (condition, given, note) in [
+        (
+            "policy_context = [\"submission\"]",
+            ["--policy-context", "submission"],
+            "the policy has scopes by policy_context, which was not given: none of them holds",
+        ),
+        (
+            "tls = true",
+            ["--tls", "TLSv1.3"],
+            "the policy has scopes by tls, which was not given: the session is taken as not encrypted",
+        ),
+    ] {
+        let scope = format!("[[scope]]\nname = \"s\"\n{condition}\nset.helo.mode = \"off\"\n");
+        fs::write(dir.path().join("scopes.toml"), scope).unwrap();
+        let mail = ["--helo", "localhost", "--to", "bob@example.test", "--policies", policies, "--json"];
+        let outcome = |more: &[&str]| {
+            let found = explain(&dns, &[&mail[..], more].concat());
+            let answer = json(&found);
+            let notes = answer["notes"].as_array().unwrap().clone();
+            (found.code, notes.contains(&note.into()))
+        };
+        assert_eq!(outcome(&[]), (Some(1), true), "{condition}");
+        assert_eq!(outcome(&given), (Some(0), false), "{condition}");
+        assert_eq!(outcome(&[given[0], ""]), (Some(1), true), "{condition}");
+        // With two policies it is told of either.
+        let found = explain(&dns, &["--helo", "x", "--to", "b@x.test", "--against", policies]);
+        assert!(found.out.contains(note), "{condition}: {}", found.out);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_judges_a_message_too() {
     let policies = [
         ("greylist.toml", "mode = \"off\"\n"),

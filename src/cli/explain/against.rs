@@ -51,6 +51,9 @@ impl Two {
             let mut one = alone(&dns, envelope, policy, message.clone()).await?;
             one.notes.splice(..0, [self.note, STORE_NOTE.to_owned()]);
             let other = alone(&dns, envelope, self.other, message).await?;
+            let more = other.notes.iter().filter(|note| !one.notes.contains(note));
+            let more: Vec<String> = more.cloned().collect();
+            one.notes.extend(more);
             Ok(Comparison::new(one, other))
         }))
     }
