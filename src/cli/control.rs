@@ -44,7 +44,8 @@ pub(super) struct AskArgs {
 }
 
 impl AskArgs {
-    /// Asks, and writes the answer as JSON or by `write`; `end` says of the answer how the command ends.
+    /// Asks, and writes the answer as JSON or by `write`; `end` says of the answer how the command ends, `refused` how it does
+    /// where the daemon cannot do what it is asked.
     pub(super) fn ask<T: Serialize + DeserializeOwned>(
         &self,
         request: &Request,
@@ -52,8 +53,9 @@ impl AskArgs {
         errors: &mut dyn Write,
         write: impl FnOnce(&T, &mut dyn Write, &mut dyn Write) -> io::Result<()>,
         end: impl FnOnce(&T) -> Exit,
+        refused: Exit,
     ) -> io::Result<Exit> {
-        let answer: T = match self.control.ask(request, errors) {
+        let answer: T = match self.control.ask(request, refused, errors) {
             Ok(answer) => answer,
             Err(exit) => return Ok(exit),
         };
@@ -131,14 +133,18 @@ impl ControlArgs {
         })
     }
 
-    /// Asks the daemon; says why there is no answer where there is none.
+    /// Asks the daemon; says why there is no answer where there is none. `refused` is for what the daemon cannot do.
     pub(super) fn ask<T: DeserializeOwned>(
         &self,
         request: &Request,
+        refused: Exit,
         errors: &mut dyn Write,
     ) -> Result<T, Exit> {
         let socket = self.socket(errors)?;
-        ask(&socket, request, &[]).map_err(|error| failed(&error, errors))
+        ask(&socket, request, &[]).map_err(|why| {
+            let exit = failed(&why, errors);
+            if matches!(why, NoAnswer::Refused(_)) { refused } else { exit }
+        })
     }
 }
 

@@ -131,7 +131,7 @@ fn ask<T: Serialize + DeserializeOwned>(
     write: impl FnOnce(&T, &mut dyn Write) -> io::Result<()>,
 ) -> io::Result<Exit> {
     let write = |answer: &T, out: &mut dyn Write, _: &mut dyn Write| write(answer, out);
-    how.ask(&Request::Greylist(request), out, errors, write, |_| Exit::Success)
+    how.ask(&Request::Greylist(request), out, errors, write, |_| Exit::Success, Exit::Findings)
 }
 
 fn write_shown(shown: &[Shown], out: &mut dyn Write) -> io::Result<()> {

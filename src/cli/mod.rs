@@ -66,7 +66,8 @@ enum Command {
 pub enum Exit {
     /// All is well.
     Success,
-    /// The command did its work and found something: a forbidden attachment, a refused mail.
+    /// The command did its work and found something: a forbidden attachment, a refused mail; or the daemon refuses what the
+    /// greylist is asked.
     Findings,
     /// A file that was named cannot be read (`EX_NOINPUT`).
     NoInput,

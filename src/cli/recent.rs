@@ -49,7 +49,7 @@ pub(super) fn run(
         queue_id: args.queue_id.clone(),
         last: args.last,
     };
-    let mails: Vec<Traced> = match args.control.ask(&Request::Trace(query), errors) {
+    let mails: Vec<Traced> = match args.control.ask(&Request::Trace(query), Exit::Failure, errors) {
         Ok(mails) => mails,
         Err(exit) => return Ok(exit),
     };

@@ -24,10 +24,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
-    args.ask.ask(&Request::Reload, out, errors, write_text, |report: &Report| match report.outcome {
+    let end = |report: &Report| match report.outcome {
         Outcome::Reloaded => Exit::Success,
         Outcome::Refused => Exit::Config,
-    })
+    };
+    args.ask.ask(&Request::Reload, out, errors, write_text, end, Exit::Failure)
 }
 
 fn write_text(report: &Report, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<()> {

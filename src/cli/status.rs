@@ -21,10 +21,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
-    args.ask.ask(&Request::Status, out, errors, write_text, |status: &Status| {
+    let end = |status: &Status| {
         let fine = status.not_ready.is_empty() && !status.policy.reload_refused;
         if fine { Exit::Success } else { Exit::Findings }
-    })
+    };
+    args.ask.ask(&Request::Status, out, errors, write_text, end, Exit::Failure)
 }
 
 fn write_text(status: &Status, out: &mut dyn Write, _errors: &mut dyn Write) -> io::Result<()> {

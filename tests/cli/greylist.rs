@@ -1,5 +1,7 @@
 //! `greylag greylist`: asking the running daemon about its greylist.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 use greylag::store::Timestamp;
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::greylag::{Greylag, Setup, Store};
 use crate::support::policy::{PolicyClient, PolicyRequest};
-use crate::support::process::loopback;
+use crate::support::process::{loopback, temp_dir};
 use crate::{Outcome, outcome};
 
 const SENDER: &str = "shop@sender.test";
@@ -133,4 +135,44 @@ fn what_cannot_be_asked_is_said() {
     let nobody = outcome(command.args(["greylist", "stats", "--control", "unix:/nonexistent/control.sock"]));
     assert_eq!(nobody.code, Some(69));
     assert!(nobody.errors.contains("no Greylag answers at /nonexistent/control.sock"), "{nobody:?}");
+}
+
+#[test]
+fn what_the_daemon_cannot_do_is_told_from_a_daemon_that_is_not_there() {
+    let dir = temp_dir();
+    let path = dir.path().join("control.sock");
+    let control = format!("unix:{}", path.display());
+    let listener = UnixListener::bind(&path).unwrap();
+    for (arguments, answer, code, error) in [
+        (
+            &["stats"][..],
+            "{\"err\":{\"message\":\"the store is away\"}}\n",
+            1,
+            "greylag: the daemon says: the store is away\n".to_owned(),
+        ),
+        (
+            &["forget", "--sender", SENDER],
+            "{\"err\":{\"message\":\"the store is away\"}}\n",
+            1,
+            "greylag: the daemon says: the store is away\n".to_owned(),
+        ),
+        (
+            &["stats"],
+            "",
+            69,
+            format!("greylag: the daemon at {} gave no answer: it closed the connection\n", path.display()),
+        ),
+    ] {
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.read_to_end(&mut Vec::new()).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            });
+            let mut command = Command::new(env!("CARGO_BIN_EXE_greylag"));
+            outcome(command.arg("greylist").args(arguments).args(["--control", &control]))
+        });
+        assert_eq!((found.code, found.out.as_str()), (Some(code), ""), "{arguments:?}");
+        assert_eq!(found.errors, error, "{arguments:?}");
+    }
 }
