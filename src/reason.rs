@@ -161,6 +161,8 @@ reasons! {
     ContentScanTimeout = Content 6 "content.scan_timeout",
     /// Reading the content failed by our own fault.
     ContentScanFault = Content 7 "content.scan_fault",
+    /// The message takes more memory than `message_memory` or `total_message_memory` leaves to it, so that nobody looked into it.
+    ContentTooLarge = Content 8 "content.too_large",
 
     /// An attachment's name ends in a forbidden extension.
     AttachmentForbiddenExtension = Attachments 1 "attachment.forbidden_extension",

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use greylag::milter::Limits;
 use greylag::milter::server::ListenerOptions;
+use greylag::telemetry::TraceQuery;
 use support::accepting_driver;
 use support::milter::{Agreed, EndOfMessage, Mta, OFFER, Offer, Reply, Server, cstrs, options, packet};
 use tokio::sync::Semaphore;
@@ -366,13 +367,20 @@ async fn a_large_body_arrives_in_pieces() {
 #[tokio::test]
 async fn a_message_too_large_to_keep_is_deferred() {
     let limits = Limits { message_bytes: 200_000, ..Limits::default() };
-    let server = Server::tcp(accepting_driver(), ListenerOptions { limits, ..options() }).await;
+    let driver = accepting_driver();
+    let server = Server::tcp(Arc::clone(&driver), ListenerOptions { limits, ..options() }).await;
     let mut mta = server.negotiated().await;
     greet(&mut mta).await;
     mta.mail("<a@b.test>").await;
     mta.rcpt("<bob@example.test>").await;
     let content = mta.content(&format!("Subject: large\r\n\r\n{}", "x\r\n".repeat(70_000))).await;
-    assert_eq!(content.reply.text(), "451 4.3.4 Message too large to be checked now, try again later");
+    let reply = "451 4.3.4 Message too large to be checked now, try again later";
+    assert_eq!(content.reply.text(), reply);
+    let [mail] = driver.trace().find(&TraceQuery { last: 1, ..TraceQuery::default() }).try_into().unwrap();
+    let logged = &mail.steps.last().unwrap().decision;
+    let said = ["stage", "action", "reason", "reply"].map(|key| logged[key].as_str().unwrap_or_default());
+    assert_eq!(said, ["end_of_message", "defer", "content.too_large", reply]);
+    assert_eq!(logged["recipients"], serde_json::json!(["bob@example.test"]));
     deliver(&mut mta).await;
     mta.quit().await;
 }

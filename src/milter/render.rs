@@ -19,12 +19,6 @@ pub(super) fn response(stage: Stage, verdict: &Verdict, facts: &Facts, options: 
     }
 }
 
-/// The refusal of a message whose content was too large to be kept.
-pub(super) fn too_large() -> Response {
-    let text = "Message too large to be checked now, try again later";
-    Response::Refuse(Refusal::new(&Reply::new(Code::C451, (3, 4), text)))
-}
-
 fn refusal(verdict: &Verdict) -> Option<Refusal> {
     verdict.reply().map(Refusal::new)
 }

@@ -185,6 +185,11 @@ impl<S: Conversation> Connection<S> {
                     let response = self.session.on_verdict(pending, &verdict);
                     self.answer(&response).await?;
                 }
+                Step::Defer(pending) => {
+                    let verdict = self.driver.defer_unkept(self.session.facts(), &self.transaction);
+                    let response = self.session.on_verdict(pending, &verdict);
+                    self.answer(&response).await?;
+                }
                 Step::JudgeUnheard(unheard) => {
                     let verdict = self.judge(unheard.stage()).await?;
                     self.session.on_unheard(unheard, &verdict);

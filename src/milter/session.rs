@@ -68,6 +68,9 @@ pub enum Step {
     Answer(Response),
     /// Judge the facts, then give the verdict to [`Session::on_verdict`], which has the answer.
     Judge(Pending),
+    /// The message was too large to be kept, so that there is nothing to judge: its deferral goes to [`Session::on_verdict`], which has
+    /// the answer.
+    Defer(Pending),
     /// Judge the facts, then give the verdict to [`Session::on_unheard`]: the MTA goes on without an answer.
     JudgeUnheard(Unheard),
     /// Say to [`Session::on_body_weighed`], which has the answer, whether the body of this mail is read.
@@ -243,7 +246,9 @@ impl Session {
 
     fn respond(&mut self, stage: Stage, verdict: &Verdict) -> Response {
         let response = match (render::response(stage, verdict, &self.facts, &self.options), &self.held) {
-            (Response::Refuse(refusal), _) => Response::Refuse(refusal),
+            (Response::Refuse(refusal), held) if held.is_none() || !self.too_large => {
+                Response::Refuse(refusal)
+            }
             (_, Some(refusal)) => Response::Refuse(refusal.clone()),
             (response, None) => response,
         };
@@ -383,9 +388,7 @@ impl Session {
     fn on_end_of_message(&mut self) -> Step {
         self.learn_queue_id(MacroStage::EndOfMessage);
         if self.too_large {
-            let response = self.held.take().map_or_else(render::too_large, Response::Refuse);
-            self.end_message();
-            return Step::Answer(response);
+            return Step::Defer(Pending(Stage::EndOfMessage));
         }
         self.message.set_exact(self.options.exact_headers());
         self.facts.message = Some(std::mem::take(&mut self.message));

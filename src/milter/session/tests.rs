@@ -58,7 +58,7 @@ impl Mta {
         match self.session.on_command(command) {
             Step::Silent => None,
             Step::Answer(response) => Some(response),
-            Step::Judge(pending) => Some(self.session.on_verdict(pending, verdict)),
+            Step::Judge(pending) | Step::Defer(pending) => Some(self.session.on_verdict(pending, verdict)),
             Step::JudgeUnheard(unheard) => {
                 self.session.on_unheard(unheard, verdict);
                 None
@@ -363,9 +363,10 @@ fn a_message_too_large_is_deferred_and_not_judged() {
     assert!(mta.session.message.is_empty(), "nothing is kept");
 
     let step = mta.session.on_frame(Frame { code: b'E', payload: Bytes::new() });
-    let text = "Message too large to be checked now, try again later";
-    let refusal = Refusal::new(&Reply::new(Code::C451, (3, 4), text));
-    assert_eq!(step, Step::Answer(Response::Refuse(refusal)));
+    let Step::Defer(pending) = step else { panic!("{step:?}") };
+    assert_eq!(mta.accepted(), ["bob@x.test"], "as the log names them");
+    assert!(matches!(mta.session.on_verdict(pending, &refusing()), Response::Refuse(_)));
+    assert!(mta.accepted().is_empty());
 
     mta.accept(mail());
     mta.silent_frame(b'B', b"small\r\n");
@@ -384,7 +385,8 @@ fn a_message_that_others_left_no_room_for_is_deferred_until_they_are_done() {
     one.silent_frame(b'B', &[b'x'; 500]);
     other.silent_frame(b'B', &[b'x'; 500]);
     let step = other.session.on_frame(Frame { code: b'E', payload: Bytes::new() });
-    assert!(matches!(step, Step::Answer(Response::Refuse(_))), "{step:?}");
+    let Step::Defer(pending) = step else { panic!("{step:?}") };
+    assert!(matches!(other.session.on_verdict(pending, &refusing()), Response::Refuse(_)));
     assert_eq!(one.accept(end()), Some(Response::Deliver(Vec::new())));
     other.accept(mail());
     other.silent_frame(b'B', &[b'x'; 500]);
@@ -476,7 +478,7 @@ fn letter(step: &Step) -> char {
         Step::Answer(Response::Negotiated(_)) => 'o',
         Step::Answer(Response::Continue) => 'c',
         Step::Answer(_) => '?',
-        Step::Judge(_) => 'j',
+        Step::Judge(_) | Step::Defer(_) => 'j',
         Step::JudgeUnheard(_) => 'u',
         Step::WeighBody(_) => 'w',
         Step::Quit => 'q',
@@ -536,7 +538,7 @@ proptest! {
             match session.on_command(command(kind, offer)) {
                 Step::Silent => prop_assert!(silent, "{kind} was not answered"),
                 Step::Answer(_) => prop_assert!(!silent, "{kind} was answered"),
-                Step::Judge(pending) => {
+                Step::Judge(pending) | Step::Defer(pending) => {
                     prop_assert!(!silent, "{kind} was answered");
                     let response = session.on_verdict(pending, &verdict);
                     let held = matches!(kind, CommandKind::Connect | CommandKind::Helo);
