@@ -18,7 +18,7 @@ use crate::store::{StoreFault, Timestamp};
 /// A power cut may cost what was recorded in so much time.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A 256th of the database is swept every five minutes, all of it in less than a day.
+/// A 256th of the database is swept every five minutes, all of it in about a day.
 const TICKS_PER_SWEEP: u64 = 300;
 
 /// A generation of the journal gets so long, and some more within a tick.
@@ -121,12 +121,18 @@ impl State {
             self.drop_generations()?;
         }
         if tick.is_multiple_of(TICKS_PER_SWEEP) {
-            self.database.sweep((tick / TICKS_PER_SWEEP) as u8, self.now())?;
+            self.sweep()?;
         }
         if self.journal.len() >= GENERATION_LEN {
             self.journal.rotate()?;
         }
         self.shorten_journal()
+    }
+
+    /// Sweeps a part of the database: by the time another, however often the store is opened anew.
+    fn sweep(&self) -> Result<(), StoreFault> {
+        let now = self.now();
+        self.database.sweep((now.as_millis() / (TICK.as_millis() as u64 * TICKS_PER_SWEEP)) as u8, now)
     }
 
     fn is_flush_due(&self) -> Result<bool, StoreFault> {
@@ -421,6 +427,22 @@ mod tests {
         assert_eq!(state.database.proofs().unwrap(), 255);
         (0..=255).for_each(|first_byte| state.database.sweep(first_byte, later).unwrap());
         assert_eq!(state.database.proofs().unwrap(), 156);
+    }
+
+    #[test]
+    fn a_store_that_is_opened_again_and_again_is_swept_as_a_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let expired = Proven { expires: Timestamp::from_millis(1) };
+        let state = open(directory.path());
+        (0..=255).for_each(|n| state.database.prove(Key::from_bytes([n; 16]), expired));
+        state.settle().unwrap();
+        assert_eq!(state.database.proofs().unwrap(), 256);
+        drop(state);
+        for opened in 0..256 {
+            let now = Timestamp::from_millis(START).plus(Duration::from_secs(opened * TICKS_PER_SWEEP));
+            State::open(directory.path(), 1_000, now).unwrap().maintain(0).unwrap();
+        }
+        assert_eq!(open(directory.path()).database.proofs().unwrap(), 0);
     }
 
     #[test]
