@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableDefinition};
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, StorageError, TableDefinition,
+    TransactionError, WriteTransaction,
+};
 
 use super::encoding;
 use super::files;
 use super::filter::Filter;
 use crate::store::model::{Proofs, Proven, Standing, Standings};
-use crate::store::table::{KeyMap, Shards, is_forgettable};
+use crate::store::table::{KeyMap, Shards, is_forgettable, lock};
 use crate::store::{HashKey, IdentityKey, Key, QueryKeys, StoreFault, Timestamp};
 
 /// The format this version writes, and the newest it reads.
@@ -54,8 +57,14 @@ pub(super) struct Records {
     committed: ArcSwap<Committed>,
     /// How often `committed` was replaced. It is counted before what was committed leaves what waits.
     commits: AtomicU64,
-    database: Database,
+    /// `None` while it could not be opened anew.
+    database: Mutex<Option<Database>>,
+    /// Opens it.
+    open: Opener,
 }
+
+/// How a database is opened.
+pub(super) type Opener = fn(&Path) -> Result<Database, redb::Error>;
 
 /// When an attempt looked at the database before it locked its clocks, and what it found: nothing of that has to be read from the disk
 /// again while others wait for them.
@@ -84,14 +93,24 @@ impl Records {
         now: Timestamp,
         new_hash_key: impl FnOnce() -> Result<HashKey, StoreFault>,
     ) -> Result<(Self, HashKey), StoreFault> {
-        let database = match open_database(path) {
+        Self::open_by(open_database, path, now, new_hash_key)
+    }
+
+    /// The same by `open`.
+    pub(super) fn open_by(
+        open: Opener,
+        path: &Path,
+        now: Timestamp,
+        new_hash_key: impl FnOnce() -> Result<HashKey, StoreFault>,
+    ) -> Result<(Self, HashKey), StoreFault> {
+        let database = match open(path) {
             Err(error) if is_damage(&error) => {
                 let aside = files::set_aside(path, "damaged", now)?;
                 tracing::error!(
                     file = %path.display(), %error, set_aside = %aside.display(),
                     "the database of proven records is damaged; begun anew, so known senders are greylisted once more"
                 );
-                open_database(path)
+                open(path)
             }
             opened => opened,
         };
@@ -110,7 +129,8 @@ impl Records {
             filter,
             committed: ArcSwap::from_pointee(committed),
             commits: AtomicU64::new(0),
-            database,
+            database: Mutex::new(Some(database)),
+            open,
         };
         Ok((records, hash_key))
     }
@@ -360,7 +380,9 @@ impl Records {
     pub(super) fn releases(&self) -> Result<HashMap<Key, Timestamp>, StoreFault> {
         let try_read = || -> Result<HashMap<Key, Timestamp>, redb::Error> {
             let mut releases = HashMap::new();
-            for entry in self.database.begin_read()?.open_table(RELEASES)?.range::<&[u8; 16]>(..)? {
+            let mut database = lock(&self.database);
+            let (database, _) = self.begin(&mut database)?;
+            for entry in database.begin_read()?.open_table(RELEASES)?.range::<&[u8; 16]>(..)? {
                 let (key, expires) = entry?;
                 releases.insert(Key::from_bytes(*key.value()), Timestamp::from_millis(expires.value()));
             }
@@ -381,24 +403,70 @@ impl Records {
         })
     }
 
+    /// Opens the database anew if a read or a write of it failed.
+    pub(super) fn mend(&self) -> Result<(), StoreFault> {
+        let begun = self.begin(&mut lock(&self.database)).map(drop);
+        begun.map_err(|error| database_fault(&self.path, error))
+    }
+
     fn commit(
         &self,
-        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), StoreFault> {
-        let try_commit = || -> Result<(), redb::Error> {
-            let mut transaction = self.database.begin_write()?;
+        let mut database = lock(&self.database);
+        let try_commit = |database: &mut Option<Database>| -> Result<(), redb::Error> {
+            let (database, mut transaction) = self.begin(database)?;
             // After a kill the file opens at once, where it would be read as a whole otherwise.
             transaction.set_quick_repair(true);
             change(&transaction)?;
             transaction.commit()?;
-            self.committed.store(Arc::new(Committed::open(&self.database)?));
-            self.commits.fetch_add(1, Ordering::Release);
-            Ok(())
+            self.look_at(database)
         };
-        try_commit().map_err(|error| database_fault(&self.path, error))
+        try_commit(&mut database).map_err(|error| {
+            // At once, as a disk that takes no writes may well be read. If it may not, whoever comes next tries again.
+            let _ = self.begin(&mut database);
+            database_fault(&self.path, error)
+        })
     }
 
-    fn fault(&self, error: redb::StorageError) -> StoreFault {
+    /// Begins to write to the database, which is opened anew where it has to be: once a read or a write failed, redb does neither until
+    /// the database is closed. The file stays where it is, whatever is wrong with it: what failed is the disk.
+    fn begin<'a>(
+        &self,
+        database: &'a mut Option<Database>,
+    ) -> Result<(&'a Database, WriteTransaction), redb::Error> {
+        if let Some(Err(TransactionError::Storage(StorageError::PreviousIo))) =
+            database.as_ref().map(Database::begin_write)
+        {
+            // Before it is opened anew, as it has the file locked.
+            *database = None;
+        }
+        let database = match database {
+            Some(database) => database,
+            None => {
+                let opened = (self.open)(&self.path)?;
+                self.look_at(&opened)?;
+                database.insert(opened)
+            }
+        };
+        let transaction = database.begin_write()?;
+        Ok((database, transaction))
+    }
+
+    /// Has everybody read from `database` as it is now.
+    fn look_at(&self, database: &Database) -> Result<(), redb::Error> {
+        self.committed.store(Arc::new(Committed::open(database)?));
+        self.commits.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// How often what was committed was replaced.
+    #[cfg(test)]
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
+    }
+
+    fn fault(&self, error: StorageError) -> StoreFault {
         database_fault(&self.path, error.into())
     }
 }
@@ -430,7 +498,7 @@ impl Committed {
     }
 
     /// A filter that has all keys.
-    fn filter(&self) -> Result<Filter, redb::StorageError> {
+    fn filter(&self) -> Result<Filter, StorageError> {
         let filter = Filter::new(self.proofs.len()? + self.standings.len()?);
         for entry in self.proofs.range::<&[u8; 16]>(..)? {
             filter.insert(&Key::from_bytes(*entry?.0.value()));

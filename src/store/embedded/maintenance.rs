@@ -100,9 +100,10 @@ fn run(state: &State, stopped: &Receiver<()>) -> Result<(), StoreFault> {
         match state.maintain(tick) {
             Err(error) if !failing => {
                 failing = true;
-                tracing::error!(%error, "the greylist store cannot be maintained; trying again each second");
+                tracing::error!(%error, "the greylist store cannot be maintained; trying again every few seconds");
             }
-            Ok(()) if failing => {
+            // Only a commit tells: most seconds have none, and where no mail comes a flush has nothing to write.
+            Ok(()) if failing && tick.is_multiple_of(TICKS_PER_FLUSH) && state.sweep().is_ok() => {
                 failing = false;
                 tracing::info!("the greylist store is maintained again");
             }
@@ -126,7 +127,8 @@ impl State {
         if self.journal.len() >= GENERATION_LEN {
             self.journal.rotate()?;
         }
-        self.shorten_journal()
+        self.shorten_journal()?;
+        self.database.mend()
     }
 
     /// Sweeps a part of the database: by the time another, however often the store is opened anew.

@@ -13,6 +13,8 @@
 
 mod database;
 mod encoding;
+#[cfg(test)]
+mod failing;
 mod files;
 mod filter;
 #[cfg(test)]
