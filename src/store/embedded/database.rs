@@ -342,6 +342,12 @@ impl Records {
     /// The proofs that are wanted.
     pub(super) fn find(&self, wanted: &QueryKeys) -> Result<Vec<(Key, Proven)>, StoreFault> {
         let mut found = KeyMap::default();
+        // In this order, too.
+        for shard in self.proofs.each() {
+            found.extend(
+                shard.iter().filter(|(key, _)| key.matches(wanted)).map(|(key, proof)| (*key, *proof)),
+            );
+        }
         let (first, last) = wanted.bounds();
         let committed = self.committed.load();
         let range = committed.proofs.range::<&[u8; 16]>(first.as_bytes()..=last.as_bytes());
@@ -349,13 +355,9 @@ impl Records {
             let (key, expires) = entry.map_err(|error| self.fault(error))?;
             let key = Key::from_bytes(*key.value());
             if key.matches(wanted) {
-                found.insert(key, Proven { expires: Timestamp::from_millis(expires.value()) });
+                let expires = Timestamp::from_millis(expires.value());
+                found.entry(key).or_insert(Proven { expires });
             }
-        }
-        for shard in self.proofs.each() {
-            found.extend(
-                shard.iter().filter(|(key, _)| key.matches(wanted)).map(|(key, proof)| (*key, *proof)),
-            );
         }
         Ok(found.into_iter().collect())
     }

@@ -18,6 +18,8 @@ mod failing;
 mod files;
 mod filter;
 #[cfg(test)]
+mod forgetting;
+#[cfg(test)]
 mod hanging;
 mod journal;
 mod maintenance;
