@@ -47,10 +47,13 @@ const MAX_WAITING: usize = 1_000_000;
 /// The database.
 pub(super) struct Records {
     path: PathBuf,
-    proofs: Shards<KeyMap<Proven>>,
-    /// How many proofs wait.
+    /// `None`: forgotten.
+    proofs: Shards<KeyMap<Option<Proven>>>,
+    /// How many proofs wait, without those forgotten.
     waiting: AtomicUsize,
     standings: Shards<KeyMap<Option<Standing>>>,
+    /// Held by who writes out what waits: nobody else may have written a later state of a record meanwhile.
+    flushing: Mutex<()>,
     /// Which keys of proofs and standings neither wait nor were ever committed.
     filter: Filter,
     /// The tables as of the last commit, kept open because opening one costs more than looking something up.
@@ -126,6 +129,7 @@ impl Records {
             proofs: Shards::new(KeyMap::default),
             waiting: AtomicUsize::new(0),
             standings: Shards::new(KeyMap::default),
+            flushing: Mutex::new(()),
             filter,
             committed: ArcSwap::from_pointee(committed),
             commits: AtomicU64::new(0),
@@ -147,10 +151,11 @@ impl Records {
     pub(super) fn prove(&self, key: Key, proof: Proven) {
         self.filter.insert(&key);
         let mut proofs = self.proofs.lock(key.shard());
-        match proofs.get_mut(&key) {
+        let waiting = proofs.entry(key).or_default();
+        match waiting {
             Some(present) => *present = present.later(proof),
             None => {
-                proofs.insert(key, proof);
+                *waiting = Some(proof);
                 self.waiting.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -196,7 +201,7 @@ impl Records {
         match self.waiting_proof(key) {
             None if self.is_unchanged_since(glance) => Ok(None),
             None => self.committed_proof(key),
-            waiting => Ok(waiting),
+            Some(waiting) => Ok(waiting),
         }
     }
 
@@ -219,7 +224,7 @@ impl Records {
         }
     }
 
-    fn waiting_proof(&self, key: &Key) -> Option<Proven> {
+    fn waiting_proof(&self, key: &Key) -> Option<Option<Proven>> {
         self.proofs.lock(key.shard()).get(key).copied()
     }
 
@@ -270,7 +275,8 @@ impl Records {
 
     /// Writes out all that waits, in one commit.
     pub(super) fn flush(&self) -> Result<(), StoreFault> {
-        let mut proofs: Vec<(Key, Proven)> = Vec::new();
+        let _flushing = lock(&self.flushing);
+        let mut proofs: Vec<(Key, Option<Proven>)> = Vec::new();
         for shard in self.proofs.each() {
             proofs.extend(shard.iter().map(|(key, proof)| (*key, *proof)));
         }
@@ -286,18 +292,19 @@ impl Records {
         self.commit(|transaction| {
             let mut table = transaction.open_table(PROVEN)?;
             for (key, proof) in &proofs {
-                table.insert(key.as_bytes(), proof.expires.as_millis())?;
+                match proof {
+                    Some(proof) => table.insert(key.as_bytes(), proof.expires.as_millis())?,
+                    None => table.remove(key.as_bytes())?,
+                };
             }
             let mut table = transaction.open_table(STANDINGS)?;
             for (identity, standing) in &standings {
                 match standing {
                     Some(standing) => {
-                        table.insert(identity.as_bytes(), &encoding::of_stored_standing(standing)[..])?;
+                        table.insert(identity.as_bytes(), &encoding::of_stored_standing(standing)[..])?
                     }
-                    None => {
-                        table.remove(identity.as_bytes())?;
-                    }
-                }
+                    None => table.remove(identity.as_bytes())?,
+                };
             }
             Ok(())
         })?;
@@ -305,7 +312,7 @@ impl Records {
             let mut shard = self.proofs.lock(key.shard());
             if shard.get(&key) == Some(&written) {
                 shard.remove(&key);
-                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.waiting.fetch_sub(usize::from(written.is_some()), Ordering::Relaxed);
             }
         }
         for (identity, written) in standings {
@@ -341,7 +348,7 @@ impl Records {
 
     /// The proofs that are wanted.
     pub(super) fn find(&self, wanted: &QueryKeys) -> Result<Vec<(Key, Proven)>, StoreFault> {
-        let mut found = KeyMap::default();
+        let mut found: KeyMap<Option<Proven>> = KeyMap::default();
         // In this order, too.
         for shard in self.proofs.each() {
             found.extend(
@@ -356,26 +363,19 @@ impl Records {
             let key = Key::from_bytes(*key.value());
             if key.matches(wanted) {
                 let expires = Timestamp::from_millis(expires.value());
-                found.entry(key).or_insert(Proven { expires });
+                found.entry(key).or_insert(Some(Proven { expires }));
             }
         }
-        Ok(found.into_iter().collect())
+        Ok(found.into_iter().filter_map(|(key, proof)| Some((key, proof?))).collect())
     }
 
-    /// Forgets proofs, in the database too.
-    pub(super) fn forget(&self, keys: &[Key]) -> Result<(), StoreFault> {
+    /// Forgets proofs, which the next [`Self::flush`] removes from the database.
+    pub(super) fn forget(&self, keys: &[Key]) {
         for key in keys {
-            if self.proofs.lock(key.shard()).remove(key).is_some() {
+            if let Some(Some(_)) = self.proofs.lock(key.shard()).insert(*key, None) {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.commit(|transaction| {
-            let mut table = transaction.open_table(PROVEN)?;
-            for key in keys {
-                table.remove(key.as_bytes())?;
-            }
-            Ok(())
-        })
     }
 
     /// The rules of release.
@@ -479,7 +479,7 @@ impl Proofs for Records {
             return Ok(None);
         }
         // In this order: a record leaves what waits only when `committed` has it.
-        self.waiting_proof(key).map_or_else(|| self.committed_proof(key), |proof| Ok(Some(proof)))
+        self.waiting_proof(key).map_or_else(|| self.committed_proof(key), Ok)
     }
 }
 

@@ -339,7 +339,8 @@ impl State {
             self.journal.write(self.journal.queued())?;
         }
         if !proofs.is_empty() {
-            self.database.forget(&proofs)?;
+            self.database.forget(&proofs);
+            self.settle()?;
         }
         let _releasing = lock(&self.releasing);
         let mut releases = HashMap::clone(&self.releases.load());

@@ -94,7 +94,7 @@ fn restore(
         Entry::Write(Write::End(key)) => running.shard_of(&key).clocks.end(&key),
         Entry::Write(Write::Prove(key, proof)) => database.restore(key, proof)?,
         Entry::Write(Write::Stand(identity, standing)) => database.stand(identity, standing),
-        Entry::Forget(key) => database.forget(&[key])?,
+        Entry::Forget(key) => database.forget(&[key]),
     }
     Ok(())
 }
