@@ -24,7 +24,7 @@ type Maker = (&'static str, fn() -> Vec<u8>, Option<Reason>);
 
 /// All bombs. They are made one by one, as some are large.
 pub(crate) fn all() -> impl Iterator<Item = Bomb> {
-    let makers: [Maker; 52] = [
+    let makers: [Maker; 54] = [
         ("zeros in a zip in a zip", zeros_in_zip, Some(Reason::AttachmentLimitBytes)),
         ("zeros in a zip", || of("a.zip", &zip(&[("zeros.txt", &zeros(100))])), None),
         ("quine", || of("a.zip", &quine()), Some(Reason::AttachmentLimitDepth)),
@@ -86,6 +86,12 @@ pub(crate) fn all() -> impl Iterator<Item = Bomb> {
         (
             "signatures of 7z and RAR",
             || of("a.dat", &b"text 7z\xbc\xaf\x27\x1cRar!\x1a\x07\x01\0".repeat(200_000)),
+            None,
+        ),
+        ("long first headers of RAR", || of("a.dat", &long_rar_headers(4)), None),
+        (
+            "long first headers of RAR in a zip",
+            || of("a.zip", &zip(&[("b.zip", &[zip(&[("a.txt", b"x")]), long_rar_headers(16)].concat())])),
             None,
         ),
         (
@@ -197,6 +203,12 @@ fn many_entries(count: usize) -> Vec<u8> {
 const EMPTY_ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x24\0\x01\0\0\x99\xe9\xd8\x51";
 const EMPTY_LZIP: &[u8] =
     b"LZIP\x01\x0c\0\x83\xff\xfb\xff\xff\xc0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x24\0\0\0\0\0\0\0";
+
+/// Marks of RAR 5, each before a header of 2 MiB that is said to be sealed.
+fn long_rar_headers(mebibytes: usize) -> Vec<u8> {
+    let mark = b"Rar!\x1a\x07\x01\0abcd\x80\x80\x80\x01";
+    [b"text", mark.repeat((mebibytes << 20) / mark.len()).as_slice()].concat()
+}
 
 /// A compound file whose largest stream is a ring of sectors.
 fn looped() -> Vec<u8> {

@@ -24,6 +24,9 @@ const MARK: &[u8] = b"Rar!\x1a\x07";
 static MARKS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARK));
 /// Work of a block, in bytes.
 const BLOCK: u64 = 64;
+/// The longest first header that is checked behind other data. A main header holds flags, an offset and perhaps a name, one of
+/// encryption a salt. A checksum over the most that headers may have, at every mark, would make seconds of a megabyte.
+const MAX_FIRST: usize = 4 << 10;
 
 /// The archive in a file, behind its mark.
 enum Version<'r> {

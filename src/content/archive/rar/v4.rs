@@ -1,6 +1,6 @@
 //! Blocks of version 4 and before: checksum, type, flags and size of the header in seven bytes, then what the type has.
 
-use super::{Block, Member};
+use super::{Block, MAX_FIRST, Member};
 use crate::content::archive::{names, u16_at, u32_at};
 
 /// Types of blocks. A service block is built as a file is: a comment (`CMT`), a stream (`STM`), rights (`ACL`) …
@@ -8,10 +8,13 @@ const MAIN: u8 = 0x73;
 const FILE: u8 = 0x74;
 const SERVICE: u8 = 0x7a;
 const END: u8 = 0x7b;
-/// Bytes that every header has, and those of a file before its name.
+/// Bytes that every header has, those of the main header, and those of a file before its name.
 const FIXED: usize = 7;
+const MAIN_FIXED: usize = 13;
 const FILE_FIXED: usize = 32;
-/// Flags of the main header: all headers behind it are encrypted.
+/// Flags of the main header: a comment is in it, which its checksum leaves out (unrar, arcread.cpp); all headers behind it are
+/// encrypted.
+const COMMENT: u16 = 0x02;
 const HEADERS_ENCRYPTED: u16 = 0x80;
 /// Flags of a file: encrypted, sizes of 64 bits, a name in Unicode behind the plain one, a salt behind the name.
 const ENCRYPTED: u16 = 0x04;
@@ -27,10 +30,10 @@ const STORED: u8 = 0x30;
 
 /// Whether the first block is an intact main header.
 pub(super) fn begins(blocks: &[u8]) -> bool {
-    header(&mut &*blocks).is_some_and(|header| {
-        let crc = crc32fast::hash(&header[2..]) as u16;
-        header[2] == MAIN && crc == u16_at(header, 0)
-    })
+    let Some(header) = header(&mut &*blocks).filter(|header| header[2] == MAIN) else { return false };
+    let has_comment = u16_at(header, 3) & COMMENT != 0;
+    let sealed = if has_comment { &header[..header.len().min(MAIN_FIXED)] } else { header };
+    sealed.len() <= MAX_FIRST && crc32fast::hash(&sealed[2..]) as u16 == u16_at(header, 0)
 }
 
 /// The next block, taken off `rest`; none where there is none.
@@ -215,6 +218,22 @@ mod tests {
         assert_eq!(causes("x.part1.rar", &volume[..volume.len() - 2]), [""; 0]);
         let broken = [volume.as_slice(), b"no block"].concat();
         assert_eq!(causes("x.part1.rar", &broken), ["attachment.unreadable_container x.part1.rar"]);
+    }
+
+    #[test]
+    fn a_first_header_is_checked_as_far_as_it_is_sealed() {
+        let main = |length: usize| plain(MAIN, 0, &vec![0; length - FIXED]);
+        assert!(begins(&main(MAIN_FIXED)) && begins(&main(MAX_FIRST)));
+        assert!(!begins(&main(MAX_FIRST + 1)) && !begins(&plain(FILE, 0, &[0; 6])));
+        // The length counts the comment, the checksum does not.
+        let mut commented = plain(MAIN, COMMENT, &[0; 6]);
+        commented[5..7].copy_from_slice(&60_000u16.to_le_bytes());
+        let crc = crc32fast::hash(&commented[2..]) as u16;
+        commented[..2].copy_from_slice(&crc.to_le_bytes());
+        commented.resize(60_000, b'c');
+        assert!(begins(&commented));
+        commented[2] = FILE;
+        assert!(!begins(&commented));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Blocks of version 5 (RAR 5.0 archive format, rarlab.com/technote.htm): CRC-32, size, then type, flags, the sizes of
 //! the extra area and of the data, then what the type has. Numbers are of seven bits a byte, lowest first.
 
-use super::{Block, Member};
+use super::{Block, MAX_FIRST, Member};
 use crate::content::archive::names;
 
 /// Types of blocks.
+const MAIN: u64 = 1;
 const FILE: u64 = 2;
 const SERVICE: u64 = 3;
 const ENCRYPTION: u64 = 4;
@@ -23,9 +24,11 @@ const EXTRA_SERVICE: u64 = 7;
 /// The largest header there can be.
 const MAX_HEADER: u64 = 2 << 20;
 
-/// Whether the first block is intact.
+/// Whether the first block is an intact main header, or that of an archive whose headers are encrypted.
 pub(super) fn begins(blocks: &[u8]) -> bool {
-    let parsed = header(&mut &*blocks);
+    let is_first =
+        |header: &[u8]| header.len() <= MAX_FIRST && matches!(number(&mut &*header), Some(MAIN | ENCRYPTION));
+    let parsed = header(&mut &*blocks).filter(|(_, _, header)| is_first(header));
     parsed.is_some_and(|(crc, size, header)| {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(size);
@@ -161,7 +164,7 @@ mod tests {
     }
 
     fn archive(blocks: &[Vec<u8>]) -> Vec<u8> {
-        let main = plain(1, &coded(0), &[], &[]);
+        let main = plain(MAIN, &coded(0), &[], &[]);
         let end = plain(END, &coded(0), &[], &[]);
         [MARK, &[1, 0], &main, &blocks.concat(), &end].concat()
     }
@@ -225,8 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn first_headers_are_short_and_of_their_types() {
+        let sealed = |kind: u64, length: usize| {
+            let mut header = coded(kind);
+            header.resize(length, 0);
+            sealed(&header)
+        };
+        assert!(
+            begins(&sealed(MAIN, 3)) && begins(&sealed(MAIN, MAX_FIRST)) && begins(&sealed(ENCRYPTION, 40))
+        );
+        assert!(!begins(&sealed(MAIN, 5 << 10)) && !begins(&sealed(FILE, 40)) && !begins(&sealed(END, 3)));
+    }
+
+    #[test]
     fn endless_blocks_are_a_limit() {
-        let main = plain(1, &coded(0), &[], &[]);
+        let main = plain(MAIN, &coded(0), &[], &[]);
         let flood = [MARK, &[1, 0], &main.repeat(300_000)].concat();
         assert_eq!(causes("x.rar", &flood), ["attachment.unreadable_container x.rar"]);
         let files = archive(&vec![file("a", 3, &[], b""); 60_000]);
