@@ -24,7 +24,7 @@ type Maker = (&'static str, fn() -> Vec<u8>, Option<Reason>);
 
 /// All bombs. They are made one by one, as some are large.
 pub(crate) fn all() -> impl Iterator<Item = Bomb> {
-    let makers: [Maker; 54] = [
+    let makers: [Maker; 55] = [
         ("zeros in a zip in a zip", zeros_in_zip, Some(Reason::AttachmentLimitBytes)),
         ("zeros in a zip", || of("a.zip", &zip(&[("zeros.txt", &zeros(100))])), None),
         ("quine", || of("a.zip", &quine()), Some(Reason::AttachmentLimitDepth)),
@@ -93,6 +93,11 @@ pub(crate) fn all() -> impl Iterator<Item = Bomb> {
             "long first headers of RAR in a zip",
             || of("a.zip", &zip(&[("b.zip", &[zip(&[("a.txt", b"x")]), long_rar_headers(16)].concat())])),
             None,
+        ),
+        (
+            "AppleDouble of 65,535 names",
+            || of("a.dat", &many_in_apple(65_535)),
+            Some(Reason::AttachmentUnreadableContainer),
         ),
         (
             "objects in RTF",
@@ -289,6 +294,14 @@ fn many_in_cpio(count: usize) -> Vec<u8> {
         out
     };
     [file("a.txt").repeat(count), file("TRAILER!!!")].concat()
+}
+
+/// Entries for the name that all lead to the same bytes (RFC 1740, appendix A), in no encoding but the old ones.
+fn many_in_apple(count: u16) -> Vec<u8> {
+    let at = 26 + 12 * u32::from(count);
+    let entry = [3, at, 1024].map(u32::to_be_bytes).concat();
+    let header = [b"\0\x05\x16\x07\0\x02\0\0".as_slice(), &[0; 16], &count.to_be_bytes()].concat();
+    [header, entry.repeat(count.into()), vec![0xb0; 1024]].concat()
 }
 
 fn many_in_rtf(count: usize) -> Vec<u8> {

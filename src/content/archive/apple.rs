@@ -6,11 +6,14 @@ use super::entry::{self, Entry};
 use super::names;
 use crate::content::View;
 use crate::content::budget::Exceeded;
+use crate::content::filename::end_of_name;
 use crate::content::scanner::{Place, Scanner};
 
 /// Ids of entries: the content, which only AppleSingle has, and the name.
 const DATA_FORK: u32 = 1;
 const REAL_NAME: u32 = 3;
+/// Names that are looked at: a file has one, but any number of entries may lead to the same bytes.
+const MAX_NAMES: usize = 64;
 const HEADER: usize = 26;
 const MACBINARY: usize = 128;
 
@@ -28,6 +31,7 @@ pub(super) fn scan(
 ) -> Result<(), Exceeded> {
     let count = data.get(HEADER - 2..HEADER).map_or(0, |two| u16::from_be_bytes([two[0], two[1]]));
     let (mut names, mut content) = (Vec::new(), None);
+    let mut has_more_names = false;
     for entry in data.get(HEADER..).unwrap_or_default().chunks_exact(12).take(usize::from(count)) {
         scanner.budget.work(entry.len() as u64)?;
         let [id, offset, length] =
@@ -35,10 +39,19 @@ pub(super) fn scan(
         let rest = data.get(offset as usize..).unwrap_or_default();
         let bytes = &rest[..rest.len().min(length as usize)];
         match id {
-            REAL_NAME => names.extend(names::readings(crate::content::filename::end_of_name(bytes))),
+            REAL_NAME if names.len() >= MAX_NAMES => has_more_names = true,
+            REAL_NAME => {
+                let bytes = end_of_name(bytes);
+                scanner.budget.work(bytes.len() as u64)?;
+                names.extend(names::readings(bytes));
+            }
             DATA_FORK => content = Some(bytes),
             _ => {}
         }
+    }
+    if has_more_names {
+        // Any of them may be the one that counts.
+        scanner.unreadable_in(place);
     }
     match content {
         Some(mut content) => {
@@ -121,6 +134,18 @@ mod tests {
         for cut in 0..single.len() {
             causes("a.txt", &single[..cut]);
         }
+    }
+
+    #[test]
+    fn names_without_end_are_not_kept() {
+        let names = |count: usize, last: (u32, &'static [u8])| {
+            let mut entries = vec![(REAL_NAME, &b"a.txt"[..]); count];
+            entries.push(last);
+            causes("a.txt", &apple(7, &entries))
+        };
+        assert_eq!(names(63, (REAL_NAME, b"evil.exe")), ["attachment.forbidden_extension a.txt/evil.exe"]);
+        assert_eq!(names(64, (2, b"resource")), [""; 0]);
+        assert_eq!(names(64, (REAL_NAME, b"evil.exe")), ["attachment.unreadable_container a.txt"]);
     }
 
     #[test]

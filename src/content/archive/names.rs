@@ -4,7 +4,15 @@ use encoding_rs::WINDOWS_1252;
 
 /// What the code page of the first PCs makes of the bytes from 0x80 on: the encoding of names in zips that do not say
 /// theirs (APPNOTE.TXT appendix D), and of most archivers of that time.
-const CP437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
+static CP437: [char; 128] = [
+    'Ç', 'ü', 'é', 'â', 'ä', 'à', 'å', 'ç', 'ê', 'ë', 'è', 'ï', 'î', 'ì', 'Ä', 'Å', 'É', 'æ', 'Æ', 'ô', 'ö',
+    'ò', 'û', 'ù', 'ÿ', 'Ö', 'Ü', '¢', '£', '¥', '₧', 'ƒ', 'á', 'í', 'ó', 'ú', 'ñ', 'Ñ', 'ª', 'º', '¿', '⌐',
+    '¬', '½', '¼', '¡', '«', '»', '░', '▒', '▓', '│', '┤', '╡', '╢', '╖', '╕', '╣', '║', '╗', '╝', '╜', '╛',
+    '┐', '└', '┴', '┬', '├', '─', '┼', '╞', '╟', '╚', '╔', '╩', '╦', '╠', '═', '╬', '╧', '╨', '╤', '╥', '╙',
+    '╘', '╒', '╓', '╫', '╪', '┘', '┌', '█', '▄', '▌', '▐', '▀', 'α', 'ß', 'Γ', 'π', 'Σ', 'σ', 'µ', 'τ', 'Φ',
+    'Θ', 'Ω', 'δ', '∞', 'φ', 'ε', '∩', '≡', '±', '≥', '≤', '⌠', '⌡', '÷', '≈', '°', '∙', '·', '√', 'ⁿ', '²',
+    '■', '\u{a0}',
+];
 
 /// The readings of `name`: UTF-8 alone where it is that, the old code pages too where it is not.
 pub(super) fn readings(name: &[u8]) -> Vec<String> {
@@ -22,8 +30,11 @@ pub(in crate::content) fn utf16(bytes: &[u8]) -> String {
 }
 
 fn cp437(name: &[u8]) -> String {
-    let upper = |byte: u8| CP437.chars().nth(usize::from(byte) - 0x80).unwrap_or(char::REPLACEMENT_CHARACTER);
-    name.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { upper(*byte) }).collect()
+    let character = |byte: &u8| match byte.checked_sub(0x80) {
+        Some(upper) => CP437[usize::from(upper)],
+        None => char::from(*byte),
+    };
+    name.iter().map(character).collect()
 }
 
 /// The bytes before the first NUL, and behind it: most systems end a name there.
@@ -43,7 +54,7 @@ mod tests {
             readings(b"\x82.exe\xff"),
             ["\u{fffd}.exe\u{fffd}", "\u{e9}.exe\u{a0}", "\u{201a}.exe\u{ff}"]
         );
-        assert_eq!(CP437.chars().count(), 128);
+        assert_eq!(cp437(b"\x7f\x80\xff"), "\u{7f}\u{c7}\u{a0}");
         assert_eq!(utf16(b"a\0.\0\x20\x20x"), "a.\u{2020}");
         assert_eq!((until_nul(b"a\0b"), until_nul(b"ab")), (&b"a"[..], &b"ab"[..]));
     }
