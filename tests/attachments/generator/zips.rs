@@ -89,6 +89,16 @@ fn end(count: usize, size: usize, offset: usize, comment: &[u8]) -> Vec<u8> {
         .bytes(comment)
 }
 
+/// The ZIP64 end record of a directory of one entry, and the locator of such a record.
+fn end64(size: usize, offset: usize) -> Vec<u8> {
+    let versions = b"PK\x06\x06".to_vec().u64(44).u16(45).u16(45).u32(0).u32(0);
+    versions.u64(1).u64(1).u64(size as u64).u64(offset as u64)
+}
+
+fn locator(offset: usize) -> Vec<u8> {
+    b"PK\x06\x07".to_vec().u32(0).u64(offset as u64).u32(1)
+}
+
 /// A zip whose directory lists `listed` of `entries`.
 pub(crate) fn listing(entries: &[Entry], listed: &[usize], comment: &[u8]) -> Vec<u8> {
     let (mut out, mut offsets) = (Vec::new(), Vec::new());
@@ -133,10 +143,71 @@ fn unicode_path(name: &str, of: &[u8], intact: bool) -> Vec<u8> {
     Vec::new().u16(0x7075).u16(field.len() as u16).bytes(&field)
 }
 
+/// An archive of a text in which, deflated by a block of bytes as they are (RFC 1951, 3.2.4), the payload lies as an entry.
+struct Cloak {
+    /// What is listed, up to its directory.
+    archive: Vec<u8>,
+    listed: Entry,
+    /// From where to where the directory lies that lists the payload.
+    hidden: std::ops::Range<usize>,
+}
+
+/// The text stands behind `before`; behind the hidden directory there is what `tail` makes of where that is.
+fn cloak(payload: &Payload, before: &[u8], tail: fn(std::ops::Range<usize>) -> Vec<u8>) -> Cloak {
+    let text = b"some ordinary text. ".repeat(40);
+    let entry = Entry::stored(payload.name, payload.data);
+    let at = before.len() + 30 + "x.txt".len() + 5 + text.len();
+    let directory = entry.central(at);
+    let hidden = at + entry.local().len()..at + entry.local().len() + directory.len();
+    let content = [text, entry.local(), directory, tail(hidden.clone())].concat();
+    let size = content.len() as u16;
+    let packed = vec![1].u16(size).u16(!size).bytes(&content);
+    let listed = Entry { method: 8, declared_size: size.into(), ..Entry::stored("x.txt", &packed) };
+    Cloak { archive: [before, &listed.local()].concat(), listed, hidden }
+}
+
+/// Archives whose payload is only listed by a directory in deflated data, to which some readers come by another way.
+fn cloaked(payload: &Payload) -> Vec<(&'static str, Vec<u8>)> {
+    let finish = |cloak: Cloak, records: Vec<u8>| {
+        let directory = cloak.listed.central(0);
+        let tail = end(1, directory.len(), cloak.archive.len(), b"");
+        [cloak.archive, directory, records, tail].concat()
+    };
+    let nothing = |_| Vec::new();
+    let records =
+        |hidden: std::ops::Range<usize>| [end64(hidden.len(), hidden.start), locator(hidden.end)].concat();
+    vec![
+        ("second directory by a ZIP64 locator", {
+            let cloak = cloak(payload, b"", nothing);
+            let at = cloak.archive.len() + cloak.listed.central(0).len();
+            let records = [end64(cloak.hidden.len(), cloak.hidden.start), locator(at)].concat();
+            finish(cloak, records)
+        }),
+        (
+            "second directory by a ZIP64 locator in deflated data",
+            finish(cloak(payload, b"", records), Vec::new()),
+        ),
+        (
+            "second directory by an end record in deflated data",
+            finish(cloak(payload, b"", |hidden| end(1, hidden.len(), hidden.start, b"")), Vec::new()),
+        ),
+        ("second directory by the offset, the first by the size", {
+            let before = [b'J'; 2000];
+            let cloak = cloak(payload, &before, nothing);
+            // As if that much stood before the archive.
+            let shift = cloak.archive.len() - cloak.hidden.start;
+            let directory = cloak.listed.central(before.len() - shift);
+            let tail = end(1, directory.len(), cloak.hidden.start, b"");
+            [cloak.archive, directory, tail].concat()
+        }),
+    ]
+}
+
 /// Zips with the payload in them.
 pub(crate) fn zips(payload: &Payload) -> Vec<(&'static str, Vec<u8>, Harmless)> {
     let mut all: Vec<_> =
         passing(payload).into_iter().map(|(what, archive)| (what, archive, Passes)).collect();
+    all.extend(cloaked(payload).into_iter().map(|(what, archive)| (what, archive, Passes)));
     all.extend(refused(payload).into_iter().map(|(what, archive)| (what, archive, IsRefused)));
     all
 }
@@ -195,11 +266,10 @@ fn passing(payload: &Payload) -> Vec<(&'static str, Vec<u8>)> {
             local[18..26].fill(0xff);
             central[20..28].fill(0xff);
             let at = local.len();
-            let end64 = b"PK\x06\x06".to_vec().u64(44).u16(45).u16(45).u32(0).u32(0).u64(1).u64(1);
-            let end64 = end64.u64(central.len() as u64).u64(at as u64);
-            let locator = b"PK\x06\x07".to_vec().u32(0).u64((at + central.len()) as u64).u32(1);
+            let end64 = end64(central.len(), at);
             let mut tail = end(1, 0, 0, b"");
             tail[8..20].fill(0xff);
+            let locator = locator(at + central.len());
             [local, central, end64, locator, tail].concat()
         }),
         (

@@ -71,6 +71,11 @@ impl<'z> Consistency<'z> {
         overlapping > MAX_OVERLAPPING
     }
 
+    /// Has deflated data searched as well, as a reader that another directory leads may unpack what lies in them.
+    pub(super) fn search_deflated_too(&mut self) {
+        self.deflated.clear();
+    }
+
     /// Whether a header stands inside an entry that the directory lists, so that it is a part of its content.
     pub(super) fn is_inside(&self, offset: usize) -> bool {
         end_of(&self.ranges, offset).is_some()
@@ -152,5 +157,7 @@ mod tests {
             [(None, Some(0)), (Some(40), Some(10)), (Some(40), Some(50)), (None, Some(50)), (None, Some(50))];
         assert_eq!([0, 1, 39, 40, 50].map(told), expected);
         assert_eq!([59, 60].map(told), [(Some(60), None), (None, None)]);
+        entries.search_deflated_too();
+        assert_eq!((entries.end_of_deflated(1), entries.next_deflated(0)), (None, None));
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn is_embedded(data: &[u8]) -> bool {
 
 /// Where the last zip in a file ends, but for a comment.
 pub(super) fn end(data: &[u8]) -> usize {
-    memmem::rfind(data, b"PK\x05\x06").map_or(data.len(), |at| at + 22)
+    memmem::rfind(data, b"PK\x05\x06").map_or(data.len(), |at| at + raw::END_SIZE)
 }
 
 /// Looks into the zip `data`, a file called `name`, whose entries are in `place`.
@@ -82,6 +82,9 @@ pub(super) fn scan(
     let is_listed = is_listed?;
     if archive.consistency.has_duplicates {
         found(Reason::AttachmentZipDuplicate);
+    }
+    if !raw::has_one_directory(data) {
+        archive.consistency.search_deflated_too();
     }
     let is_found = archive.headers(scanner)?;
     let mut found = |reason: Reason| scanner.found_in(place, reason, View::CentralDirectory);

@@ -7,19 +7,26 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 
 use crate::content::archive::{u16_at, u32_at};
 use crate::content::filename::end_of_name;
 
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
 const CENTRAL: &[u8; 4] = b"PK\x01\x02";
+/// The end record, that of ZIP64, and the locator of the latter (APPNOTE.TXT 4.3.16, 4.3.14, 4.3.15).
+const END: &[u8; 4] = b"PK\x05\x06";
+const END64: &[u8; 4] = b"PK\x06\x06";
+const LOCATOR: &[u8; 4] = b"PK\x06\x07";
 /// What each of them begins with.
 static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"PK"));
 /// Bytes of a local header before its name.
 const LOCAL_SIZE: usize = 30;
 /// Bytes of a central directory header before its name.
 const CENTRAL_SIZE: usize = 46;
+/// Bytes of the end record without its comment, and of the locator.
+pub(super) const END_SIZE: usize = 22;
+const LOCATOR_SIZE: usize = 20;
 /// Extra field: the name in UTF-8 (APPNOTE.TXT 4.6.9).
 const UNICODE_PATH: u16 = 0x7075;
 /// Flag bits: encrypted; sizes follow the data; the directory itself is encrypted (APPNOTE.TXT 4.4.4).
@@ -122,6 +129,28 @@ impl<'z> Header<'z> {
     }
 }
 
+/// Whether every reader comes to the same directory, so that none is led to what looks like another one in deflated data: the archive
+/// ends with its end record, which stands right behind the directory it tells of, and nothing leads elsewhere.
+pub(super) fn has_one_directory(archive: &[u8]) -> bool {
+    let Some(end) = memmem::rfind(archive, END) else { return false };
+    let (size, offset) = (u32_at(archive, end + 12) as usize, u32_at(archive, end + 16) as usize);
+    let from = end.saturating_sub(usize::from(u16::MAX));
+    size.checked_add(offset) == Some(end)
+        && end + END_SIZE + usize::from(u16_at(archive, end + 20)) == archive.len()
+        && !archive[end.saturating_sub(LOCATOR_SIZE)..].starts_with(LOCATOR)
+        && !MARK.find_iter(&archive[from..end]).any(|at| leads_to_directory(archive, from + at))
+}
+
+/// Whether readers may take what stands at `at` for the way to a directory. They look for it in as many bytes as a comment may have:
+/// libzip before 1.11 for the first end record that leads to one, minizip for any ZIP64 locator that does. Those of an archive in the
+/// archive count from its own beginning, and lead nowhere.
+fn leads_to_directory(archive: &[u8], at: usize) -> bool {
+    let is_at = |offset: u32, mark| archive.get(offset as usize..).is_some_and(|rest| rest.starts_with(mark));
+    let record = &archive[at..];
+    (record.starts_with(END) && is_at(u32_at(record, 16), CENTRAL))
+        || (record.starts_with(LOCATOR) && is_at(u32_at(record, 8), END64))
+}
+
 /// The first header with a name that begins `within`.
 pub(super) fn next_header(archive: &[u8], within: Range<usize>) -> Option<Header<'_>> {
     let end = archive.len().min(within.end.saturating_add(1));
@@ -192,6 +221,48 @@ mod tests {
             (found(0..4), found(0..5), found(4..5), found(5..usize::MAX)),
             (None, Some(4), Some(4), None)
         );
+    }
+
+    /// A directory header that says nothing, behind this, and its end record, that tells of it at `offset`.
+    fn ending(before: &[u8], offset: usize, comment: &[u8]) -> Vec<u8> {
+        let mut end = [END.as_slice(), &[0; 18]].concat();
+        end[12..16].copy_from_slice(&10u32.to_le_bytes());
+        end[16..20].copy_from_slice(&(offset as u32).to_le_bytes());
+        end[20..22].copy_from_slice(&(comment.len() as u16).to_le_bytes());
+        [before, CENTRAL, &[b'd'; 6], &end, comment].concat()
+    }
+
+    #[test]
+    fn one_directory_is_one_for_every_reader() {
+        assert!(
+            has_one_directory(&ending(b"", 0, b"")) && has_one_directory(&ending(b"files", 5, b"comment"))
+        );
+        assert!(!has_one_directory(&ending(b"files", 0, b"")), "its offset leads elsewhere");
+        assert!(
+            !has_one_directory(&[ending(b"files", 5, b""), b"junk".to_vec()].concat()),
+            "something is behind it"
+        );
+        assert!(!has_one_directory(&ending(b"", 0, &ending(b"", 0, b""))), "the comment has another");
+        assert!(!has_one_directory(b"") && !has_one_directory(&END.repeat(5)));
+        let mut empty = [LOCATOR.as_slice(), &[0; 16], END, &[0; 18]].concat();
+        empty[36] = 20;
+        assert!(!has_one_directory(&empty), "a locator stands before it");
+        empty[..4].fill(0);
+        assert!(has_one_directory(&empty));
+    }
+
+    #[test]
+    fn records_in_data_count_where_they_lead_to_a_directory() {
+        let inside = |record: &[u8], distance: usize| {
+            let before = [END64, CENTRAL, record, &vec![b'x'; distance - 10 - record.len()]].concat();
+            has_one_directory(&ending(&before, before.len(), b""))
+        };
+        let end = |offset: u8| [END.as_slice(), &[0; 12], &[offset, 0, 0, 0, 0, 0]].concat();
+        let locator = |offset: u8| [LOCATOR.as_slice(), &[0, 0, 0, 0, offset], &[0; 11]].concat();
+        for (nowhere, somewhere) in [(end(0), end(4)), (locator(4), locator(0))] {
+            assert!(inside(&nowhere, 100) && !inside(&somewhere, 100) && !inside(&somewhere, 0xffff));
+            assert!(inside(&somewhere, 0x1_0000), "no reader looks so far");
+        }
     }
 
     #[test]
