@@ -11,6 +11,8 @@ use crate::content::scanner::{Place, Scanner};
 const AR: &[u8] = b"!<arch>\n";
 const AR_HEADER: usize = 60;
 const AR_END: &[u8] = b"`\n";
+/// The longest path that a system takes, in bytes: the 32,767 characters of Windows.
+const MAX_PATH: usize = 32 << 10;
 /// What ends a cpio archive.
 const TRAILER: &[u8] = b"TRAILER!!!";
 /// Bits of a file's mode that tell a directory.
@@ -54,6 +56,7 @@ pub(super) fn scan_ar(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> 
             b"/" | b"/SYM64/" | b"__.SYMDEF" => {}
             name => {
                 if let Some(long) = long_name(name, long_names) {
+                    scanner.budget.work(long.len() as u64)?;
                     member.name = long;
                 } else if let Some(length) = number(name.strip_prefix(b"#1/").unwrap_or_default(), 10) {
                     // BSD: the name is the beginning of the data.
@@ -88,7 +91,9 @@ fn ar_member(data: &[u8], at: usize) -> Option<Member<'_>> {
 /// The name that `/123` stands for, which the table of long names has at that place.
 fn long_name<'a>(name: &[u8], table: &'a [u8]) -> Option<&'a [u8]> {
     let at = usize::try_from(number(name.strip_prefix(b"/")?, 10)?).ok()?;
-    table.get(at..)?.split(|byte| *byte == b'\n').next()
+    let rest = table.get(at..)?;
+    let rest = &rest[..rest.len().min(MAX_PATH)];
+    Some(&rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())])
 }
 
 /// Looks into the cpio archive `data`, whose files are in `place`.
@@ -185,7 +190,8 @@ fn number(digits: &[u8], radix: u32) -> Option<u64> {
 mod tests {
     use super::super::tar::tests::file as tar;
     use super::*;
-    use crate::content::archive::tests::{causes, tree};
+    use crate::content::archive::tests::{causes, report, tree};
+    use crate::reason::Reason;
 
     fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut out = AR.to_vec();
@@ -249,6 +255,20 @@ mod tests {
         {
             assert_eq!(causes("x", &archive), ["attachment.forbidden_extension x/evil.exe"]);
         }
+    }
+
+    #[test]
+    fn long_names_of_ar_are_read_no_further_than_a_path_goes() {
+        let table = "d/".repeat(20_000);
+        assert_eq!(long_name(b"/2", table.as_bytes()).map(<[u8]>::len), Some(MAX_PATH));
+        assert_eq!(long_name(b"/39999", table.as_bytes()), Some(&b"/"[..]));
+        assert_eq!(long_name(b"/40001", table.as_bytes()), None);
+        let path = format!("{}evil.exe/\n", "d/".repeat(2_000));
+        let found = report("x", &ar(&[("//", path.as_bytes()), ("/0", b"x")])).found;
+        assert_eq!(found[0].reason, Reason::AttachmentForbiddenExtension);
+        let one = report("x", &ar(&[("//", table.as_bytes()), ("/0", b"x")])).work;
+        let two = report("x", &ar(&[("//", table.as_bytes()), ("/0", b"x"), ("/0", b"x")])).work;
+        assert!(two >= one + MAX_PATH as u64, "each time is paid for");
     }
 
     #[test]
