@@ -133,6 +133,9 @@ impl<'s> Scanner<'s> {
     fn names_in_pdf(&mut self, name: &str, data: &[u8], place: &Place) -> Result<(), Exceeded> {
         let inside = place.child(&filename::shown(name));
         for attached in archive::names_in_pdf(data) {
+            // They may lie one in the other, and each is read as far as a name goes.
+            self.budget.work(filename::MAX_NAME as u64)?;
+            let Some(attached) = attached else { continue };
             self.budget.entry()?;
             self.names(&[attached], Content::Unknown, &inside, View::Entry)?;
         }

@@ -24,7 +24,7 @@ type Maker = (&'static str, fn() -> Vec<u8>, Option<Reason>);
 
 /// All bombs. They are made one by one, as some are large.
 pub(crate) fn all() -> impl Iterator<Item = Bomb> {
-    let makers: [Maker; 55] = [
+    let makers: [Maker; 58] = [
         ("zeros in a zip in a zip", zeros_in_zip, Some(Reason::AttachmentLimitBytes)),
         ("zeros in a zip", || of("a.zip", &zip(&[("zeros.txt", &zeros(100))])), None),
         ("quine", || of("a.zip", &quine()), Some(Reason::AttachmentLimitDepth)),
@@ -117,6 +117,13 @@ pub(crate) fn all() -> impl Iterator<Item = Bomb> {
             Some(Reason::AttachmentLimitEntries),
         ),
         ("RTF of 100,000 files", || of("a.rtf", &many_in_rtf(100_000)), Some(Reason::AttachmentLimitEntries)),
+        ("PDF of strings one in the other", || of("a.pdf", &strings_in_pdf(300_000)), None),
+        ("ar whose names do not end", || of("a.a", &endless_in_ar(10_000)), None),
+        (
+            "cab of 65,535 folders and files",
+            || of("a.cab", &many_in_cab(65_535)),
+            Some(Reason::AttachmentLimitEntries),
+        ),
         ("PDF of 100,000 files", || of("a.pdf", &many_in_pdf(100_000)), Some(Reason::AttachmentLimitEntries)),
         ("RAR of 60,000 files", || of("a.rar", &many_in_rar(60_000)), Some(Reason::AttachmentLimitEntries)),
         ("TNEF, 1,000 deep", || of("winmail.dat", &nested_tnef(1_000)), Some(Reason::AttachmentLimitDepth)),
@@ -312,6 +319,27 @@ fn many_in_rtf(count: usize) -> Vec<u8> {
 
 fn many_in_pdf(count: usize) -> Vec<u8> {
     format!("%PDF-1.7\n{}<</Type/EmbeddedFile>>", "<</F(a.txt)>>".repeat(count)).into_bytes()
+}
+
+fn strings_in_pdf(count: usize) -> Vec<u8> {
+    format!("%PDF-1.7/EmbeddedFile{}", "/F(".repeat(count)).into_bytes()
+}
+
+/// Files whose names all stand at the beginning of a table without a line end.
+fn endless_in_ar(count: usize) -> Vec<u8> {
+    let file = |name: &str, size: usize| format!("{name:<16}{:<32}{size:<10}`\n", 0).into_bytes();
+    let table = vec![b'x'; 500_000];
+    [b"!<arch>\n".to_vec(), file("//", table.len()), table, file("/0", 0).repeat(count)].concat()
+}
+
+/// All its files are empty and lie in the last of its folders.
+fn many_in_cab(count: u16) -> Vec<u8> {
+    let header =
+        [b"MSCF".as_slice(), &[0; 12], &(36 + 8 * u32::from(count)).to_le_bytes(), &[0, 0, 0, 0, 3, 1]];
+    let counts = [count, count, 0, 0, 0].map(u16::to_le_bytes).concat();
+    let file = [&[0; 8], (count - 1).to_le_bytes().as_slice(), b"\0\0\0\0\0\0a\0"].concat();
+    let count = usize::from(count);
+    [header.concat(), counts, vec![0; 8 * count], file.repeat(count)].concat()
 }
 
 /// The shortest that passes for a program, and a quote behind it.

@@ -224,8 +224,8 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
 }
 
-/// The names of files that are attached to a document in PDF.
-pub(super) fn names_in_pdf(data: &[u8]) -> impl Iterator<Item = String> {
+/// The names of files that are attached to a document in PDF: one for each string that may hold a name, `None` where it holds none.
+pub(super) fn names_in_pdf(data: &[u8]) -> impl Iterator<Item = Option<String>> {
     pdf::names(data)
 }
 

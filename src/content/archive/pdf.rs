@@ -13,30 +13,32 @@ const EMBEDDED: &[u8] = b"/EmbeddedFile";
 /// Where the mark of a PDF stands at the latest: viewers look no further.
 const MAX_MARK: usize = 1024;
 
-/// The names of attached files in the document `data`; none where it is another file.
-pub(super) fn names(data: &[u8]) -> impl Iterator<Item = String> {
+/// The names of attached files in the document `data`, nothing where it is another file: one for each string that may hold a
+/// name, `None` where it holds none.
+pub(super) fn names(data: &[u8]) -> impl Iterator<Item = Option<String>> {
     let is_pdf = MARK.find(&data[..data.len().min(MAX_MARK)]).is_some();
     let has_files = is_pdf && memmem::find(data, EMBEDDED).is_some();
     let keys = memchr::memchr_iter(b'F', if has_files { data } else { &[] }).filter(|at| {
         let before = &data[..*at];
         before.ends_with(b"/") || before.ends_with(b"/U")
     });
-    let named = keys.filter_map(|at| string(data[at + 1..].trim_ascii_start()));
+    let strings = keys.map(|at| data[at + 1..].trim_ascii_start());
+    let strings = strings
+        .filter(|text| matches!(text, [b'(', ..]) || matches!(text, [b'<', next, ..] if *next != b'<'));
     // The same key holds addresses on the web.
-    named.filter(|name| !name.contains("://"))
+    strings.map(|text| string(text).filter(|name| !name.contains("://")))
 }
 
 /// The string that `text` begins with, literal or hexadecimal.
 fn string(text: &[u8]) -> Option<String> {
     let bytes = match text.split_first()? {
         (b'(', rest) => {
-            let end = rest.iter().take(MAX_NAME).position(|byte| *byte == b')')?;
+            let end = memchr::memchr(b')', &rest[..rest.len().min(MAX_NAME)])?;
             rest[..end].iter().copied().filter(|byte| *byte != b'\\').collect()
         }
-        (b'<', rest) if !rest.starts_with(b"<") => {
+        (_, rest) => {
             super::super::salvage::script::hexadecimal(&rest[..rest.len().min(2 * MAX_NAME)], MAX_NAME).0
         }
-        _ => return None,
     };
     match bytes.strip_prefix(b"\xfe\xff") {
         Some(wide) => {
@@ -49,7 +51,8 @@ fn string(text: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::content::archive::tests::causes;
+    use super::MAX_NAME;
+    use crate::content::archive::tests::{causes, report};
 
     #[test]
     fn attached_files_are_judged_by_their_names() {
@@ -73,5 +76,18 @@ mod tests {
             causes("a.pdf", b"%PDF-1.7 /EmbeddedFile /F /UF(x.xml) /F(http://example.com) /F<</F("),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn strings_one_in_the_other_are_each_paid_for() {
+        for unit in ["/F(", "/F(http://)"] {
+            let work = |count: usize| {
+                report("a.pdf", format!("%PDF-1.7 /EmbeddedFile {}", unit.repeat(count)).as_bytes()).work
+            };
+            let (few, many) = (work(100), work(1100));
+            assert!(many >= few + 1000 * MAX_NAME as u64, "{unit}: {few}, then {many}");
+        }
+        let document = format!("%PDF-1.7 /EmbeddedFile {}", "/Filter/Font/F<</F 1 ".repeat(1000));
+        assert!(report("a.pdf", document.as_bytes()).work < 1000 * MAX_NAME as u64, "no strings");
     }
 }
