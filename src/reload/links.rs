@@ -12,8 +12,10 @@ const MAX_LINKS: usize = 40;
 pub(super) struct Places {
     /// Directories of which every entry counts.
     whole: BTreeSet<PathBuf>,
-    /// Entries of other directories that count: links, where they lead to, and the policy directory itself.
+    /// Other entries that count: links, where they lead to, and what is not there yet.
     names: BTreeSet<PathBuf>,
+    /// Directories on the way, which may be renamed or made anew.
+    above: BTreeSet<PathBuf>,
 }
 
 impl Places {
@@ -36,22 +38,27 @@ impl Places {
     }
 
     /// The directories to watch, those of the entries among them.
-    pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
-        let parents = self.names.iter().filter_map(|name| name.parent()).filter(|parent| parent.is_dir());
-        self.whole.iter().map(PathBuf::as_path).chain(parents)
+    pub(super) fn directories(&self) -> BTreeSet<&Path> {
+        self.whole.iter().map(PathBuf::as_path).chain(nearest(&self.names)).collect()
+    }
+
+    /// The directories to watch as well where we may: those in which a directory on the way may be replaced.
+    pub(super) fn directories_above(&self) -> BTreeSet<&Path> {
+        nearest(&self.above).collect()
     }
 
     /// Whether an event about `paths` concerns the policy; one about nothing may.
     pub(super) fn concern(&self, paths: &[PathBuf]) -> bool {
         let concerns = |path: &PathBuf| {
             self.names.contains(path)
+                || self.above.contains(path)
                 || self.whole.contains(path)
                 || path.parent().is_some_and(|parent| self.whole.contains(parent))
         };
         paths.is_empty() || paths.iter().any(concerns)
     }
 
-    /// Notes `path`, and every link on the way to where it leads, which is returned; `None` where links lead in circles.
+    /// Notes every link and every directory on the way to where `path` leads, which is returned; `None` where links lead in circles.
     fn follow(&mut self, path: &Path) -> Option<PathBuf> {
         let mut links = 0;
         let mut rest: Vec<PathBuf> = components(path);
@@ -71,11 +78,19 @@ impl Places {
                 // A relative target begins where the link is; an absolute one replaces the path when it is pushed.
                 real.pop();
                 rest.extend(components(&target));
+            } else if real.is_dir() {
+                self.above.insert(real.clone());
+            } else {
+                self.names.insert(real.clone());
             }
         }
-        self.names.insert(real.clone());
         Some(real)
     }
+}
+
+/// The directories these entries are in; of one in a directory that is not there, the nearest that is.
+fn nearest(names: &BTreeSet<PathBuf>) -> impl Iterator<Item = &Path> {
+    names.iter().filter_map(|name| name.ancestors().skip(1).find(|above| above.is_dir()))
 }
 
 /// The components of a path, the first one last.
@@ -111,18 +126,48 @@ mod tests {
         assert!(places.concern(&[path("v1/policies/lists/new.txt")]));
         assert!(places.concern(&[]));
         assert!(!places.concern(&[path("shared/stranger.toml"), path("v2")]));
-        let directories: BTreeSet<&Path> = places.directories().collect();
-        let expected = ["", "shared", "v1", "v1/policies", "v1/policies/lists"].map(path);
+        let expected = ["", "shared", "v1/policies", "v1/policies/lists"].map(path);
         let expected: BTreeSet<&Path> = expected.iter().map(|path| path.as_path()).collect();
-        assert!(expected.is_subset(&directories), "{directories:?}");
+        assert_eq!(places.directories(), expected);
+        // Each of these can be replaced in the one above it.
+        for name in ["", "v1", "v1/policies", "v1/policies/lists"] {
+            assert!(places.above.contains(&path(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn directories_above_count_and_their_other_entries_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        fs::create_dir_all(dir.join("greylag/policies/lists")).unwrap();
+        let places = Places::find(&dir.join("greylag/policies"));
+        let below: Vec<PathBuf> =
+            ["greylag/policies", "greylag/policies/lists"].map(|it| dir.join(it)).into();
+        assert_eq!(places.directories().into_iter().collect::<Vec<_>>(), below);
+        let above: BTreeSet<&Path> = below[1].ancestors().skip(1).collect();
+        assert_eq!(places.directories_above(), above);
+        for directory in above {
+            assert!(places.concern(&[directory.to_owned()]), "{}", directory.display());
+        }
+        assert!(!places.concern(&[
+            dir.join("greylag.new"),
+            dir.join("greylag/greylag.toml"),
+            "/tmp/x".into()
+        ]));
     }
 
     #[test]
     fn a_directory_that_is_not_there_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().canonicalize().unwrap();
-        let places = Places::find(&dir.join("policies"));
-        assert_eq!(places.directories().collect::<Vec<_>>(), [dir.as_path()]);
-        assert!(places.concern(&[dir.join("policies")]));
+        for name in ["policies", "greylag/policies"] {
+            let places = Places::find(&dir.join(name));
+            assert_eq!(places.directories().into_iter().collect::<Vec<_>>(), [dir.as_path()]);
+            let above: BTreeSet<&Path> = dir.ancestors().skip(1).collect();
+            assert_eq!(places.directories_above(), above);
+            for missing in dir.join(name).ancestors().take_while(|path| *path != dir) {
+                assert!(places.concern(&[missing.to_owned()]), "{}", missing.display());
+            }
+        }
     }
 }

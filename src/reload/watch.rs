@@ -2,7 +2,6 @@
 //!
 //! Directories are watched and not files, since editors put a new file in the old one's place.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +42,20 @@ impl Watch {
     pub(super) fn renew(&mut self) {
         self.began = None;
         let Some(root) = &self.root else { return };
-        match start(&Places::find(root), &self.changes) {
+        let places = Places::find(root);
+        let started = start(&places, &self.changes);
+        let is_gone = |error: &notify::Error| matches!(error.kind, notify::ErrorKind::PathNotFound);
+        let is_stale = started.as_ref().is_err_and(is_gone) || Places::find(root) != places;
+        if is_stale {
+            // What came or went meanwhile may not be watched: once more, in a moment.
+            self.changes.notify_one();
+        }
+        match started {
             Ok(watcher) => {
                 self.watcher = Some(watcher);
                 self.complained = false;
             }
-            Err(error) if !self.complained => {
+            Err(error) if !is_stale && !self.complained => {
                 warn!(%error, "policy files are not watched: after a change send SIGHUP or say `greylag reload`");
                 self.complained = true;
             }
@@ -88,8 +95,11 @@ fn start(places: &Places, changes: &Arc<Notify>) -> notify::Result<RecommendedWa
         }
         changes.notify_one();
     })?;
-    let directories: BTreeSet<&Path> = places.directories().collect();
-    for directory in directories {
+    for directory in places.directories_above() {
+        // Before those below, so that none is replaced unseen. Some may be closed to us: the files are watched all the same.
+        let _ = watcher.watch(directory, RecursiveMode::NonRecursive);
+    }
+    for directory in places.directories() {
         watcher.watch(directory, RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)

@@ -147,6 +147,35 @@ fn a_linked_directory_is_followed_when_the_link_changes() {
 }
 
 #[test]
+fn a_directory_above_is_followed_when_it_is_replaced_and_when_it_comes_back() {
+    let greylag = Greylag::start(Setup::default());
+    let root = temp_dir();
+    let path = |name: &str| root.path().join(name);
+    let fill = |name: &str, text: &str| {
+        fs::create_dir_all(path(name).join("policies")).unwrap();
+        fs::write(path(name).join("policies/helo.toml"), text).unwrap();
+    };
+    fill("greylag", "mode = \"monitor\"\n");
+    fs::remove_dir(greylag.policies()).unwrap();
+    symlink(path("greylag/policies"), greylag.policies()).unwrap();
+    reloads(&greylag, r#"changes="helo.mode: \"enforce\" -> \"monitor\"""#);
+
+    fill("greylag.new", "mode = \"off\"\n");
+    fs::rename(path("greylag"), path("greylag.old")).unwrap();
+    fs::rename(path("greylag.new"), path("greylag")).unwrap();
+    reloads(&greylag, r#"changes="helo.mode: \"monitor\" -> \"off\"""#);
+    // The directory that is there now is watched.
+    fill("greylag", "mode = \"enforce\"\n");
+    reloads(&greylag, r#"changes="helo.mode: \"off\" -> \"enforce\"""#);
+
+    fs::remove_dir_all(path("greylag")).unwrap();
+    eventually("the refusal", || failed(&greylag) == 1.0);
+    fill("greylag", "missing = \"tag\"\n");
+    reloads(&greylag, r#"changes="helo.missing: \"reject\" -> \"tag\"""#);
+    assert_eq!(failed(&greylag), 0.0);
+}
+
+#[test]
 fn a_socket_in_use_is_an_error_and_one_left_behind_is_taken_over() {
     let mut greylag = Greylag::start(Setup::default());
     let control = format!("unix:{}", greylag.control_socket().display());
