@@ -11,6 +11,9 @@ use crate::reason::Check;
 /// Longest value that is shown whole, in characters.
 const MAX_VALUE: usize = 120;
 
+/// Of what two longer values have in common, so many characters are shown before the first that differs.
+const BEFORE: usize = 20;
+
 /// One difference between two policies; `Display` writes it in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -117,8 +120,15 @@ impl fmt::Display for Shown<'_> {
         let SettingChange { key, old, new, entries } = self.0;
         write!(f, "{key}: ")?;
         if old != new {
-            let or_none = |value: &str| if value.is_empty() { "not set".to_owned() } else { cut(value) };
-            write!(f, "{} -> {}", or_none(old), or_none(new))?;
+            // Long values may differ only where they would be cut off.
+            let same = old.chars().zip(new.chars()).take_while(|(old, new)| old == new).count();
+            let left_out = if same < MAX_VALUE { 0 } else { same - BEFORE };
+            let shown = |value: &str| match (value.char_indices().nth(left_out), left_out) {
+                (None, _) => "not set".to_owned(),
+                (Some(_), 0) => cut(value),
+                (Some((start, _)), _) => format!("...{}", cut(&value[start..])),
+            };
+            write!(f, "{} -> {}", shown(old), shown(new))?;
         }
         match entries {
             Some((added, removed)) if old != new => write!(f, " ({added} entries added, {removed} removed)"),
@@ -191,6 +201,38 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_rules_show_how_many_entries_came_and_went() {
+        let rule = |name: &str, rest: &str| {
+            format!("[[rule]]\nname = \"{name}\"\nin = [\"body\"]\naction = \"tag\"\n{rest}\n")
+        };
+        let text = rule("a", "words = [\"file:lists/w.txt\"]\nunless = [\"file:lists/u.txt\"]")
+            + &rule("b", "contains = [\"file:lists/w.txt\"]");
+        let named = ("content.toml", text.as_str());
+        let found = changes(
+            &[named, ("lists/w.txt", "one\ntwo\n"), ("lists/u.txt", "news\n")],
+            &[named, ("lists/w.txt", "two\nthree\nfour\n"), ("lists/u.txt", "news\nletter\n")],
+        );
+        assert_eq!(found, ["content.rule: 5 entries added, 2 removed"]);
+
+        let (one, two) = (rule("a", "words = [\"x\"]"), rule("b", "words = [\"x\", \"y\"]"));
+        let a = "{ name = \"a\", in = [\"body\"], words = [\"x\"], action = \"tag\" }";
+        let b = "{ name = \"b\", in = [\"body\"], words = [\"x\", \"y\"], action = \"tag\" }";
+        assert_eq!(
+            changes(&[("content.toml", &one)], &[("content.toml", &two)]),
+            [format!("content.rule: [{a}] -> [{b}] (2 entries added, 1 removed)")]
+        );
+    }
+
+    #[test]
+    fn where_a_rule_stands_in_its_file_is_no_change() {
+        let scopes = ("scopes.toml", "[[scope]]\nname = \"a\"\ntls = true\n");
+        let rule =
+            "[[rule]]\nname = \"r\"\nin = [\"body\"]\nwords = [\"x\"]\naction = \"tag\"\nscope = \"a\"\n";
+        let moved = format!("# One line more.\n{rule}");
+        assert_eq!(changes(&[scopes, ("content.toml", rule)], &[scopes, ("content.toml", &moved)]), [""; 0]);
+    }
+
+    #[test]
     fn scopes_come_go_and_change() {
         let scope = |name: &str, rest: &str| format!("[[scope]]\nname = \"{name}\"\n{rest}\n");
         let old = scope("a", "client = [\"192.0.2.0/24\"]\nset.helo.mode = \"off\"")
@@ -219,5 +261,18 @@ mod tests {
         let long = format!("banned_names = [\"{}.test\"]", "a".repeat(60) + "." + &"b".repeat(60));
         let [found] = <[String; 1]>::try_from(changes(&[], &[("helo.toml", &long)])).unwrap();
         assert!(found.chars().count() < 320, "{found}");
+    }
+
+    #[test]
+    fn long_values_are_shown_from_where_they_differ() {
+        let names: Vec<String> = (100..200).map(|number| format!("\"h{number}.test\"")).collect();
+        let text = |last: &str| format!("banned_names = [{}, \"{last}\"]", names.join(", "));
+        let (old, new) = (text("old.test"), text("new.test"));
+        let end = |last: &str| format!("...est\", \"h199.test\", \"{last}\"]");
+        let (was, is) = (end("old.test"), end("new.test"));
+        assert_eq!(
+            changes(&[("helo.toml", &old)], &[("helo.toml", &new)]),
+            [format!("helo.banned_names: {was} -> {is} (1 entries added, 1 removed)")]
+        );
     }
 }

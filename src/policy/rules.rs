@@ -43,7 +43,7 @@ const IN: &str = "in";
 const SCOPE: &str = "scope";
 
 /// One rule, as it was written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Rule {
     /// Its name in logs.
     pub name: String,
@@ -54,6 +54,15 @@ pub struct Rule {
     places: Vec<String>,
     settings: RuleSettings,
     scope_span: Range<usize>,
+}
+
+/// Where it stands in its file makes no difference.
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, scope, action, places, settings, scope_span: _ } = self;
+        (name, scope, action, places, settings)
+            == (&other.name, &other.scope, &other.action, &other.places, &other.settings)
+    }
 }
 
 /// The rules about what messages say, and which of those that are limited to a scope hold. Copies share the rules.
@@ -174,6 +183,19 @@ impl Setting for Rules {
     fn show(&self) -> String {
         let rules: Vec<String> = self.rules.iter().map(Rule::show).collect();
         format!("[{}]", rules.join(", "))
+    }
+
+    /// Of the lists of all rules together; a rule that is new, or gone, counts with all its entries.
+    fn entries_changed(&self, old: &Self) -> Option<(usize, usize)> {
+        let none = RuleSettings::default();
+        let mut by_name: HashMap<&str, (&RuleSettings, &RuleSettings)> =
+            old.rules.iter().map(|rule| (rule.name.as_str(), (&rule.settings, &none))).collect();
+        for rule in self.rules.iter() {
+            by_name.entry(&rule.name).or_insert((&none, &none)).1 = &rule.settings;
+        }
+        let changes = by_name.into_values().flat_map(|(was, is)| is.changes(was));
+        let counts = changes.filter_map(|change| change.entries);
+        Some(counts.fold((0, 0), |(added, removed), (more, fewer)| (added + more, removed + fewer)))
     }
 }
 
