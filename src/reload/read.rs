@@ -37,21 +37,19 @@ impl Read {
         if seen == Some(fingerprint) {
             return Self::Same;
         }
-        let show = |problems: &[Problem]| {
-            let root = directory.map(|path| path.display().to_string()).unwrap_or_default();
-            render(problems, &read.files, &root, false)
-        };
+        let root = directory.map(|path| path.display().to_string()).unwrap_or_default();
+        let show = |problems: &[Problem]| render(problems, &read.files, &root, false);
         match read.load() {
             Ok((policy, problems)) => Self::Good {
                 fingerprint,
                 changes: policy.changes_since(old).iter().map(ToString::to_string).collect(),
-                warnings: lines(&problems, &read),
+                warnings: lines(&problems, &read, &root),
                 diagnostics: show(&problems),
                 policy: Box::new(policy),
             },
             Err(problems) => Self::Bad {
                 fingerprint: Some(fingerprint),
-                errors: lines(&problems, &read),
+                errors: lines(&problems, &read, &root),
                 diagnostics: show(&problems),
             },
         }
@@ -64,14 +62,15 @@ impl Read {
     }
 }
 
-/// One line for each problem, the errors first.
-fn lines(problems: &[Problem], read: &PolicyDirectory) -> Vec<String> {
+/// One line for each problem of the directory `root`, the errors first.
+fn lines(problems: &[Problem], read: &PolicyDirectory, root: &str) -> Vec<String> {
     let mut found = diagnostics(problems, &read.files);
     found.sort_by_key(|problem| problem.severity != "error");
     let more = found.len().saturating_sub(MAX_PROBLEMS);
     let lines = found.iter().take(MAX_PROBLEMS).map(|problem| {
         let place = if problem.file.is_empty() {
-            String::new()
+            // It is about the directory itself.
+            format!("{root}: ")
         } else {
             format!("{}:{}:{}: ", problem.file, problem.line, problem.column)
         };

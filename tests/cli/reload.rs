@@ -135,7 +135,11 @@ fn a_linked_directory_is_followed_when_the_link_changes() {
         fs::rename(&next, &policies).unwrap();
     };
     fs::remove_dir(&policies).unwrap();
-    eventually("the missing directory", || failed(&greylag) == 1.0);
+    let missing = format!(
+        "problems=\"{}: cannot be read: No such file or directory (os error 2)\"",
+        policies.display()
+    );
+    eventually("the missing directory", || greylag.log_lines(&["policy not reloaded", &missing]).len() == 1);
     switch(&one);
     reloads(&greylag, r#"changes="helo.mode: \"enforce\" -> \"monitor\"""#);
     switch(&two);
