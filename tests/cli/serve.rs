@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -68,6 +69,40 @@ fn what_is_in_use_is_69_and_named() {
         found.errors
     );
     assert_eq!(found.code, Some(69));
+}
+
+/// `greylag serve` that answers by three threads and has room for so many in all. A limit of memory does what one of threads would,
+/// which does not hold for root.
+fn serve_with_threads(threads: u64, policies: &Path) -> Outcome {
+    const STACK: u64 = 1 << 30;
+    /// All else takes half of it; what is over is less than a stack.
+    const OTHERS: u64 = 900 << 20;
+    let dir = temp_dir();
+    let mut command = Command::new("sh");
+    let limit = format!("ulimit -v {}; exec \"$@\"", (threads * STACK + OTHERS) >> 10);
+    command.args(["-c", &limit, "sh", env!("CARGO_BIN_EXE_greylag"), "serve", "--store", "memory:"]);
+    command.env("RUST_MIN_STACK", STACK.to_string()).env("TOKIO_WORKER_THREADS", "3");
+    command.env("STATE_DIRECTORY", dir.path()).arg("--policies").arg(policies);
+    for service in ["--milter", "--policy", "--admin"] {
+        command.args([service, "127.0.0.1:0"]);
+    }
+    outcome(&mut command)
+}
+
+#[test]
+fn too_few_threads_are_69_and_not_a_daemon_that_does_nothing() {
+    let policies = temp_dir();
+    // The log's, the one that starts the others, and one of three.
+    let found = serve_with_threads(3, policies.path());
+    let error = "greylag: cannot start the threads that answer: OS can't spawn worker thread: \
+                 Resource temporarily unavailable (os error 11); \
+                 is the service's limit of threads (TasksMax=) too low for so many processors?\n";
+    assert_eq!((found.code, found.errors.as_str()), (Some(69), error), "{}", found.out);
+
+    // The log's, three that answer, the watch's, and none to read the policies.
+    let found = serve_with_threads(5, policies.path());
+    assert_eq!(found.code, Some(69), "{}{}", found.out, found.errors);
+    assert!(found.errors.contains("ERROR policies can no longer be reloaded"), "{}", found.errors);
 }
 
 #[test]

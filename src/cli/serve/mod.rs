@@ -1,6 +1,7 @@
 //! `greylag serve`: the daemon.
 
 mod files;
+mod runtime;
 mod sockets;
 
 use std::io::{self, Write};
@@ -91,8 +92,7 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
     let metrics = metrics::install().map_err(|error| failed(errors, &error))?;
     let url = args.store.clone().unwrap_or_else(|| config.store_url(&Environment::current()));
     let url: StoreUrl = url.parse().map_err(|error| wrong(errors, &error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| failed(errors, &error))?;
+    let runtime = runtime::build().map_err(|error| failed(errors, &error))?;
     runtime.block_on(async {
         // Before anything is served: a signal that comes early is not lost.
         let signals = Signals::new().map_err(|error| failed(errors, &error))?;
@@ -109,7 +109,7 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         let drain = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (reloader, reload) = Reloader::new(directory, read.fingerprint(), Arc::clone(&driver));
-        tasks.spawn(reloader.run(drain.clone()));
+        let reloading = tasks.spawn(reloader.run(drain.clone()));
         let control = Control {
             driver: Arc::clone(&driver),
             reload: reload.clone(),
@@ -123,9 +123,16 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         sockets.serve(&config, &driver, admin, control, &drain, &tasks);
         readiness.set(Part::Policy, true);
         info!(version = env!("CARGO_PKG_VERSION"), store = %url, "serving");
-        wait(signals, reload).await;
+        let exit = tokio::select! {
+            () = wait(signals, reload) => Exit::Success,
+            // Only when it fails: the policies on disk would never be in force again.
+            ended = reloading => {
+                error!(error = ended.err().map(tracing::field::display), "policies can no longer be reloaded");
+                Exit::Failure
+            }
+        };
         shut_down(&drain, &tasks, &*store).await;
-        Ok(Exit::Success)
+        Ok(exit)
     })
 }
 
