@@ -142,7 +142,7 @@ pub(super) fn has_one_directory(archive: &[u8]) -> bool {
 }
 
 /// Whether readers may take what stands at `at` for the way to a directory. They look for it in as many bytes as a comment may have:
-/// libzip before 1.11 for the first end record that leads to one, minizip for any ZIP64 locator that does. Those of an archive in the
+/// older libzip for the first end record that leads to one, minizip for any ZIP64 locator that does. Those of an archive in the
 /// archive count from its own beginning, and lead nowhere.
 fn leads_to_directory(archive: &[u8], at: usize) -> bool {
     let is_at = |offset: u32, mark| archive.get(offset as usize..).is_some_and(|rest| rest.starts_with(mark));
