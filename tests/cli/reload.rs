@@ -62,6 +62,8 @@ fn a_bad_policy_is_refused_logged_once_and_shown_until_it_is_mended() {
     let refusals = || greylag.log_lines(&["ERROR", "policy not reloaded, the one before stays in force"]);
     fs::write(&helo, "mdoe = \"off\"\nmissing = 1\n").unwrap();
     eventually("the refusal", || failed(&greylag) == 1.0);
+    // In the log a moment after it is said.
+    eventually("the refusal in the log", || !refusals().is_empty());
     let [logged] = <[String; 1]>::try_from(refusals()).unwrap();
     let first =
         "helo.toml:1:1: unknown setting `mdoe`: the helo check has no such setting (did you mean `mode`?)";
@@ -101,7 +103,7 @@ fn a_signal_and_the_control_socket_reload_at_once() {
     let generation = generation(&greylag);
     assert!(found.out.starts_with(&format!("policy reloaded, generation {generation}\n  ")), "{}", found.out);
     let change = r#"helo.mode: \"enforce\" -> \"monitor\""#;
-    assert_eq!(greylag.log_lines(&["INFO policy reloaded", change]).len(), 1);
+    eventually("the reload in the log", || greylag.log_lines(&["INFO policy reloaded", change]).len() == 1);
 
     greylag.hang_up();
     let parts = ["INFO policy reloaded", "cause=signal", "changes=none"];

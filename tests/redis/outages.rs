@@ -111,9 +111,11 @@ impl Load {
 
     /// As [`Self::finish_whatever`]; and one log line was written when each outage began, and one when it ended.
     async fn finish(self, outages: RangeInclusive<usize>) {
-        let lost = self.greylag.log_lines(&["ERROR", "the greylist store does not answer"]);
-        let back = self.greylag.log_lines(&["INFO", "the greylist store answers again"]);
-        assert_eq!(lost.len(), back.len(), "{lost:?} {back:?}");
+        let lost = || self.greylag.log_lines(&["ERROR", "the greylist store does not answer"]);
+        let back = || self.greylag.log_lines(&["INFO", "the greylist store answers again"]);
+        // In the log a moment after it is said.
+        eventually("each outage has ended in the log", || back().len() == lost().len());
+        let lost = lost();
         assert!(outages.contains(&lost.len()), "{lost:?}");
         self.finish_whatever().await;
     }
