@@ -1,4 +1,5 @@
-//! Peers that mean harm or make no sense, on every port: the daemon lives, stays small, and answers the next honest one.
+//! Peers that mean harm or make no sense, on every port, and a log that takes no lines: the daemon lives, stays small, and answers the
+//! next honest peer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
@@ -19,6 +20,8 @@ const SLACK_KIB: u64 = 32 * 1024;
 const CONNECTION_KIB: u64 = 48;
 /// What Postfix and Sendmail offer.
 const OFFER: &[u8] = b"O\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
+/// What the policy service says of a client that calls itself `localhost`.
+const REFUSAL: &str = "action=550 5.7.1 Access denied - bogus HELO [5]\n\n";
 const CONNECT: &[u8] = b"C[198.51.100.10]\x004\xb8\x3c198.51.100.10\0";
 
 #[test]
@@ -110,6 +113,28 @@ fn noise_is_survived() {
     assert_small(&greylag, before);
 }
 
+#[test]
+fn lines_that_cannot_be_written_are_counted() {
+    let greylag = Greylag::start(Setup { redirection: "2>/dev/full", ..Setup::default() });
+    let dropped = || greylag.metrics().sum("greylag_log_lines_dropped_total", &[]);
+    ask_about_recipients(&greylag, 100);
+    // What it says at its start are some more.
+    eventually("each decision is counted", || dropped() >= 100.0);
+}
+
+/// Asks the policy service so many times, for a decision each.
+fn ask_about_recipients(greylag: &Greylag, times: usize) {
+    let mut smtpd = TcpStream::connect(loopback(greylag.ports().policy)).unwrap();
+    smtpd.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let request = PolicyRequest::rcpt("bob@example.test").with("helo_name", "localhost").to_bytes();
+    let mut reply = vec![0; REFUSAL.len()];
+    for _ in 0..times {
+        smtpd.write_all(&request).unwrap();
+        smtpd.read_exact(&mut reply).unwrap();
+        assert_eq!(String::from_utf8_lossy(&reply), REFUSAL);
+    }
+}
+
 /// An honest peer on each port gets what it asks for, within seconds.
 fn assert_answers(greylag: &Greylag) {
     let connect = |port| {
@@ -117,14 +142,7 @@ fn assert_answers(greylag: &Greylag) {
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         stream
     };
-    let mut smtpd = connect(greylag.ports().policy);
-    let request = PolicyRequest::rcpt("bob@example.test").with("helo_name", "localhost");
-    smtpd.write_all(&request.to_bytes()).unwrap();
-    let expected = "action=550 5.7.1 Access denied - bogus HELO [5]\n\n";
-    let mut reply = vec![0; expected.len()];
-    smtpd.read_exact(&mut reply).unwrap();
-    assert_eq!(String::from_utf8_lossy(&reply), expected);
-
+    ask_about_recipients(greylag, 1);
     let mut mta = connect(greylag.ports().milter);
     assert_eq!(ask(&mut mta, OFFER)[0], b'O');
     tell(&mut mta, CONNECT);

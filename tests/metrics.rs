@@ -121,7 +121,7 @@ fn record_one_of_each() {
     metrics::policy_reload_failed(true);
     metrics::store_up(false);
     metrics::store_up(true);
-    metrics::log_line_dropped();
+    metrics::log_lines_dropped(1);
 
     metrics::dns_lookup(RecordType::Mx, DnsResult::Negative);
     metrics::dns_lookup(RecordType::Aaaa, DnsResult::Refused);

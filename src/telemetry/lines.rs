@@ -1,7 +1,7 @@
 //! Decision lines on their way into the log: the threads that answer mail leave decisions here, and one thread of the log's own writes
-//! them out. Where it cannot keep up, lines are dropped and counted; mail never waits for the log.
+//! them out. Where it cannot keep up, or cannot write, lines are dropped and counted; mail never waits for the log.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
@@ -32,14 +32,14 @@ pub(super) struct Lines {
 /// What is written with, kept from time to time.
 struct Writing {
     format: Format,
-    out: Box<dyn io::Write + Send>,
+    out: Out,
     batches: Vec<Kept>,
     text: Vec<u8>,
     dates: Dates,
 }
 
 impl Lines {
-    /// Starts the thread that writes to `out`.
+    /// Starts the thread that writes to `out`, which is not to keep anything back.
     ///
     /// # Errors
     /// When the system has no thread.
@@ -48,7 +48,7 @@ impl Lines {
         let batches = waiting.lock_each().map(|_| Kept::default()).collect();
         let writing = Mutex::new(Writing {
             format,
-            out: Box::new(out),
+            out: Out { to: Box::new(out), is_cut: false },
             batches,
             text: Vec::new(),
             dates: Dates::default(),
@@ -66,7 +66,7 @@ impl Lines {
         let Some(mut waiting) = self.waiting.lock_own() else { return };
         if waiting.size() + Kept::size_of(bytes, shared) > MOST_WAITING {
             drop(waiting);
-            return metrics::log_line_dropped();
+            return metrics::log_lines_dropped(1);
         }
         waiting.push(bytes, shared);
         drop(waiting);
@@ -116,14 +116,54 @@ impl Lines {
         let are_any = !decisions.is_empty();
         batches.iter_mut().for_each(Kept::clear);
         if are_any {
-            // There is nowhere to tell that the log cannot be written.
-            let _ = out.write_all(text).and_then(|()| out.flush());
+            let missing = out.write(text);
+            if missing > 0 {
+                metrics::log_lines_dropped(missing);
+            }
         }
         are_any
     }
 
     fn lock_writing(&self) -> MutexGuard<'_, Writing> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where lines are written to.
+struct Out {
+    to: Box<dyn io::Write + Send>,
+    /// Whether the last line there is not whole.
+    is_cut: bool,
+}
+
+impl Out {
+    /// Writes lines as far as it goes. Returns how many of them are not there, or not whole.
+    fn write(&mut self, lines: &[u8]) -> u64 {
+        // A line that was cut off must not run into the next one.
+        if self.is_cut && self.take(b"\n") == 1 {
+            self.is_cut = false;
+        }
+        let taken = if self.is_cut { 0 } else { self.take(lines) };
+        let (written, missing) = lines.split_at(taken);
+        if let Some(last) = written.last() {
+            self.is_cut = *last != b'\n';
+        }
+        memchr::memchr_iter(b'\n', missing).count() as u64
+    }
+
+    /// Writes until all is written, or an error comes. Returns how much was.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.to.write(rest) {
+                Ok(0) => break,
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What becomes of the lines is counted; there is nowhere else to tell it.
+                Err(_) => break,
+            }
+        }
+        bytes.len() - rest.len()
     }
 }
 
@@ -231,5 +271,76 @@ mod tests {
         lines.flush();
         let shown = helos(&lines_written.try_iter().flatten().collect::<Vec<u8>>());
         assert_eq!(shown, ["1", "2", "3", "4", "5", "6", "7", "8"]);
+    }
+
+    /// Takes so many bytes, then has no room for once, then takes all.
+    struct Full {
+        room: Option<usize>,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl io::Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let length = match self.room {
+                Some(0) => {
+                    self.room = None;
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                Some(room) => room.min(bytes.len()),
+                None => bytes.len(),
+            };
+            self.room = self.room.map(|room| room - length);
+            self.taken.lock().unwrap().extend_from_slice(&bytes[..length]);
+            Ok(length)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_line_after_one_that_was_cut_off_begins_anew() {
+        let taken = Arc::default();
+        let full = Full { room: Some(100), taken: Arc::clone(&taken) };
+        let lines = Lines::start(Format::Text, full).unwrap();
+        for (helo, at) in [("a", 1), ("b", 2), ("c", 3)] {
+            lines.push(&decision(helo, at), None);
+            lines.flush();
+        }
+        let taken = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+        let [cut, rest @ ..] = &*taken.lines().collect::<Vec<_>>() else { panic!("nothing written") };
+        assert_eq!(cut.len(), 100, "{taken}");
+        assert!(rest.iter().all(|line| line.starts_with("1970-01-01T00:00:00.00")), "{taken}");
+        assert_eq!(helos(rest.join("\n").as_bytes()), ["b", "c"]);
+    }
+
+    #[test]
+    fn lines_that_are_not_written_or_not_whole_are_counted() {
+        let (lines, taken) = (b"one\ntwo\nthree\n", Arc::default());
+        for (room, missing, text) in [
+            (0, 3, "one\ntwo\nthree\n"),
+            (2, 3, "on\none\ntwo\nthree\n"),
+            (4, 2, "one\none\ntwo\nthree\n"),
+            (6, 2, "one\ntw\none\ntwo\nthree\n"),
+            (14, 0, "one\ntwo\nthree\none\ntwo\nthree\n"),
+        ] {
+            let full = Full { room: Some(room), taken: Arc::clone(&taken) };
+            let mut out = Out { to: Box::new(full), is_cut: false };
+            assert_eq!(out.write(lines), missing, "{room}");
+            if missing == 0 {
+                // There is no room for the next.
+                assert_eq!(out.write(b"lost\n"), 1);
+            }
+            assert_eq!(out.write(lines), 0, "{room}");
+            assert_eq!(
+                String::from_utf8(std::mem::take(&mut *taken.lock().unwrap())).unwrap(),
+                text,
+                "{room}"
+            );
+        }
+        // Still no room, for a line end alone.
+        let full = Full { room: Some(0), taken };
+        assert_eq!(Out { to: Box::new(full), is_cut: true }.write(lines), 3);
     }
 }

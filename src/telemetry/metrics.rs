@@ -111,7 +111,7 @@ fn describe() {
     describe_counter!(
         LOG_LINES_DROPPED,
         Unit::Count,
-        "Decisions that were not logged, as the log takes lines more slowly than they come."
+        "Lines that were not logged, as the log takes them more slowly than they come or cannot be written."
     );
     describe_gauge!(BUILD_INFO, Unit::Count, "The version that runs; always 1.");
 }
@@ -421,10 +421,10 @@ pub fn dns_cache(answered_by: DnsCache) {
     }
 }
 
-/// Counts a decision that was not logged.
-pub fn log_line_dropped() {
+/// Counts lines that were not logged.
+pub fn log_lines_dropped(lines: u64) {
     if let Some(handles) = HANDLES.get() {
-        handles.log_lines_dropped.increment(1);
+        handles.log_lines_dropped.increment(lines);
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Setup<'a> {
     pub may_be_unready: bool,
     /// Another `greylag` than the one that was built with the tests.
     pub program: Option<&'a str>,
+    /// Where its standard error goes instead of the log that is read here, as a shell has it: `2>/dev/full`.
+    pub redirection: &'a str,
 }
 
 /// What it is started with, each time.
@@ -97,8 +99,14 @@ impl Greylag {
             arguments.extend([option.to_owned(), value]);
         }
         let environment = setup.environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let mut program = setup.program.unwrap_or(env!("CARGO_BIN_EXE_greylag")).to_owned();
+        if !setup.redirection.is_empty() {
+            let script = format!("exec \"$0\" \"$@\" {}", setup.redirection);
+            arguments.splice(0..0, ["-c".to_owned(), script, program]);
+            program = "sh".to_owned();
+        }
         let launch = Launch {
-            program: setup.program.unwrap_or(env!("CARGO_BIN_EXE_greylag")).to_owned(),
+            program,
             arguments,
             environment: environment.collect(),
             may_be_unready: setup.may_be_unready,
