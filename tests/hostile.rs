@@ -4,15 +4,17 @@
 
 mod support;
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::greylag::{Greylag, Setup};
 use support::milter::{ask, tell};
 use support::policy::PolicyRequest;
-use support::process::{eventually, http_get, loopback};
+use support::process::{eventually, http_get, loopback, temp_dir};
 
 /// Growth that is not a leak.
 const SLACK_KIB: u64 = 32 * 1024;
@@ -114,7 +116,40 @@ fn noise_is_survived() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_stops_neither_mail_nor_the_end() {
+    let dir = temp_dir();
+    let pipe = dir.path().join("log");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Keeps it open, and never reads.
+    let _reader = File::options().read(true).write(true).open(&pipe).unwrap();
+    let redirection = format!("2>'{}'", pipe.display());
+    let mut greylag = Greylag::start(Setup { redirection: &redirection, ..Setup::default() });
+    // Some hundred lines fill a pipe.
+    ask_about_recipients(&greylag, 1_000);
+    // One event for each thread that might wait until it is written.
+    for _ in 0..8 {
+        throw(greylag.ports().policy, b"GET / HTTP/1.0\r\n\r\n");
+    }
+    assert_answers(&greylag);
+    greylag.begin_to_terminate();
+    assert_eq!(greylag.wait(), Some(0));
+}
+
+#[test]
 fn lines_that_cannot_be_written_are_counted() {
+    let greylag = Greylag::start(Setup {
+        configuration: "log_level = \"warn\"\n",
+        redirection: "2>/dev/full",
+        ..Setup::default()
+    });
+    let dropped = || greylag.metrics().sum("greylag_log_lines_dropped_total", &[]);
+    assert_eq!(dropped(), 0.0);
+    for _ in 0..3 {
+        throw(greylag.ports().policy, b"GET / HTTP/1.0\r\n\r\n");
+    }
+    eventually("each event is counted", || dropped() == 3.0);
+    drop(greylag);
+
     let greylag = Greylag::start(Setup { redirection: "2>/dev/full", ..Setup::default() });
     let dropped = || greylag.metrics().sum("greylag_log_lines_dropped_total", &[]);
     ask_about_recipients(&greylag, 100);

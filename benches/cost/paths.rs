@@ -88,7 +88,7 @@ impl Path {
                 Self::AttachmentScan => {}
             }
         });
-        // By a thread beside the one that answers, whether or not the log's own was quick enough.
+        // Waited for by a thread beside the one that answers, of which nothing else is counted.
         std::thread::spawn(log::flush).join().expect("a log that is written");
     }
 }

@@ -1,5 +1,5 @@
-//! The log: one event a line on standard error, as logfmt-like text or as JSON. Decisions are many and take a way of their own
-//! (`lines`); everything else is written at once.
+//! The log: one event a line on standard error, as logfmt-like text or as JSON. Who says something never waits until it is written
+//! (`lines`). Decisions are many, and take a quicker way than other events.
 //!
 //! INFO is one line for each decision and for what an operator did, WARN what the daemon recovered from, ERROR what an operator has
 //! to act on. Whatever comes from outside is escaped, in both formats.
@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use thiserror::Error;
 use tracing::field::{Field, Visit};
@@ -32,6 +33,9 @@ use crate::store::Timestamp;
 
 /// Follows the time of a decision in JSON.
 const JSON_HEAD: &str = "\",\"level\":\"INFO\",\"target\":\"greylag::decision\",\"message\":\"decision\"";
+
+/// How long the end of the process may wait for the log.
+const FLUSHING: Duration = Duration::from_secs(5);
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,9 @@ pub enum LogError {
     NoThread(#[from] io::Error),
 }
 
+/// The lines of this process, once there is a log.
+static LINES: OnceLock<Arc<Lines>> = OnceLock::new();
+
 /// Where decisions are logged, if they are.
 static DECISIONS: OnceLock<Arc<Lines>> = OnceLock::new();
 
@@ -84,21 +91,22 @@ static DECISIONS: OnceLock<Arc<Lines>> = OnceLock::new();
 ///
 /// When another log was started before, or the system has no thread for it.
 pub fn init(format: Format, level: LevelFilter) -> Result<(), LogError> {
+    let lines = Lines::start(format, io::stderr())?;
     tracing_subscriber::registry()
-        .with(layer(format, level, SystemTime, io::stderr))
+        .with(layer(format, level, SystemTime, Arc::clone(&lines)))
         .try_init()
         .map_err(|_| LogError::AlreadySetUp)?;
     if level >= LevelFilter::INFO {
-        let lines = Lines::start(format, io::stderr())?;
-        DECISIONS.get_or_init(|| lines);
+        DECISIONS.get_or_init(|| Arc::clone(&lines));
     }
+    LINES.get_or_init(|| lines);
     Ok(())
 }
 
-/// Waits until every decision that was logged is written: for the end of the process.
+/// Waits until everything that was logged is written, or for some seconds where the log takes no lines: for the end of the process.
 pub fn flush() {
-    if let Some(lines) = DECISIONS.get() {
-        lines.flush();
+    if let Some(lines) = LINES.get() {
+        lines.flush(FLUSHING);
     }
 }
 

@@ -88,8 +88,9 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
     let (config, directory) = configuration(args, errors)?;
     let read = directory.as_deref().map(PolicyDirectory::read).unwrap_or_default();
     let policy = use_or_report(&read, directory.as_deref(), errors).ok().flatten().ok_or(Exit::Config)?;
-    log::init(config.log_format.into(), config.log_level.into()).map_err(|error| failed(errors, &error))?;
     let metrics = metrics::install().map_err(|error| failed(errors, &error))?;
+    // After the metrics, which count what the log does not take.
+    log::init(config.log_format.into(), config.log_level.into()).map_err(|error| failed(errors, &error))?;
     let url = args.store.clone().unwrap_or_else(|| config.store_url(&Environment::current()));
     let url: StoreUrl = url.parse().map_err(|error| wrong(errors, &error))?;
     let runtime = runtime::build().map_err(|error| failed(errors, &error))?;
@@ -137,6 +138,8 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
 }
 
 fn wrong(errors: &mut dyn Write, error: &dyn std::fmt::Display) -> Exit {
+    // What was logged before may tell why.
+    log::flush();
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(errors, "greylag: {error}");
     Exit::Config
