@@ -58,6 +58,9 @@ impl Texts {
         let message = structure.message();
         let mut texts = Self::default();
         for field in message.headers().iter().filter(|_| wanted.fields) {
+            if cancel.is_cancelled() {
+                break;
+            }
             let name = String::from_utf8_lossy(&field.name).trim().to_ascii_lowercase();
             let value = field.value.get(..MAX_FIELD).unwrap_or(&field.value);
             texts.fields.push((name, visible(&header::decoded(value))));
@@ -199,5 +202,15 @@ mod tests {
         assert_eq!(read(true, false, true), (2, 0, 0, 1));
         assert_eq!(read(false, true, false), (0, 1, 1, 0));
         assert_eq!(read(false, false, false), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_cancelled_reading_leaves_fields_and_parts() {
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let message = Message::from_bytes(b"Subject: x\r\n\r\nHello\r\n");
+        let wanted = Wanted { fields: true, texts: true, names: false };
+        let texts = Texts::read(&Structure::of(message), wanted, 1000, &cancel);
+        assert_eq!((texts.fields.len(), texts.bodies.len()), (0, 0));
     }
 }
