@@ -21,14 +21,20 @@ const GAP: &str = "     ";
 const MIN_CLASS_ID: usize = 25;
 /// The largest program a DOS `.com` file can hold.
 const MAX_COM: u64 = 65_280;
-/// How documents and pictures begin that people send under the name of a site.
-const DOCUMENTS: [&[u8]; 6] = [
+/// How documents, pictures and archives begin that people send under the name of a site. What is in an archive is judged by its
+/// own name.
+const DOCUMENTS: [&[u8]; 11] = [
     b"%PDF-",
     b"\x89PNG\r\n\x1a\n",
     b"\xff\xd8\xff",
     b"GIF8",
     b"PK\x03\x04",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    b"Rar!\x1a\x07",
+    b"7z\xbc\xaf\x27\x1c",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ\0",
 ];
 /// How the EICAR test file begins: a `.com` program made of printable characters.
 const EICAR: &[u8] = b"X5O!P%@AP";
@@ -462,6 +468,21 @@ mod tests {
             for content in [program, small_binary, eicar, Content::Unknown] {
                 assert!(judge(name, content, &core()).forbidden.is_some(), "{name}");
             }
+        }
+        for (packed, begins) in [
+            ("zip", &b"PK\x03\x04\x14\0"[..]),
+            ("rar", b"Rar!\x1a\x07\x01\0"),
+            ("7z", b"7z\xbc\xaf\x27\x1c\0\x04"),
+            ("gz", b"\x1f\x8b\x08\0"),
+            ("bz2", b"BZh91AY&SY\x01\x02"),
+            ("xz", b"\xfd7zXZ\0\0\x04"),
+        ] {
+            let archive = Content::Known { prefix: begins, size: 5000 };
+            assert_eq!(
+                judge(&format!("www.example.com.{packed}"), archive, &core()).forbidden,
+                None,
+                "{packed}"
+            );
         }
         assert!(judge("setup.com", text, &core()).forbidden.is_some());
         assert!(judge("www.example.exe", text, &core()).forbidden.is_some());

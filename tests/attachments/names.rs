@@ -3,7 +3,7 @@
 use greylag::content::View;
 use greylag::reason::Reason;
 
-use crate::build::{attachment, base64, forwarded, found, found_in, mail, part, scan, zip};
+use crate::build::{attachment, base64, forwarded, found, found_in, gzip, mail, part, scan, zip};
 
 #[test]
 fn a_program_is_found_by_its_name() {
@@ -48,6 +48,23 @@ fn a_program_is_found_by_its_content() {
     let packed = zip(&[("photo.jpg", program)]);
     assert_eq!(found_in("a.zip", &packed), [(Reason::AttachmentForbiddenType, "a.zip/photo.jpg".to_owned())]);
     assert_eq!(found_in("photo.jpg", b"MZ is a beginning of text, too"), []);
+}
+
+#[test]
+fn an_archive_called_after_a_site_hides_no_program() {
+    let forbidden = |path: &str| vec![(Reason::AttachmentForbiddenExtension, path.to_owned())];
+    let small_binary = b"\xe9\0\x01\xb4\x4c\xcd\x21";
+    assert_eq!(found_in("www.example.com.gz", &gzip(b"Hello from our site")), []);
+    assert_eq!(
+        found_in("www.example.com.gz", &gzip(small_binary)),
+        forbidden("www.example.com.gz/www.example.com")
+    );
+    assert_eq!(
+        found_in("www.example.com.gz", &gzip(&zip(&[("setup.com", b"x")]))),
+        forbidden("www.example.com.gz/www.example.com/setup.com")
+    );
+    assert_eq!(found_in("setup.com.gz", &gzip(b"Hello")), forbidden("setup.com.gz/setup.com"));
+    assert_eq!(found_in("www.example.com.gz", small_binary)[..1], forbidden("www.example.com.gz"));
 }
 
 #[test]
