@@ -237,7 +237,7 @@ pub(super) fn is_sure_file(begins: &[u8]) -> bool {
         || (begins.starts_with(b"BZh") && at(4).starts_with(b"1AY&SY"))
         || (at(2).starts_with(b"-lh") && begins.get(6) == Some(&b'-'))
         || (begins.starts_with(b"\x60\xea") && matches!(begins.get(3..5), Some([0..=10, 20..=60])))
-        || at(257).starts_with(b"ustar")
+        || (at(257).starts_with(b"ustar") && super::archive::is_tar(begins))
         || (!begins.starts_with(b"#!") && type_by_bytes(begins).is_some_and(|found| found.name != "exe"))
         // A script is text, so a look at the first byte spares the search in most of what is none.
         || (begins.first().is_some_and(|byte| byte.is_ascii_whitespace() || matches!(byte, b'<' | b'#' | 0xef))
@@ -336,6 +336,7 @@ mod tests {
         for data in [&b"MZ\xff\xff\x12\x99"[..], b"MZ", b"Hello", b"\x1f\x8b\x99", b"#!/bin/sh", b""] {
             assert!(!is_sure(data), "{}", data.escape_ascii());
         }
+        assert!(!is_sure(&at(257, b"ustar")), "a word in the middle of a text");
         // Of all words that may follow `MZ` by chance, few make a header.
         let random = (0..20_000u32).map(|n| n.wrapping_mul(2_654_435_761)).filter(|n| {
             let tail: Vec<u8> =

@@ -335,7 +335,11 @@ impl<'m> Tree<'m> {
         let is_text = matches!(main_type, "text" | "message" | "")
             || wide.is_some()
             || memchr::memchr(0, &data).is_none();
-        if is_text && !is_file && !is_message && part.encoding() != Encoding::None {
+        // A message is looked through line by line where it is opened; what else begins like a file may go on as text.
+        if is_text
+            && (is_file || part.encoding() != Encoding::None)
+            && !super::archive::is_message(&names, super::archive::prefix(&data), is_message)
+        {
             self.texts.push((wide.map_or(data, Cow::Owned), place.clone()));
         }
         Ok(())

@@ -398,3 +398,46 @@ fn fragments_and_content_elsewhere_are_told() {
         }
     }
 }
+
+#[test]
+fn what_begins_like_a_file_is_read_line_by_line_still() {
+    // A RAR of `report.txt`, complete.
+    let rar = b"Rar!\x1a\x07\x01\0\xc5\x1a32\x03\x01\0\0\x06\xea\xfd\x05\x13\x02\x02\x05\0\x05 \0\0\nreport.txthello\
+        \x19\xb2:5\x03\x05\0\0";
+    let program = Payload::name("evil.exe");
+    let encoded = format!("\r\nbegin 644 evil.exe\r\n{}", program.uuencoded());
+    let behind = |begins: &[u8]| [begins, encoded.as_bytes()].concat();
+    let marked = |begins: &str| format!("{begins:.<257}ustar").into_bytes();
+    let script = format!("<script>atob('{}')</script></body></html>", base64(&zip(&[("evil.exe", b"x")])));
+    let page = [marked("<html><body>"), script.replace("\r\n", "").into_bytes()].concat();
+    // The same with all that tells a header of tar but its checksum.
+    let mut header = marked("Hello, please find the programme below: ");
+    header[100..108].copy_from_slice(b"0000644 ");
+    header.resize(512, b'.');
+    let mut fields = header.clone();
+    fields[..27].copy_from_slice(b"X: y\r\nMIME-Version: 1.0\r\n\r\n");
+
+    let plain = |fields: &str, body: &[u8]| [fields.as_bytes(), b"\r\n\r\n", body].concat();
+    let in_base64 = |fields: &str, body: &[u8]| {
+        format!("{fields}\r\nContent-Transfer-Encoding: base64\r\n\r\n{}", base64(body)).into_bytes()
+    };
+    for (what, kind, body, path) in [
+        ("tar's mark", "text/plain", behind(&marked("Hello, please find the programme below: ")), "evil.exe"),
+        ("RAR", "text/plain", behind(rar), "evil.exe"),
+        ("page", "text/html; name=invoice.html", page, "zip/evil.exe"),
+        ("tar", "text/plain", behind(&header), "evil.exe"),
+        ("tar in fields", "text/plain", behind(&fields), "evil.exe"),
+    ] {
+        let fields = format!("From: a@example.com\r\nSubject: x\r\nContent-Type: {kind}");
+        for mail in [plain(&fields, &body), in_base64(&fields, &body)] {
+            let report = scan(&mail);
+            let forbidden =
+                report.found.iter().filter(|found| found.reason == Reason::AttachmentForbiddenExtension);
+            let paths: Vec<&str> = forbidden.map(|found| found.path.as_str()).collect();
+            assert_eq!(paths, [path], "{what}: {}", mail.escape_ascii());
+        }
+    }
+    // What is opened as an archive is no message, whatever its type says.
+    let report = scan(&in_base64("Subject: x\r\nContent-Type: message/news", &behind(&fields)));
+    assert!(report.found.iter().any(|found| found.path.ends_with("evil.exe")), "{:?}", report.found);
+}

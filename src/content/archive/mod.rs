@@ -76,6 +76,20 @@ fn kind_of_entry(names: &[String], begins: &[u8]) -> Kind {
         .unwrap_or_else(|| if looks_like_message(begins) { Kind::Message } else { Kind::File })
 }
 
+/// Whether a file is opened as a message, by its names, its first bytes, and whether its type says that it is one.
+pub(super) fn is_message(names: &[String], begins: &[u8], is_message: bool) -> bool {
+    match kind_of_entry(names, begins) {
+        Kind::Message => true,
+        Kind::File => is_message,
+        _ => false,
+    }
+}
+
+/// Whether a file begins with a header of tar.
+pub(super) fn is_tar(begins: &[u8]) -> bool {
+    tar::begins(begins)
+}
+
 fn kind_of_content(begins: &[u8]) -> Option<Kind> {
     type Begins = fn(&[u8]) -> bool;
     const KINDS: [(Kind, Begins); 16] = [
