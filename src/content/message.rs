@@ -315,14 +315,15 @@ impl<'m> Tree<'m> {
         let of_type = names.is_empty().then(|| content_type.and_then(name_of_type)).flatten();
         let names = of_type.as_slice().iter().chain(names).cloned().collect::<Vec<_>>();
         let is_intact = problems.is_empty() && !is_padded_inside(part);
-        let others = other_decodings(scanner, part, header, &data, is_intact)?;
+        let named = Part { names: &names, data: &data, is_message };
+        let others = other_decodings(scanner, part, header, &named, is_intact)?;
         let lenient = place.salvaged();
         // Without an empty line the content is no body for the tree, and in uuencode it is none that it decodes: the
         // salvage view finds it in both.
         let is_elsewhere = part.flags().contains(PartFlags::NO_BLANK_LINE) || data.starts_with(b"begin ");
         let is_lenient = is_cut_in_bounce(part) || is_elsewhere;
         let inside = if is_lenient { &lenient } else { place };
-        scanner.part_in_each_decoding(&Part { names: &names, data: &data, is_message }, &others, inside)?;
+        scanner.part_in_each_decoding(&named, &others, inside)?;
         let is_file = magic::is_sure(super::archive::prefix(&data));
         let is_base64 = is_intact && part.encoding() == Encoding::Base64;
         if is_base64 {
@@ -416,12 +417,13 @@ fn name_of_type(content_type: ContentType<'_>) -> Option<String> {
 }
 
 /// What else the body of a part can be decoded to, where its encoding is damaged or contradicts itself; only what is
-/// a file then.
+/// a file then, or opened as a message, which may be long before it shows that it is one. It is `decoded` by the encoding that
+/// the tree takes.
 fn other_decodings(
     scanner: &mut Scanner<'_>,
     part: &MessagePart<'_>,
     header: &Header,
-    data: &[u8],
+    decoded: &Part<'_>,
     is_intact: bool,
 ) -> Result<Vec<Vec<u8>>, Exceeded> {
     let body = part.raw_body();
@@ -451,7 +453,11 @@ fn other_decodings(
         others.push(decode::uuencoded(body).0);
     }
     others.retain(|other| {
-        other != data && (magic::is_sure(super::archive::prefix(other)) || magic::file_type(other).is_some())
+        let begins = super::archive::prefix(other);
+        other != decoded.data
+            && (magic::is_sure(begins)
+                || magic::file_type(other).is_some()
+                || super::archive::is_message(decoded.names, begins, decoded.is_message))
     });
     others.dedup();
     Ok(others)

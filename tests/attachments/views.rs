@@ -242,7 +242,30 @@ const MESSAGES: &[Row] = &[
         let part = format!("Content-Transfer-Encoding: base64\r\n\r\n{}", base64(inner.as_bytes()));
         message("Content-Type: multipart/digest; boundary=B", &format!("--B\r\n{part}\r\n--B--\r\n"))
     }),
+    ("long header, encoded in a way that is contradicted", |p| {
+        behind_trace(p, "Content-Type: message/rfc822", 0)
+    }),
+    ("the same, named as a message only", |p| {
+        behind_trace(p, "Content-Type: application/octet-stream; name=fwd.eml", 0)
+    }),
 ];
+
+/// An attached message behind so many trace fields that those of MIME are not among its first bytes, in base64 that one of two
+/// fields calls something else. Lines of base64 have another grouping for each `padding`.
+fn behind_trace(p: &Payload, fields: &str, padding: usize) -> String {
+    let trace =
+        "Received: from host.example.com by mx.example.org; Mon, 01 Jan 2026 00:00:00 +0000\r\n".repeat(10);
+    let pad = "p".repeat(padding);
+    let inner = format!(
+        "X-Pad: {pad}\r\n{trace}{}",
+        mixed("boundary=C", "x").replace("--B\r\nx\r\n--B--", "--C\r\n")
+    );
+    let inner = inner + &p.part() + "\r\n--C--\r\n";
+    let encoding = "base64\r\nContent-Transfer-Encoding: 7bit";
+    let part =
+        format!("{fields}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{}", base64(inner.as_bytes()));
+    mixed("boundary=B", &part)
+}
 
 fn worst(report: &Report) -> Action {
     let findings = findings(report, &AttachmentSettings::default());
@@ -395,6 +418,20 @@ fn fragments_and_content_elsewhere_are_told() {
         ] {
             let report = scan(mail.as_bytes());
             assert!(report.found.iter().any(|found| found.reason == expected), "{mail}");
+        }
+    }
+}
+
+#[test]
+fn no_padding_hides_a_message_under_a_contradicted_encoding() {
+    let payload = Payload::name("evil.exe");
+    for fields in
+        ["Content-Type: message/rfc822", "Content-Type: message/news", "Content-Type: x/y; name=a.eml"]
+    {
+        for padding in 0..57 {
+            let report = scan(behind_trace(&payload, fields, padding).as_bytes());
+            let is_found = report.found.iter().any(|found| found.path.ends_with("evil.exe"));
+            assert!(is_found, "{fields} {padding}: {:?}", report.found);
         }
     }
 }
