@@ -15,6 +15,8 @@ static DASHES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"--"));
 
 /// Other readings of one text that are followed, at most.
 const MAX_READINGS: usize = 8;
+/// Further readings, by boundaries that some header declares, at most.
+pub(super) const MAX_DECLARED: usize = 16;
 /// Longest boundary that is taken for one; RFC 2046 §5.1.1 allows 70, programs take more.
 const MAX_BOUNDARY: usize = 1000;
 /// Lines behind a delimiter among which a field of MIME must be.
@@ -31,20 +33,9 @@ pub(super) struct Unused {
 pub(super) fn unused(text: &[u8], pieces: &[Range<usize>], used: &HashSet<Vec<u8>>) -> Vec<Unused> {
     let mut found: Vec<Unused> = Vec::new();
     let mut met: HashSet<&[u8]> = HashSet::new();
-    let in_piece = |piece: Range<usize>| {
-        let start = piece.start;
-        DASHES.find_iter(&text[piece]).map(move |at| start + at)
-    };
-    for at in pieces.iter().cloned().flat_map(in_piece) {
+    for at in starts(text, pieces) {
         if found.len() == MAX_READINGS {
             break;
-        }
-        let is_at_start = at
-            .checked_sub(1)
-            .and_then(|before| text.get(before))
-            .is_none_or(|byte| matches!(byte, b'\r' | b'\n'));
-        if !is_at_start {
-            continue;
         }
         let mut lines = Lines::new(&text[at + 2..]);
         let boundary = lines.next().unwrap_or_default().trim_ascii_end();
@@ -62,6 +53,37 @@ pub(super) fn unused(text: &[u8], pieces: &[Range<usize>], used: &HashSet<Vec<u8
         }
     }
     found
+}
+
+/// Adds to `found` where the boundaries stand that are `declared` but not in it. What a header declares needs no field behind
+/// it to be taken for a delimiter.
+pub(super) fn add_declared(
+    found: &mut Vec<Unused>,
+    text: &[u8],
+    pieces: &[Range<usize>],
+    declared: &HashSet<Vec<u8>>,
+) {
+    let mut known: HashSet<Vec<u8>> = found.iter().map(|found| found.boundary.clone()).collect();
+    for at in starts(text, pieces) {
+        let boundary = Lines::new(&text[at + 2..]).next().unwrap_or_default().trim_ascii_end();
+        if declared.contains(boundary) && !known.contains(boundary) {
+            known.insert(boundary.to_vec());
+            found.push(Unused { boundary: boundary.to_vec(), at });
+        }
+    }
+}
+
+/// Where lines begin with two dashes.
+fn starts(text: &[u8], pieces: &[Range<usize>]) -> impl Iterator<Item = usize> {
+    let in_piece = |piece: Range<usize>| {
+        let start = piece.start;
+        DASHES.find_iter(&text[piece]).map(move |at| start + at)
+    };
+    let is_at_start = |at: &usize| {
+        let before = at.checked_sub(1).and_then(|before| text.get(before));
+        before.is_none_or(|byte| matches!(byte, b'\r' | b'\n'))
+    };
+    pieces.iter().cloned().flat_map(in_piece).filter(is_at_start)
 }
 
 /// Also the final delimiter of a boundary is its use.
@@ -110,6 +132,17 @@ mod tests {
         assert_eq!(boundaries("-- \r\nContent-Type: x", &[]), [""; 0]);
         assert_eq!(boundaries("x --a\r\nContent-Type: x", &[]), [""; 0]);
         assert_eq!(boundaries("--a--\r\nContent-Type: x", &["a"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_declared_boundary_needs_no_field_behind_its_delimiter() {
+        let text = b"--a--\r\n--a \r\n\r\nx\r\n--a\r\n--b\r\n --c\r\n--d\r\nX: y";
+        let declared = [b"a", b"c", b"d"].map(|boundary| boundary.to_vec()).into();
+        let mut found = vec![Unused { boundary: b"d".to_vec(), at: 3 }];
+        let all = 0..text.len();
+        add_declared(&mut found, text, std::slice::from_ref(&all), &declared);
+        let expected = [(b"d".to_vec(), 3), (b"a".to_vec(), 7)];
+        assert_eq!(found, expected.map(|(boundary, at)| Unused { boundary, at }));
     }
 
     #[test]

@@ -99,33 +99,60 @@ fn other_readings(
 ) -> Result<bool, Exceeded> {
     // What is base64 without doubt has neither in it.
     let pieces = without(text, &tree.base64);
-    let unused = delimiters::unused(text, &pieces, &tree.boundaries);
-    for delimiter in &unused {
-        again(scanner, &delimiter.as_message(text), place)?;
+    let mut unused = delimiters::unused(text, &pieces, &tree.boundaries);
+    let limit = unused.len() + delimiters::MAX_DECLARED;
+    let search = |scanner: &mut Scanner<'_>, unused: &mut Vec<_>, declared: &HashSet<_>| {
+        if !declared.is_empty() {
+            scanner.budget.work(text.len() as u64)?;
+            delimiters::add_declared(unused, text, &pieces, declared);
+        }
+        Ok(())
+    };
+    search(scanner, &mut unused, &tree.declared)?;
+    let mut next = 0;
+    while let Some(delimiter) = unused.get(next).filter(|_| next < limit) {
+        // Under this delimiter there may be parts that declare others.
+        let other = again(scanner, &delimiter.as_message(text), place)?;
+        search(scanner, &mut unused, &other.declared)?;
+        next += 1;
+    }
+    if unused.len() > limit {
+        scanner.found(Reason::AttachmentLimitEntries, place.path_of(""), None, View::Tree);
     }
     let by_bare_cr = if pieces.iter().any(|piece| has_bare_cr(text, piece)) {
-        again(scanner, &with_bare_cr_as_line_end(text), place)?
+        again(scanner, &with_bare_cr_as_line_end(text), place)?.parts
     } else {
         0
     };
     Ok((tree.is_lost && !unused.is_empty()) || by_bare_cr > tree.parts)
 }
 
-/// Walks another reading of a text. Returns the number of its parts. What cannot be read under it may be none, as where
-/// an old bounce quotes the beginning of a message.
-fn again(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<usize, Exceeded> {
+/// What another reading of a text shows of its structure.
+#[derive(Default)]
+struct Reading {
+    /// How many parts it has.
+    parts: usize,
+    /// The boundaries that are declared in it and that it does not use.
+    declared: HashSet<Vec<u8>>,
+}
+
+/// Walks another reading of a text. What cannot be read under it may be none, as where an old bounce quotes the beginning of a
+/// message.
+fn again(scanner: &mut Scanner<'_>, text: &[u8], place: &Place) -> Result<Reading, Exceeded> {
     let mut tree = Tree::default();
-    let Some(message) = &parse(scanner, text)? else { return Ok(0) };
+    let Some(message) = &parse(scanner, text)? else { return Ok(Reading::default()) };
     tree.walk(scanner, message, &place.salvaged())?;
-    for (text, place) in tree
-        .messages
-        .iter()
-        .map(|(text, place)| (*text, place))
-        .chain(tree.texts.iter().map(|(text, place)| (&**text, place)))
-    {
+    for (text, place) in &tree.messages {
+        // Deeper is told by a limit, and nothing is followed.
+        if place.depth <= scanner.budget.max_depth() {
+            other_readings(scanner, text, place, &tree)?;
+        }
         lines(scanner, text, place, &tree.decoded)?;
     }
-    Ok(tree.parts)
+    for (text, place) in &tree.texts {
+        lines(scanner, text, place, &tree.decoded)?;
+    }
+    Ok(Reading { parts: tree.parts, declared: tree.declared })
 }
 
 /// Whether a CR in this piece of `text` ends no line.
@@ -192,6 +219,8 @@ struct Tree<'m> {
     parts: usize,
     /// Boundaries that were used.
     boundaries: HashSet<Vec<u8>>,
+    /// Boundaries that a header gives, too, besides the one by which its part was read.
+    declared: HashSet<Vec<u8>>,
     /// Bodies that were decoded without doubt, by their addresses.
     decoded: Vec<Range<usize>>,
     /// Those of them that are base64 and nothing else.
@@ -270,9 +299,14 @@ impl<'m> Tree<'m> {
         path: impl Fn() -> String,
     ) {
         let is_multipart = matches!(part.kind(), PartKind::Multipart);
-        if is_multipart && let Some(boundary) = part.boundary() {
-            self.boundaries.insert(boundary.as_bytes().to_vec());
+        let used = part.boundary().filter(|_| is_multipart).map(str::as_bytes);
+        if let Some(boundary) = used {
+            self.boundaries.insert(boundary.to_vec());
         }
+        // Space at the end of a delimiter means nothing (RFC 2046 §5.1.1).
+        let declared = header.boundaries.iter().map(|boundary| boundary.trim_ascii_end());
+        let others = declared.filter(|boundary| !boundary.is_empty() && Some(*boundary) != used);
+        self.declared.extend(others.map(<[u8]>::to_vec));
         let is_loose = part.flags().intersects(PartFlags::FALLBACK_DELIMITER);
         self.is_lost |= header.is_multipart && (!is_multipart || is_loose || part.children().len() == 0);
         let is_encoded_multipart = header.is_multipart && part.encoding() != Encoding::None;

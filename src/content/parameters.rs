@@ -6,13 +6,13 @@
 //! like its other disguises.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Longest parameter name that is looked at, in bytes.
 const MAX_KEY: usize = 80;
 /// How far behind a closing quote a value may go on, in bytes.
 const MAX_TAIL: usize = 160;
-/// Boundaries of one field that are looked at.
+/// Boundaries of one field that are compared with each other.
 const MAX_BOUNDARIES: usize = 16;
 
 /// Every name in the field `value` (bytes after the colon, folded or not), each as written.
@@ -24,11 +24,12 @@ pub(super) fn names(value: &[u8]) -> Vec<String> {
 /// Every value the parameter `boundary` can have in the field `value`: as written, without a charset (RFC 2231 §4),
 /// and each only once.
 pub(super) fn boundaries(value: &[u8]) -> Vec<Vec<u8>> {
-    let mut found: Vec<Vec<u8>> = Vec::new();
+    let mut found = Vec::new();
+    let mut known = HashSet::new();
     for value in values(value, |key| key.split(|byte| *byte == b'*').next() == Some(b"boundary")) {
         let bare = value.splitn(3, |byte| *byte == b'\'').nth(2).map(<[u8]>::to_vec);
         for value in bare.into_iter().chain([value]) {
-            if !value.is_empty() && !found.contains(&value) && found.len() < MAX_BOUNDARIES {
+            if !value.is_empty() && known.insert(value.clone()) {
                 found.push(value);
             }
         }

@@ -44,6 +44,13 @@ impl Payload {
         digits.chunks(24).map(|line| line.concat()).collect::<Vec<_>>().join("=\r\n")
     }
 
+    /// In base64 with a character in every line that does not belong there, so that lines alone do not show it.
+    fn garbled(&self) -> String {
+        let lines = base64(&self.data);
+        let lines = lines.lines().map(|line| format!("{}!{}\r\n", &line[..1], &line[1..]));
+        format!("{}\r\nContent-Transfer-Encoding: base64\r\n\r\n{}", self.fields, lines.collect::<String>())
+    }
+
     fn uuencoded(&self) -> String {
         let digit = |value: u32| char::from(if value == 0 { b'`' } else { value as u8 + 32 });
         let lines = self.data.chunks(45).map(|line| {
@@ -67,6 +74,20 @@ fn message(fields: &str, body: &str) -> String {
     format!(
         "From: a@example.com\r\nTo: b@example.org\r\nSubject: x\r\nMIME-Version: 1.0\r\n{fields}\r\n\r\n{body}"
     )
+}
+
+/// A message whose parts stand between delimiters of `B`, while for most who read it they end with `Z`.
+fn hidden_by(boundaries: &str, decoys: &str, part: &str) -> String {
+    let text = "--Z\r\nContent-Type: text/plain\r\n\r\nhello\r\n";
+    message(
+        &format!("Content-Type: multipart/mixed; {boundaries}"),
+        &format!("{text}{decoys}--B\r\n{part}\r\n--B--\r\n\r\n--Z--\r\n"),
+    )
+}
+
+/// So many fields that no part is seen to begin before them.
+fn many_fields() -> String {
+    (0..31).map(|n| format!("X-{n}: y\r\n")).collect()
 }
 
 /// One row of the table: how it hides the part.
@@ -94,6 +115,34 @@ const BOUNDARIES: &[Row] = &[
     ("space behind it", |p| mixed("boundary=\"B \"", &p.part())),
     ("space before it", |p| mixed("boundary=\" B\"", &p.part())),
     ("other case", |p| mixed("boundary=b", &p.part())),
+    ("duplicate boundary, behind many fields", |p| {
+        hidden_by("boundary=Z; boundary=B", "", &(many_fields() + &p.garbled()))
+    }),
+    ("duplicate boundary, last of many", |p| {
+        let boundaries: String = (0..20).map(|n| format!("boundary=Z{n}; ")).collect();
+        hidden_by(&format!("boundary=Z; {boundaries}boundary=B"), "", &(many_fields() + &p.garbled()))
+    }),
+    ("duplicate boundary, behind decoys", |p| {
+        let decoys: String = (0..8).map(|n| format!("--d{n}\r\nContent-Type: x\r\n\r\n")).collect();
+        hidden_by("boundary=Z; boundary=B", &decoys, &p.garbled())
+    }),
+    ("duplicate boundary, used by another part", |p| {
+        let other = "--Z\r\nContent-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\n\r\nx\r\n--Z\r\n\r\n";
+        hidden_by("boundary=Z; boundary=B", other, &(many_fields() + &p.garbled()))
+    }),
+    ("duplicate boundary in a part behind another", |p| {
+        let inner = format!("--C\r\n{}{}\r\n--C--\r\n", many_fields(), p.garbled());
+        let part = format!("Content-Type: multipart/mixed; boundary=Y; boundary=C\r\n\r\n{inner}");
+        hidden_by("boundary=Z; boundary=B", "", &(many_fields() + &part))
+    }),
+    ("duplicate boundary in an encoded message behind another", |p| {
+        let inner = hidden_by("boundary=Z; boundary=B", "", &(many_fields() + &p.garbled()));
+        let part = format!(
+            "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n{}",
+            base64(inner.as_bytes())
+        );
+        hidden_by("boundary=Z; boundary=B", "", &(many_fields() + &part))
+    }),
     ("empty", |p| mixed("boundary=\"\"", &p.part())),
     ("missing", |p| mixed("charset=utf-8", &p.part())),
     ("too long", |p| mixed(&format!("boundary={}", "B".repeat(71)), &p.part())),
@@ -477,4 +526,17 @@ fn what_begins_like_a_file_is_read_line_by_line_still() {
     // What is opened as an archive is no message, whatever its type says.
     let report = scan(&in_base64("Subject: x\r\nContent-Type: message/news", &behind(&fields)));
     assert!(report.found.iter().any(|found| found.path.ends_with("evil.exe")), "{:?}", report.found);
+}
+
+#[test]
+fn more_boundaries_than_are_tried_are_a_limit() {
+    let with = |count: usize| {
+        let boundaries: String =
+            (0..count).map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\r\n")).collect();
+        let delimiters: String = (0..count).map(|n| format!("--b{n}\r\n\r\nx\r\n")).collect();
+        let report = scan(message(boundaries.trim_end(), &delimiters).as_bytes());
+        report.found.iter().map(|found| found.reason).collect::<Vec<_>>()
+    };
+    assert_eq!(with(17), [Reason::AttachmentAmbiguousMime]);
+    assert_eq!(with(18), [Reason::AttachmentLimitEntries, Reason::AttachmentAmbiguousMime]);
 }
