@@ -12,8 +12,8 @@ use zip::CompressionMethod;
 
 use crate::build::{attachment, found, mail, scan, scan_with, zip, zip_by};
 
-/// Far above what any of these take unoptimised; a quadratic step would take minutes.
-const SOON: Duration = Duration::from_secs(30);
+/// Far above what any of these take unoptimised on a busy machine; a quadratic step takes longer still.
+const SOON: Duration = Duration::from_secs(120);
 
 fn soon(what: &str, mail: &[u8]) -> Report {
     let started = Instant::now();

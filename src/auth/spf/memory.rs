@@ -356,7 +356,7 @@ mod tests {
     fn records_of_many_terms_are_not_kept_beyond_their_bytes() {
         let records = Records::default();
         let text = format!("v=spf1{}", " a".repeat(30_000));
-        for number in 0..200 {
+        for number in 0..20 {
             let answer = Answer::Records(vec![dns::Record::Txt(text.clone().into())].into());
             let read = records.read(&format!("a{number}.test"), &answer).unwrap();
             assert_eq!(read.directives.len(), 30_000);
