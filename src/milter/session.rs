@@ -368,12 +368,11 @@ impl Session {
         self.macros.forget(MacroStage::Mail);
     }
 
-    /// What the MTA made of a path that is no plain address. Postfix reads comments, routes, quotes and more than one `@` as RFC 822 has
-    /// them, and hands on what the client typed: judged by that, a mail would be another's than the one it delivers. Of plain ones this
-    /// is not asked, as it completes and rewrites them; nor of Sendmail, whose macros have what becomes of a recipient.
+    /// What the MTA made of a path that is no plain address. MTAs read comments, routes, quotes and more than one `@` as RFC 822 has
+    /// them, and hand on what the client typed: judged by that, a mail would be another's than the one they deliver. Of plain ones this
+    /// is not asked, as it is completed and rewritten.
     fn resolved(&self, stage: MacroStage, name: &str, path: &str) -> Option<String> {
-        let is_asked = self.facts.connection.mta.is_postfix() && !is_plain(path);
-        is_asked.then(|| self.macros.defined(stage, name)).flatten()
+        if is_plain(path) { None } else { self.macros.defined(stage, name) }
     }
 
     /// Keeps a piece of the body, and declines the others where nothing comes of them.

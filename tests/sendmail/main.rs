@@ -64,6 +64,34 @@ impl Site {
 }
 
 #[test]
+fn no_spelling_of_an_address_escapes_the_greylist() {
+    let site = Site::start(NOBODY_EXEMPT);
+    for (sender, recipient) in [
+        ("<alice@sender.example>", "<bob@example.test>"),
+        ("<alice@sender.example>", "postmaster@<bob@example.test>"),
+        ("<alice@sender.example>", "postmaster@<bob%example.test>"),
+        ("<alice@sender.example>", "<bob@example.test(c)>"),
+        ("<alice@sender.example>", "<bob@(y)example.test>"),
+        ("<alice@sender.example>", "<bob@example.test(c@other.example)>"),
+        ("<alice@sender.example>", "<\"bob\"@example.test>"),
+        ("<alice@sender.example(x@other.example)>", "<bob@example.test>"),
+        ("carol@<alice@sender.example>", "<bob@example.test>"),
+    ] {
+        let mut smtp = site.connect(HELO);
+        smtp.command(&format!("MAIL FROM:{sender}"));
+        let reply = smtp.command(&format!("RCPT TO:{recipient}"));
+        assert!(
+            reply.starts_with("451 4.7.1 ") && reply.contains("Greylisted"),
+            "{sender} {recipient}: {reply}"
+        );
+        smtp.quit();
+    }
+    // It is one triplet.
+    assert_eq!(site.greylag.log_lines(&["greylist.first_seen"]).len(), 1);
+    assert_eq!(site.greylag.log_lines(&["greylist.too_early"]).len(), 8);
+}
+
+#[test]
 fn the_first_try_is_deferred_and_the_retry_delivered() {
     let site = Site::start(GREYLIST_2S);
     let mut smtp = site.connect(HELO);
