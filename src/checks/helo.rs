@@ -8,7 +8,8 @@ mod names;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::joined;
+use super::{auth, joined};
+use crate::auth::SpfResult;
 use crate::dns::HeloResolution;
 use crate::facts::{Facts, host_name};
 use crate::filter::{Known, Slot};
@@ -54,7 +55,7 @@ crate::settings! {
         own_names: HeloNames = HeloNames::default(),
         /// Accept an address literal that is the client's own address.
         allow_own_literal: bool = false,
-        /// Only tag, whatever the cause, when the client's address has a verified host name (FCrDNS).
+        /// Only tag, whatever the cause, when the client's address has a verified host name (FCrDNS), or SPF passes the mail.
         unless_verified: bool = false,
     }
     conflicts = conflicts;
@@ -74,6 +75,13 @@ fn conflicts(settings: &HeloSettings) -> Vec<Conflict> {
 /// Whether the DNS is to be asked about the name, which is well-formed then.
 pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> bool {
     settings.helo.mode != Mode::Off && known.helo.is_not_asked() && claim(facts, settings, known) == Ok(true)
+}
+
+/// Whether SPF is to be asked, as its pass would excuse the name.
+pub fn needs_spf(facts: &Facts, settings: &Settings, known: &Known) -> bool {
+    let HeloSettings { mode, unless_verified, .. } = *settings.helo;
+    let may_excuse = mode != Mode::Off && unless_verified && facts.connection.client_name.is_none();
+    may_excuse && known.spf.is_not_asked() && auth::can_ask_spf(facts)
 }
 
 /// The HELO name where it is a host name by its letters: in lower case, without final dot, as A-labels.
@@ -96,7 +104,7 @@ pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Option<Findin
         Err(cause) => Some(cause),
         Ok(_) => cause_in_dns(facts, &known.helo),
     };
-    cause.map(|cause| finding(cause, facts, &settings.helo, form(facts, known)))
+    cause.map(|cause| finding(cause, facts, &settings.helo, known))
 }
 
 /// What is wrong with the name without asking anybody, or whether there is a name to ask about. Found out once for a name, as the
@@ -107,18 +115,32 @@ fn claim(facts: &Facts, settings: &Settings, known: &Known) -> Result<bool, Reas
     if Arc::ptr_eq(of, &settings.helo) { *claim } else { find() }
 }
 
-fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings, form: &HeloForm) -> Finding {
+fn finding(cause: Reason, facts: &Facts, settings: &HeloSettings, known: &Known) -> Finding {
     let mut action = action_for(cause, settings);
-    if settings.unless_verified && facts.connection.client_name.is_some() {
-        action = action.min(Action::Tag);
+    if settings.unless_verified {
+        action = action.min(most_unless_verified(facts, known));
     }
     let reply = || Reply::new(Code::C550, (7, 1), format!("Access denied - bogus HELO [{}]", cause.number()));
-    let detail = match form {
+    let detail = match form(facts, known) {
         // Nothing of a host name has to be escaped.
         HeloForm::AsTyped => joined(["HELO \"", typed(facts), "\""]),
         _ => format!("HELO {:?}", typed(facts)),
     };
     Finding { reason: cause, outcome: Outcome::with(action, reply), detail }
+}
+
+/// The most that is done where somebody may answer for the client, whatever it calls itself. That this could not be found out refuses
+/// nobody for good.
+fn most_unless_verified(facts: &Facts, known: &Known) -> Action {
+    if facts.connection.client_name.is_some() {
+        return Action::Tag;
+    }
+    match &known.spf {
+        Slot::Got(spf, _) if spf.result == SpfResult::Pass && !spf.passes_anyone => Action::Tag,
+        Slot::Got(spf, _) if spf.result == SpfResult::TempError => Action::Defer,
+        Slot::Unknown(..) => Action::Defer,
+        Slot::NotAsked | Slot::Got(..) => Action::Reject,
+    }
 }
 
 fn action_for(cause: Reason, settings: &HeloSettings) -> Action {
@@ -293,7 +315,9 @@ fn is_of_names(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Client, Connection, Mta};
+    use crate::auth::{SpfIdentity, SpfOutcome};
+    use crate::facts::{Client, Connection, Mta, ReversePath};
+    use crate::filter::Fault;
     use smallvec::smallvec;
     use std::time::Duration;
 
@@ -472,7 +496,37 @@ mod tests {
         let mut facts = facts(Some("localhost"));
         let stranger = judged(&facts, settings.clone(), &Known::default());
         assert_eq!(stranger, Some((Reason::HeloLocalhost, Action::Reject)));
+        let spf = |result, passes_anyone| {
+            let (identity, domain) = (SpfIdentity::MailFrom, "example.org".into());
+            let outcome = SpfOutcome { result, identity, domain, passes_anyone };
+            Known { spf: Slot::Got(outcome, Duration::ZERO), ..Known::default() }
+        };
+        for (known, action) in [
+            (spf(SpfResult::Pass, false), Action::Tag),
+            (spf(SpfResult::Pass, true), Action::Reject),
+            (spf(SpfResult::Neutral, false), Action::Reject),
+            (spf(SpfResult::TempError, false), Action::Defer),
+            (Known { spf: Slot::Unknown(Fault::Timeout, Duration::ZERO), ..Known::default() }, Action::Defer),
+        ] {
+            assert_eq!(judged(&facts, settings.clone(), &known), Some((Reason::HeloLocalhost, action)));
+        }
         facts.connection.client_name = Some("mail.example.org".into());
         assert_eq!(judged(&facts, settings, &Known::default()), Some((Reason::HeloLocalhost, Action::Tag)));
+    }
+
+    #[test]
+    fn spf_is_asked_where_it_may_excuse_the_name() {
+        let needs = |facts: &Facts, helo: HeloSettings| {
+            let settings = Settings { helo: Arc::new(helo), ..Settings::default() };
+            needs_spf(facts, &settings, &Known::default())
+        };
+        let excusing = || HeloSettings { unless_verified: true, ..HeloSettings::default() };
+        let mut facts = Facts { sender: Some(ReversePath::Null), ..facts(Some("localhost")) };
+        assert!(needs(&facts, excusing()));
+        assert!(!needs(&facts, HeloSettings::default()));
+        assert!(!needs(&facts, HeloSettings { mode: Mode::Off, ..excusing() }));
+        assert!(!needs(&Facts { sender: None, ..facts.clone() }, excusing()));
+        facts.connection.client_name = Some("mail.example.org".into());
+        assert!(!needs(&facts, excusing()));
     }
 }

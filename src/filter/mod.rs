@@ -66,7 +66,9 @@ fn lookups(stage: Stage, facts: &Facts, settings: &Settings, known: &Known) -> L
     };
     Lookups {
         helo: greylist.helo || helo::needs(facts, settings, known),
-        spf: greylist.spf || auth::needs_spf(facts, settings, known),
+        spf: greylist.spf
+            || auth::needs_spf(facts, settings, known)
+            || helo::needs_spf(facts, settings, known),
     }
 }
 
