@@ -15,6 +15,8 @@ use crate::driver::Again;
 
 /// Requests that are remembered, some hundreds of bytes for each.
 const CAPACITY: usize = 20_000;
+/// Bytes of a request that may last: most are a few hundred, and longer ones are read each time.
+const MOST_LASTING: usize = 2_048;
 /// Ends of requests that are kept for those that end alike: each mail server writes few, as they tell of itself.
 const ENDS: usize = 16;
 
@@ -61,13 +63,19 @@ impl Requests {
 
     /// Remembers that this was said of the facts of this request.
     pub(super) fn remember(&self, lasting: [&[u8]; 3], again: &Again) {
-        let before = Before { lasting: self.keep(lasting), again: again.clone() };
-        self.before.insert(self.hash(lasting), Arc::new(before));
+        if let Some(kept) = self.keep(lasting) {
+            let before = Before { lasting: kept, again: again.clone() };
+            self.before.insert(self.hash(lasting), Arc::new(before));
+        }
     }
 
-    fn keep(&self, [client, mail, end]: [&[u8]; 3]) -> Lasting {
-        let said = [client, mail].concat().into();
-        Lasting { said, lengths: [client.len(), mail.len()], end: self.shared(end) }
+    /// The same, kept; `None` where it is too long for that.
+    fn keep(&self, [client, mail, end]: [&[u8]; 3]) -> Option<Lasting> {
+        let lengths = [client.len(), mail.len()];
+        if lengths.iter().sum::<usize>() + end.len() > MOST_LASTING {
+            return None;
+        }
+        Some(Lasting { said: [client, mail].concat().into(), lengths, end: self.shared(end) })
     }
 
     /// The end of a request, shared with the others that end so.
@@ -102,9 +110,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_long_is_not_kept() {
+        let requests = Requests::default();
+        let [some, rest] = [1, MOST_LASTING - 2].map(|length| vec![b'x'; length]);
+        assert!(requests.keep([&some, &rest, &some]).is_some());
+        assert!(requests.keep([&some, &rest, b"xx"]).is_none());
+    }
+
+    #[test]
     fn a_request_is_known_by_each_of_its_parts() {
         let lasting: [&[u8]; 3] = [b"one", b"two", b"three"];
-        let kept = Requests::default().keep(lasting);
+        let kept = Requests::default().keep(lasting).unwrap();
         let is = |other| kept.is(other);
         assert!(is(lasting));
         for other in [
@@ -123,7 +139,7 @@ mod tests {
     #[test]
     fn requests_that_end_alike_share_that() {
         let requests = Requests::default();
-        let keep = |end: &str| requests.keep([b"one", b"two", end.as_bytes()]).end;
+        let keep = |end: &str| requests.keep([b"one", b"two", end.as_bytes()]).unwrap().end;
         let first = keep("0");
         assert!(Arc::ptr_eq(&first, &keep("0")));
         (1..ENDS).for_each(|n| drop(keep(&n.to_string())));

@@ -30,7 +30,7 @@ use adopt::Adopted;
 pub use clock::Clock;
 use late::{LateMail, LateSpf};
 pub use regulars::{Again, Regular};
-use regulars::{Asked, KeptGrounds, Regulars, Seen};
+use regulars::{Asked, KeptGrounds, MOST_SAID, Regulars, Seen};
 pub use scanner::Scanner;
 
 /// Longest time a DNS question may take; with [`STORE_BUDGET`] it stays below the 2 s within which every RCPT is answered.
@@ -334,6 +334,10 @@ impl Driver {
         let attempt = known.attempt.as_ref()?;
         let dns_until = Instant::now() + self.dns_holds(facts, known)?;
         let now = self.clock.now();
+        let said = record::of(Stage::Rcpt, facts, transaction, verdict, (now, Duration::ZERO)).said();
+        if said.size() > MOST_SAID {
+            return None;
+        }
         let asked = || Asked {
             helo: known.helo.clone(),
             spf: known.spf.clone(),
@@ -347,9 +351,7 @@ impl Driver {
                 client: facts.connection.client,
                 passes: Again::passes(verdict),
                 answer: *known.greylist.got()?,
-                said: record::of(Stage::Rcpt, facts, transaction, verdict, (now, Duration::ZERO))
-                    .said()
-                    .into(),
+                said: said.into(),
                 policy: Arc::downgrade(policy),
                 dns_until,
                 greylist: self.store.lasting(attempt, now)?,

@@ -26,6 +26,8 @@ use crate::verdict::{Outcome, Verdict};
 
 /// Triplets that are remembered, some hundreds of bytes for each.
 const CAPACITY: usize = 20_000;
+/// Bytes that may be said of one of them: most are a few hundred. Who writes more, as nobody has to, is judged each time.
+pub(super) const MOST_SAID: usize = 1_024;
 
 /// What was decided of a recipient.
 #[derive(Debug)]
@@ -380,6 +382,20 @@ mod tests {
         site.driver.set_policy(Policy::default());
         assert_eq!(site.ask().await, ASKED);
         assert_eq!(site.ask().await, REMEMBERED);
+    }
+
+    #[tokio::test]
+    async fn who_says_much_is_not_remembered() {
+        let site = Site::with_a_regular().await;
+        let name = |length: usize| format!("<bob+{}@example.test>", "x".repeat(length));
+        let of = |length| Facts { recipient: Some(Recipient::parse(&name(length))), ..site.facts.clone() };
+        for facts in [of(100), of(MOST_SAID)] {
+            for _ in 0..3 {
+                site.ask_with(&facts).await;
+            }
+        }
+        assert_eq!(site.ask_with(&of(100)).await, REMEMBERED);
+        assert_eq!(site.ask_with(&of(MOST_SAID)).await, ASKED);
     }
 
     #[tokio::test]

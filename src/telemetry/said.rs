@@ -37,6 +37,11 @@ impl Said {
         &self.bytes
     }
 
+    /// Bytes it takes, without its lines, which take some more.
+    pub const fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Its lines; there is one log, in one format.
     pub(super) fn lines(&self, format: Format) -> &[Line] {
         let (made_for, lines) = self.lines.get_or_init(|| (format, Line::all(&self.bytes, format)));
