@@ -34,7 +34,8 @@ impl Address {
             _ => text,
         };
         let at = memrchr(b'@', text.as_bytes());
-        let (local, domain) = at.map_or_else(|| before_at_signs(text), |at| (&text[..at], &text[at + 1..]));
+        let (local, domain) =
+            at.map_or_else(|| split_without_at_sign(text), |at| (&text[..at], &text[at + 1..]));
         assign_host_name(&mut self.domain, domain);
         self.local.clear();
         unquote(local, &mut self.local);
@@ -185,7 +186,7 @@ pub(crate) fn assign_host_name(name: &mut Option<String>, text: &str) {
 
 /// Local part and domain where there is no `@`: MTAs still deliver `domain!local` as UUCP wrote it, and `local%domain` (RFC 1123
 /// §5.2.16), to that domain.
-fn before_at_signs(text: &str) -> (&str, &str) {
+fn split_without_at_sign(text: &str) -> (&str, &str) {
     if text.starts_with('"') {
         return (text, "");
     }

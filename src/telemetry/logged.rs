@@ -124,6 +124,21 @@ mod tests {
     use crate::verdict::{Code, Finding, Outcome, Reply, Verdict};
     use std::time::Duration;
 
+    fn decision<'a>(stage: Stage, facts: &'a Facts, verdict: &'a Verdict) -> Decision<'a> {
+        Decision {
+            transaction: 1,
+            at: Timestamp::EPOCH,
+            took: Duration::from_micros(73),
+            protocol: Protocol::Milter,
+            stage,
+            facts,
+            verdict,
+            helo_dns: &Slot::NotAsked,
+            spf: &Slot::NotAsked,
+            identities: &[],
+        }
+    }
+
     #[test]
     fn a_line_is_read_as_it_was_written() {
         let evil = "a \"b\" decision protocol=x action=accept {\"protocol\":1}\r\n\u{202e}\\";
@@ -141,19 +156,7 @@ mod tests {
             detail: format!("HELO {evil:?}"),
         };
         let verdict = Verdict { findings: vec![finding.clone()], ..Verdict::default() };
-        let lines = Decision {
-            transaction: 1,
-            at: Timestamp::EPOCH,
-            took: Duration::from_micros(73),
-            protocol: Protocol::Milter,
-            stage: Stage::Rcpt,
-            facts: &facts,
-            verdict: &verdict,
-            helo_dns: &Slot::NotAsked,
-            spf: &Slot::NotAsked,
-            identities: &[],
-        }
-        .lines();
+        let lines = decision(Stage::Rcpt, &facts, &verdict).lines();
         let [text, json] = &lines[0];
         for line in [
             format!("Nov 23 mx greylag[7]: 2026-11-23T12:00:00Z  INFO {text}"),
@@ -182,19 +185,7 @@ mod tests {
         let (mut facts, verdict) = (Facts::default(), Verdict::default());
         for (count, last) in [(1, "+0@x.test"), (100, "+99@x.test"), (123, "+99@x.test")] {
             facts.accepted = (0..count).map(|n| Recipient::parse(&format!("+{n}@x.test"))).collect();
-            let decision = Decision {
-                transaction: 1,
-                at: Timestamp::EPOCH,
-                took: Duration::ZERO,
-                protocol: Protocol::Milter,
-                stage: Stage::EndOfMessage,
-                facts: &facts,
-                verdict: &verdict,
-                helo_dns: &Slot::NotAsked,
-                spf: &Slot::NotAsked,
-                identities: &[],
-            };
-            for line in decision.lines().swap_remove(0) {
+            for line in decision(Stage::EndOfMessage, &facts, &verdict).lines().swap_remove(0) {
                 let found = LoggedDecision::parse(&line).unwrap();
                 let shown = found.shown("recipients");
                 let last_shown = shown.last().map(String::as_str);
