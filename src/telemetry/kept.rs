@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::decision::DecisionLine;
 use super::record::{RecordedMade, RecordedSaid};
 use super::said::Said;
 
@@ -43,6 +44,15 @@ impl Kept {
     /// What it takes to keep a decision, in bytes: as if nothing was shared, as the others may go.
     pub(super) fn size_of(bytes: &[u8], shared: Option<&Arc<Said>>) -> usize {
         size_of::<Each>() + bytes.len() + shared.map_or(0, |said| said.bytes().len())
+    }
+
+    /// How many lines of the log it makes.
+    pub(super) fn lines_of(bytes: &[u8], shared: Option<&Arc<Said>>) -> u64 {
+        let said = match shared {
+            Some(shared) => Words::Shared(shared).read(),
+            None => RecordedMade::read(bytes).and_then(|(_, own)| Words::Own(own).read()),
+        };
+        said.map_or(1, |said| DecisionLine::all(&said).count() as u64)
     }
 
     /// What all take, in bytes.

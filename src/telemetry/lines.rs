@@ -96,7 +96,7 @@ impl Lines {
         let Some(mut waiting) = self.waiting.lock_own() else { return };
         if waiting.size() + Kept::size_of(bytes, shared) > MOST_WAITING {
             drop(waiting);
-            return metrics::log_lines_dropped(1);
+            return metrics::log_lines_dropped(Kept::lines_of(bytes, shared));
         }
         waiting.push(bytes, shared);
         drop(waiting);

@@ -388,6 +388,12 @@ mod tests {
         kept.push(&bytes, shared.as_ref());
         let mut out = Vec::new();
         kept.records().for_each(|record| format.write(&record, &mut Dates::default(), &mut out));
+        let lines = memchr::memchr_iter(b'\n', &out).count() as u64;
+        assert_eq!(
+            Kept::lines_of(&bytes, shared.as_ref()),
+            lines,
+            "as many as are counted if they are dropped"
+        );
         String::from_utf8(out).unwrap()
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 /// How long connections are counted before the count begins anew.
@@ -59,7 +59,12 @@ impl NatWatch {
             self.public.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody waits to be counted: who comes while another is counted is not, as a sample has the same shares.
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
         if state.warned {
             return None;
         }
@@ -171,6 +176,16 @@ mod tests {
         for hour in 0..5 {
             assert_eq!(observe(&watch, "10.0.0.1", 999, now + hour * PERIOD), []);
         }
+    }
+
+    #[test]
+    fn nobody_waits_to_be_counted() {
+        let (watch, now) = (NatWatch::default(), Instant::now());
+        let state = watch.state.lock().unwrap();
+        assert_eq!(observe(&watch, "10.0.0.1", 5_000, now), []);
+        assert_eq!(state.total, 0);
+        drop(state);
+        assert_eq!(observe(&watch, "10.0.0.1", 1_000, now).len(), 1);
     }
 
     #[test]
