@@ -16,8 +16,8 @@ use std::io::{Cursor, Write};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use bytes::{BufMut, Bytes, BytesMut};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use greylag::checks::{AttachmentSettings, address, helo};
 use greylag::content::{Cancel, scan_file};
 use greylag::delegation::Decoder;
@@ -72,6 +72,24 @@ fn milter(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("milter protocol");
     let packets = packets();
     group.throughput(Throughput::Elements(packets.len() as u64));
+    let mut bytes = BytesMut::new();
+    for Frame { code, payload } in &packets {
+        bytes.put_u32(1 + payload.len() as u32);
+        bytes.put_u8(*code);
+        bytes.put_slice(payload);
+    }
+    let bytes = bytes.freeze();
+    group.bench_function("cut a session of one small mail into packets", |bencher| {
+        bencher.iter_batched(
+            || BytesMut::from(&bytes[..]),
+            |mut bytes| {
+                while let Some(packet) = Frame::decode(&mut bytes).unwrap() {
+                    black_box(packet);
+                }
+            },
+            BatchSize::SmallInput,
+        );
+    });
     let accepted = Verdict::default();
     let wishes = milter::Wishes { interest: filter::Interest::ALL, transport: milter::Transport::Tcp };
     group.bench_function("a session of one small mail, nothing judged", |bencher| {
@@ -110,6 +128,9 @@ fn rules(criterion: &mut Criterion) {
     let (policy, _) = Policy::load(&embedded::files()).expect("the shipped policy loads");
     let facts = facts();
     let settings = policy.settings(&facts);
+    group.bench_function("take an address apart", |bencher| {
+        bencher.iter(|| Recipient::parse(black_box("<bob@recipient.example>")));
+    });
     group.bench_function("address syntax", |bencher| {
         bencher.iter(|| address::judge(black_box(&facts), &settings));
     });
@@ -139,6 +160,8 @@ fn names(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("file names");
     let settings = AttachmentSettings::default();
     for (what, name) in [
+        // What the scan of such a file takes without its name.
+        ("none", ""),
         ("plain", "report.2026.01.pdf"),
         ("encoded words", "=?utf-8?B?cmVjaG51bmc=?= =?utf-8?Q?=2Epdf?="),
         ("of invisible characters", "re\u{200b}port\u{202e}fdp.txt"),

@@ -25,6 +25,27 @@ impl Frame {
     pub fn wire_len(&self) -> usize {
         PREFIX + 1 + self.payload.len()
     }
+
+    /// Takes the next packet from `buffer`; `None` when more bytes must be read first.
+    ///
+    /// # Errors
+    /// A length of zero or beyond [`MAX_FRAME`], before anything is allocated for it.
+    pub fn decode(buffer: &mut BytesMut) -> Result<Option<Self>, FrameError> {
+        let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
+        let announced = u32::from_be_bytes(*prefix);
+        let length = match announced as usize {
+            0 => return Err(FrameError::Empty),
+            length if length > MAX_FRAME => return Err(FrameError::TooLong(announced)),
+            length => length,
+        };
+        if buffer.len() < PREFIX + length {
+            return Ok(None);
+        }
+        buffer.advance(PREFIX);
+        let mut payload = buffer.split_to(length).freeze();
+        let code = payload.get_u8();
+        Ok(Some(Self { code, payload }))
+    }
 }
 
 /// Why the byte stream cannot be cut any further. The peer and we no longer agree where packets begin.
@@ -40,28 +61,7 @@ pub enum FrameError {
     TooLong(u32),
 }
 
-/// Takes the next packet from `buffer`; `None` when [more](missing) bytes must be read first.
-///
-/// # Errors
-/// A length of zero or beyond [`MAX_FRAME`], before anything is allocated for it.
-pub(super) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
-    let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
-    let announced = u32::from_be_bytes(*prefix);
-    let length = match announced as usize {
-        0 => return Err(FrameError::Empty),
-        length if length > MAX_FRAME => return Err(FrameError::TooLong(announced)),
-        length => length,
-    };
-    if buffer.len() < PREFIX + length {
-        return Ok(None);
-    }
-    buffer.advance(PREFIX);
-    let mut payload = buffer.split_to(length).freeze();
-    let code = payload.get_u8();
-    Ok(Some(Frame { code, payload }))
-}
-
-/// Bytes that are missing of the packet which `read` begins with and [`decode`] did not take; `None` where its length is missing, too.
+/// Bytes that are missing of the packet which `read` begins with and [`Frame::decode`] did not take; `None` where its length is missing, too.
 pub(super) fn missing(read: &[u8]) -> Option<usize> {
     let length = u32::from_be_bytes(*read.first_chunk()?) as usize;
     Some((PREFIX + length.min(MAX_FRAME)).saturating_sub(read.len()))
@@ -78,7 +78,7 @@ pub(super) struct BegunPiece<'a> {
     pub(super) missing: usize,
 }
 
-/// The piece of a body which `read` begins with and [`decode`] did not take.
+/// The piece of a body which `read` begins with and [`Frame::decode`] did not take.
 pub(super) fn begun_piece(read: &[u8]) -> Option<BegunPiece<'_>> {
     let missing = missing(read)?;
     let begin = read.get(PREFIX..)?.strip_prefix(&[CommandKind::Body.code()])?;
@@ -112,9 +112,9 @@ mod tests {
         encode(&mut buffer, b'H', &[b"mail.test", b"\0"]);
         encode(&mut buffer, b'A', &[]);
         assert_eq!(&buffer[..], b"\0\0\0\x0bHmail.test\0\0\0\0\x01A");
-        assert_eq!(decode(&mut buffer), Ok(Some(frame(b'H', b"mail.test\0"))));
-        assert_eq!(decode(&mut buffer), Ok(Some(frame(b'A', b""))));
-        assert_eq!(decode(&mut buffer), Ok(None));
+        assert_eq!(Frame::decode(&mut buffer), Ok(Some(frame(b'H', b"mail.test\0"))));
+        assert_eq!(Frame::decode(&mut buffer), Ok(Some(frame(b'A', b""))));
+        assert_eq!(Frame::decode(&mut buffer), Ok(None));
     }
 
     #[test]
@@ -122,9 +122,9 @@ mod tests {
         let wire = b"\0\0\0\x03Bab";
         for split in 0..wire.len() {
             let mut buffer = BytesMut::from(&wire[..split]);
-            assert_eq!(decode(&mut buffer), Ok(None), "{split} bytes");
+            assert_eq!(Frame::decode(&mut buffer), Ok(None), "{split} bytes");
             buffer.extend_from_slice(&wire[split..]);
-            assert_eq!(decode(&mut buffer), Ok(Some(frame(b'B', b"ab"))), "{split} bytes");
+            assert_eq!(Frame::decode(&mut buffer), Ok(Some(frame(b'B', b"ab"))), "{split} bytes");
         }
     }
 
@@ -153,7 +153,7 @@ mod tests {
             (*b"GET ", FrameError::TooLong(0x4745_5420)),
         ] {
             let mut buffer = BytesMut::from(&prefix[..]);
-            assert_eq!(decode(&mut buffer), Err(error));
+            assert_eq!(Frame::decode(&mut buffer), Err(error));
             assert!(buffer.capacity() < 64, "{} bytes allocated", buffer.capacity());
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::frame;
+use super::frame::{self, Frame};
 use super::options::{Transport, Wishes};
 use super::reply::{PROGRESS, Response};
 use super::session::{Limits, ProtocolError, Session, Step};
@@ -169,7 +169,7 @@ impl<S: Conversation> Connection<S> {
     /// Converses until the MTA quits or closes.
     async fn run(&mut self) -> Result<(), ConnectionError> {
         loop {
-            let step = match frame::decode(&mut self.input.buffer).map_err(ProtocolError::from)? {
+            let step = match Frame::decode(&mut self.input.buffer).map_err(ProtocolError::from)? {
                 Some(frame) => self.session.on_frame(frame),
                 None => match self.read_piece().await? {
                     Some(step) => step,
