@@ -1,14 +1,13 @@
 //! The cases: what is done to which server, and what is wanted of the ratio.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::daemon::{Daemon, Home};
-use crate::drive::{Expect, Load, Which};
-use crate::mail::{Content, DOMAINS, Triplet};
+use crate::drive::{self, Expect, Load, Which};
+use crate::mail::{Content, DOMAINS, KNOWN, MANY, Triplet};
 use crate::milter::Session;
 use crate::nothing::Nothing;
 use crate::peers::{self, Protocol};
@@ -27,46 +26,75 @@ const LATENCY_TURN: Duration = Duration::from_millis(500);
 pub(crate) fn run(args: &Args) -> io::Result<Vec<Row>> {
     let dns = dns::start();
     let bench = Bench::start(args, dns)?;
-    let mut rows = Vec::new();
-    let mut case = |name: &'static str, row: &dyn Fn() -> io::Result<Row>| {
-        if args.is_asked(name) {
-            eprintln!("measuring: {name}");
-            rows.push(Row { case: name, ..row()? });
-        }
-        io::Result::Ok(())
-    };
+    let mut table = Table { args, rows: Vec::new() };
     let load = &bench.load;
     let small = Rc::new(Content::small());
     let large = Rc::new(Content::with_zip(1_000_000));
-    case("policy, known triplets", &|| {
+    table.case("policy, known triplets", || {
         bench.compare("requests/s", 0.85, |ports| load.policy(ports.policy, Which::Known))
     })?;
-    case("policy, new triplets", &|| {
+    table.case("policy, known triplets, each of 100,000 in its turn", || {
+        drive::make_known(bench.greylag.ports.policy, MANY)?;
+        let row = bench.compare("requests/s", 0.0, |ports| load.policy(ports.policy, Which::KnownOfMany))?;
+        Ok(Row { target: Target::None, ..row })
+    })?;
+    table.case("policy, new triplets", || {
         bench.compare("requests/s", 0.7, |ports| load.policy(ports.policy, Which::New))
     })?;
-    case("policy, new triplets, cold DNS", &|| {
+    table.case("policy, new triplets, cold DNS", || {
         let row = bench.compare("requests/s", 0.0, |ports| load.policy(ports.policy, Which::Cold))?;
         Ok(Row { target: Target::None, ..row })
     })?;
-    case("milter, small mail, a session each", &|| {
+    table.case("milter, small mail, a session each", || {
         bench.compare("mails/s", 0.8, |ports| load.milter(ports.milter, 1, &small))
     })?;
-    case("milter, small mail, ten a session", &|| {
+    table.case("milter, small mail, ten a session", || {
         bench.compare("mails/s", 0.6, |ports| load.milter(ports.milter, 10, &small))
     })?;
-    case("milter, 1 MB with a zip", &|| {
+    table.case("milter, 1 MB with a zip", || {
         bench.compare("mails/s", 0.6, |ports| load.milter(ports.milter, 1, &large))
     })?;
-    case("policy, p99 at half of the maximum", &|| bench.latency())?;
-    case("start to serving, 1 M records", &|| million(dns).map(|(start, _)| start))?;
-    case("memory, 1 M records", &|| million(dns).map(|(_, memory)| memory))?;
-    case("memory, each of 10,000 idle milter connections", &|| idle(dns, Protocol::Milter))?;
-    case("memory, each of 10,000 idle policy connections", &|| idle(dns, Protocol::Policy))?;
-    case("policy with Redis, new triplets", &|| redis::alone(args, dns))?;
-    case("two Greylags, Cluster of 1 shard, new triplets", &|| redis::cluster(args, dns, 1))?;
-    case("two Greylags, Cluster of 2 shards, new triplets", &|| redis::cluster(args, dns, 2))?;
-    case("two Greylags, Cluster of 3 shards, new triplets", &|| redis::cluster(args, dns, 3))?;
-    Ok(rows)
+    table.case("policy, p99 at half of the maximum", || bench.latency())?;
+    table.cases(&["start to serving, 1 M records", "memory, 1 M records"], || {
+        million(dns, Records::Unproven)
+    })?;
+    table.cases(&["start to serving, 1 M proven records", "memory, 1 M proven records"], || {
+        million(dns, Records::Proven)
+    })?;
+    table.case("memory, each of 10,000 idle milter connections", || idle(dns, Protocol::Milter))?;
+    table.case("memory, each of 10,000 idle policy connections", || idle(dns, Protocol::Policy))?;
+    table.case("policy with Redis, new triplets", || redis::alone(args, dns))?;
+    table.case("two Greylags, Cluster of 1 shard, new triplets", || redis::cluster(args, dns, 1))?;
+    table.case("two Greylags, Cluster of 2 shards, new triplets", || redis::cluster(args, dns, 2))?;
+    table.case("two Greylags, Cluster of 3 shards, new triplets", || redis::cluster(args, dns, 3))?;
+    Ok(table.rows)
+}
+
+/// The rows so far.
+struct Table<'a> {
+    args: &'a Args,
+    rows: Vec<Row>,
+}
+
+impl Table<'_> {
+    /// Measures a case that was asked for.
+    fn case(&mut self, name: &'static str, row: impl FnOnce() -> io::Result<Row>) -> io::Result<()> {
+        self.cases(&[name], || Ok(vec![row()?]))
+    }
+
+    /// Measures cases, of which one gives the other, where any of them was asked for.
+    fn cases(
+        &mut self,
+        names: &[&'static str],
+        rows: impl FnOnce() -> io::Result<Vec<Row>>,
+    ) -> io::Result<()> {
+        if names.iter().any(|name| self.args.is_asked(name)) {
+            eprintln!("measuring: {}", names.join("; "));
+            let named = |(case, row): (&&'static str, Row)| Row { case, ..row };
+            self.rows.extend(names.iter().zip(rows()?).map(named));
+        }
+        Ok(())
+    }
 }
 
 /// The same load for the peers, beside the servers that do nothing.
@@ -87,16 +115,18 @@ pub(crate) fn run_peers(args: &Args) -> io::Result<Vec<Row>> {
                 Protocol::Policy => (running.port, bench.greylag.ports.policy, bench.nothing.ports.policy),
                 Protocol::Milter => (running.port, bench.greylag.ports.milter, bench.nothing.ports.milter),
             };
-            let peer_row =
-                row_of(format!("{}: {what}", peer.name), measure(theirs)?, measure(nothing)?, unit);
-            let own_row =
-                row_of(format!("Greylag beside it: {what}"), measure(ours)?, measure(nothing)?, unit);
-            rows.extend([peer_row, own_row]);
+            let beside_nothing = |port, case: String| {
+                let both = || Ok((measure(port)?, measure(nothing)?));
+                let row = bench.median(bench.rounds, unit, Target::None, both)?;
+                io::Result::Ok(Row { case: case.leak(), ..row })
+            };
+            rows.push(beside_nothing(theirs, format!("{}: {what}", peer.name))?);
+            rows.push(beside_nothing(ours, format!("Greylag beside it: {what}"))?);
             io::Result::Ok(())
         };
         match peer.protocol {
             Protocol::Policy => {
-                load.make_known(running.port)?;
+                drive::make_known(running.port, KNOWN)?;
                 row("known triplets", "requests/s", &|port| load.policy(port, Which::Known))?;
                 row("new triplets", "requests/s", &|port| load.policy(port, Which::New))?;
             }
@@ -107,10 +137,6 @@ pub(crate) fn run_peers(args: &Args) -> io::Result<Vec<Row>> {
         }
     }
     Ok(rows)
-}
-
-fn row_of(case: String, measured: f64, nothing: f64, unit: &'static str) -> Row {
-    Row { case: case.leak(), greylag: measured, nothing: Some(nothing), unit, target: Target::None }
 }
 
 /// Both servers, and the load they get.
@@ -129,7 +155,7 @@ impl Bench {
         let agreed = measure::run(async { Session::open(greylag.ports.milter).await })??.agreed;
         let nothing = Nothing::start(&agreed);
         let load = Load::new(args.connections, Duration::from_secs_f64(args.seconds), Expect::Accepted);
-        load.make_known(greylag.ports.policy)?;
+        drive::make_known(greylag.ports.policy, KNOWN)?;
         Ok(Self { load, rounds: args.rounds, greylag, nothing, _home: home })
     }
 
@@ -176,27 +202,26 @@ impl Bench {
     }
 }
 
+/// What a store is full of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Records {
+    /// Of triplets that came once.
+    Unproven,
+    /// Of those that came again.
+    Proven,
+}
+
 /// A daemon that holds a million records: how soon it serves again, and its memory.
-fn million(dns: SocketAddr) -> io::Result<(Row, Row)> {
+fn million(dns: SocketAddr, records: Records) -> io::Result<Vec<Row>> {
+    /// Three identities make three records of each.
+    const TRIPLETS: u64 = 333_334;
     let home = Home::new();
     let greylag = Daemon::start(&home, dns, None);
-    let next = Rc::new(Cell::new(0u64));
-    let ports = greylag.ports;
-    measure::run(async {
-        let set = tokio::task::LocalSet::new();
-        for _ in 0..64 {
-            let next = Rc::clone(&next);
-            set.spawn_local(async move {
-                let mut smtpd = Smtpd::connect(ports.policy).await.unwrap();
-                // Three identities make three records.
-                while next.get() < 333_334 {
-                    let number = next.replace(next.get() + 1);
-                    smtpd.ask(&Triplet::new(number, DOMAINS)).await.unwrap();
-                }
-            });
-        }
-        set.await;
-    })?;
+    let port = greylag.ports.policy;
+    match records {
+        Records::Unproven => drive::ask_each(port, TRIPLETS, |_, _| {})?,
+        Records::Proven => drive::make_known(port, TRIPLETS)?,
+    }
     let resident = greylag.resident_kib() as f64 / 1024.0;
     drop(greylag);
     let again = Daemon::start(&home, dns, None);
@@ -207,7 +232,7 @@ fn million(dns: SocketAddr) -> io::Result<(Row, Row)> {
         unit,
         target: Target::AtMost(target),
     };
-    Ok((row(again.start.as_secs_f64(), "s", 1.0), row(resident, "MB", 160.0)))
+    Ok(vec![row(again.start.as_secs_f64(), "s", 1.0), row(resident, "MiB", 160.0)])
 }
 
 /// What each of ten thousand connections costs that have said something and are quiet now.
@@ -239,5 +264,5 @@ fn idle(dns: SocketAddr, protocol: Protocol) -> io::Result<Row> {
         io::Result::Ok(greylag.resident_kib())
     })??;
     let each = after.saturating_sub(before) as f64 / CONNECTIONS as f64;
-    Ok(Row { case: "", greylag: each, nothing: None, unit: "kB", target: Target::AtMost(12.0) })
+    Ok(Row { case: "", greylag: each, nothing: None, unit: "KiB", target: Target::AtMost(12.0) })
 }

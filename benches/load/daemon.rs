@@ -63,7 +63,7 @@ impl Home {
 }
 
 /// The program that is measured: GREYLAG, so that two of them can be compared by one load, or the one built with this bench.
-fn program() -> OsString {
+pub(crate) fn program() -> OsString {
     std::env::var_os("GREYLAG").unwrap_or_else(|| env!("CARGO_BIN_EXE_greylag").into())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::mail::{Content, DOMAINS, KNOWN, Triplet};
+use crate::mail::{Content, DOMAINS, KNOWN, MANY, Triplet};
 use crate::measure;
 use crate::milter::{End, Session};
 use crate::policy::Smtpd;
@@ -17,6 +17,8 @@ use crate::policy::Smtpd;
 pub(crate) enum Which {
     /// Of those that are known.
     Known,
+    /// Of [`MANY`] that are known, each in its turn.
+    KnownOfMany,
     /// Never seen, of domains the DNS was asked about before.
     New,
     /// Never seen, each of a domain of its own.
@@ -43,7 +45,7 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn new(connections: usize, time: Duration, expect: Expect) -> Self {
-        Self { connections, time, expect, next: Rc::new(Cell::new(KNOWN)) }
+        Self { connections, time, expect, next: Rc::new(Cell::new(MANY)) }
     }
 
     /// The same with another number of connections.
@@ -54,23 +56,6 @@ impl Load {
     /// The same for another time.
     pub(crate) fn lasting(&self, time: Duration) -> Self {
         Self { time, ..self.clone() }
-    }
-
-    /// Makes the known triplets known: a first attempt, and after a second another.
-    pub(crate) fn make_known(&self, port: u16) -> io::Result<()> {
-        measure::run(async {
-            let mut smtpd = Smtpd::connect(port).await?;
-            for number in 0..KNOWN {
-                smtpd.ask(&Triplet::new(number, DOMAINS)).await?;
-            }
-            tokio::time::sleep(Duration::from_millis(1_100)).await;
-            for number in 0..KNOWN {
-                let triplet = Triplet::new(number, DOMAINS);
-                let action = smtpd.ask(&triplet).await?;
-                assert!(!is_refusal(action), "{triplet:?} is not known after its retry: {action}");
-            }
-            Ok(())
-        })?
     }
 
     /// Requests a second at the policy service.
@@ -92,17 +77,20 @@ impl Load {
         which: Which,
         connection: usize,
     ) -> impl AsyncFnMut() -> io::Result<u64> + 'static {
-        let (next, mut known, mut smtpd) = (Rc::clone(&self.next), connection as u64 * 977, None);
-        let must_pass = which == Which::Known && self.expect == Expect::Accepted;
+        let triplets = if which == Which::KnownOfMany { MANY } else { KNOWN };
+        // As far from each other as can be, so that a triplet comes again after all others.
+        let first = connection as u64 * triplets / self.connections as u64;
+        let (next, mut known, mut smtpd) = (Rc::clone(&self.next), first, None);
+        let must_pass = matches!(which, Which::Known | Which::KnownOfMany) && self.expect == Expect::Accepted;
         async move || {
             let smtpd = match &mut smtpd {
                 Some(smtpd) => smtpd,
                 empty => empty.insert(Smtpd::connect(port).await?),
             };
-            known = (known + 1) % KNOWN;
+            known = (known + 1) % triplets;
             let unused = || next.replace(next.get() + 1);
             let triplet = match which {
-                Which::Known => Triplet::new(known, DOMAINS),
+                Which::Known | Which::KnownOfMany => Triplet::new(known, DOMAINS),
                 Which::New => Triplet::new(unused(), DOMAINS),
                 Which::Cold => Triplet::new(unused(), u64::MAX),
             };
@@ -148,6 +136,33 @@ impl Load {
             }
         })
     }
+}
+
+/// Makes the first `triplets` known: a first attempt, and after a second another.
+pub(crate) fn make_known(port: u16, triplets: u64) -> io::Result<()> {
+    ask_each(port, triplets, |_, _| {})?;
+    std::thread::sleep(Duration::from_millis(1_100));
+    ask_each(port, triplets, |triplet, action| {
+        assert!(!is_refusal(action), "{triplet:?} is not known after its retry: {action}");
+    })
+}
+
+/// Asks about each of the first `triplets` once, over some connections.
+pub(crate) fn ask_each(port: u16, triplets: u64, check: fn(&Triplet, &str)) -> io::Result<()> {
+    const CONNECTIONS: usize = 16;
+    let next = Rc::new(Cell::new(0));
+    let ask = |_| {
+        let next = Rc::clone(&next);
+        async move {
+            let mut smtpd = Smtpd::connect(port).await?;
+            while next.get() < triplets {
+                let triplet = Triplet::new(next.replace(next.get() + 1), DOMAINS);
+                check(&triplet, smtpd.ask(&triplet).await?);
+            }
+            Ok(())
+        }
+    };
+    measure::run(measure::all(CONNECTIONS, ask))?
 }
 
 fn is_refusal(action: &str) -> bool {

@@ -4,6 +4,8 @@ use std::io::{Cursor, Write};
 
 /// Triplets that are known before anything is measured.
 pub(crate) const KNOWN: u64 = 10_000;
+/// Triplets made known where what is asked about must not be what was decided a moment ago: five times what Greylag remembers of that.
+pub(crate) const MANY: u64 = 100_000;
 /// Sender domains; after one mail of each, everything the DNS says of them is cached.
 pub(crate) const DOMAINS: u64 = 1_000;
 
@@ -17,7 +19,7 @@ pub(crate) struct Triplet {
 }
 
 impl Triplet {
-    /// The triplet `number` of those in `domains` domains. Numbers below [`KNOWN`] are made known before the measurement.
+    /// The triplet `number` of those in `domains` domains. Numbers below [`KNOWN`], or [`MANY`], are made known before the measurement.
     pub(crate) fn new(number: u64, domains: u64) -> Self {
         let domain = format!("sender{}.example", number % domains);
         // Spread over 512 networks of /24, as mail is over the world.

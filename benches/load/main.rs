@@ -47,13 +47,13 @@ pub(crate) struct Args {
     /// Measure other servers too: postgrey, postfwd, rspamd (`benches/peers.sh` installs them).
     #[arg(long)]
     peers: bool,
-    /// Measure how costs grow, and draw them into `benches/curves.svg`; the figures go to `benches/curves.json`.
+    /// Measure how costs grow. Where no cases are named they are drawn into `benches/curves.svg`; the figures go to `benches/curves.json`.
     #[arg(long)]
     curves: bool,
     /// Run for so many minutes at a low rate and print the resident memory every ten seconds, and what it grew by.
     #[arg(long, value_name = "MINUTES")]
     soak: Option<f64>,
-    /// Count system calls, among them those by which threads wait for each other, at 16 and 1,000 connections. Needs perf and root.
+    /// Count system calls, among them those by which threads wait for each other, at 16, 1,000 and 10,000 connections. Needs perf and root.
     #[arg(long)]
     syscalls: bool,
     /// Operations a second of `--soak`.
@@ -86,13 +86,15 @@ fn main() -> std::io::Result<()> {
         return soak::run(&args, minutes);
     }
     if args.curves {
-        return plot::write(&curves::run(&args)?);
+        let curves = curves::run(&args)?;
+        plot::print(&curves);
+        return if args.cases.is_empty() { plot::write(&curves) } else { Ok(()) };
     }
     let rows = if args.peers { cases::run_peers(&args) } else { cases::run(&args) }?;
     if args.json {
-        report::json(&rows)
+        report::json(&args, &rows)
     } else {
-        report::table(&rows)
+        report::table(&args, &rows)
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::curves::Curve;
 
 const CHART: (u32, u32) = (420, 300);
 const COLUMNS: usize = 3;
-const COLOURS: [RGBColor; 2] = [RGBColor(31, 119, 180), RGBColor(214, 39, 40)];
+const COLOURS: [RGBColor; 3] = [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 160, 44)];
 
 /// Writes `benches/curves.svg` and `benches/curves.json`.
 pub(crate) fn write(curves: &[Curve]) -> io::Result<()> {
@@ -17,13 +17,16 @@ pub(crate) fn write(curves: &[Curve]) -> io::Result<()> {
     std::fs::write(benches.join("curves.json"), serde_json::to_string_pretty(curves)? + "\n")?;
     let mut svg = String::new();
     draw(curves, &mut svg).map_err(|error| io::Error::other(error.to_string()))?;
-    std::fs::write(benches.join("curves.svg"), svg)?;
+    std::fs::write(benches.join("curves.svg"), svg)
+}
+
+/// Prints the figures.
+pub(crate) fn print(curves: &[Curve]) {
     for curve in curves {
         for line in &curve.lines {
             println!("{} by {}, {}, in microseconds: {:.1?}", curve.title, curve.of, line.name, line.points);
         }
     }
-    Ok(())
 }
 
 /// Both axes are logarithmic: what grows linearly is a line of slope one, as the grey ones, and what does not grow is flat.

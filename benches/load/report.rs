@@ -1,6 +1,10 @@
 //! What is printed.
 
-use serde_json::json;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::{Args, daemon};
 
 /// One line of the table.
 #[derive(Clone, Debug)]
@@ -25,6 +29,16 @@ pub(crate) enum Target {
     None,
 }
 
+impl Target {
+    fn name(self) -> String {
+        match self {
+            Self::AtLeast(target) => format!(">= {target}"),
+            Self::AtMost(target) => format!("<= {target}"),
+            Self::None => String::new(),
+        }
+    }
+}
+
 impl Row {
     /// Greylag's figure over the other; the figure itself where there is no other.
     fn measured(&self) -> f64 {
@@ -40,16 +54,34 @@ impl Row {
     }
 }
 
-pub(crate) fn table(rows: &[Row]) {
+/// What was measured, on what.
+fn run_of(args: &Args) -> Value {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let processors = read("/proc/cpuinfo");
+    let processor = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let described = Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])
+        .output()
+        .map(|git| String::from_utf8_lossy(&git.stdout).trim().to_owned());
+    json!({
+        "program": daemon::program().to_string_lossy(),
+        "commit_of_the_bench": described.unwrap_or_default(),
+        "seconds": args.seconds,
+        "rounds": args.rounds,
+        "connections": args.connections,
+        "processor": processor.map(|(_, model)| model),
+        "processors": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+    })
+}
+
+pub(crate) fn table(args: &Args, rows: &[Row]) {
+    println!("{}\n", run_of(args));
     println!("| case | Greylag | nothing | unit | ratio | target | |\n|---|---:|---:|---|---:|---|---|");
     for row in rows {
         let nothing = row.nothing.map_or_else(|| "-".to_owned(), number);
         let ratio = row.nothing.map_or_else(|| "-".to_owned(), |_| format!("{:.2}", row.measured()));
-        let target = match row.target {
-            Target::AtLeast(target) => format!(">= {target}"),
-            Target::AtMost(target) => format!("<= {target}"),
-            Target::None => String::new(),
-        };
+        let target = row.target.name();
         let met = row.is_met().map_or("", |met| if met { "met" } else { "missed" });
         println!(
             "| {} | {} | {nothing} | {} | {ratio} | {target} | {met} |",
@@ -60,13 +92,19 @@ pub(crate) fn table(rows: &[Row]) {
     }
 }
 
-pub(crate) fn json(rows: &[Row]) {
+pub(crate) fn json(args: &Args, rows: &[Row]) {
+    println!("{}", run_of(args));
     for row in rows {
-        let (case, unit, ratio, met) = (row.case, row.unit, row.measured(), row.is_met());
-        println!(
-            "{}",
-            json!({ "case": case, "unit": unit, "greylag": row.greylag, "nothing": row.nothing, "measured": ratio, "met": met })
-        );
+        let row = json!({
+            "case": row.case,
+            "unit": row.unit,
+            "greylag": row.greylag,
+            "nothing": row.nothing,
+            "measured": row.measured(),
+            "target": row.target.name(),
+            "met": row.is_met(),
+        });
+        println!("{row}");
     }
 }
 

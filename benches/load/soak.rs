@@ -10,7 +10,7 @@ use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::daemon::{Daemon, Home};
-use crate::drive::{Expect, Load, Which};
+use crate::drive::{self, Expect, Load, Which};
 use crate::mail::{Content, DOMAINS, KNOWN, Triplet};
 use crate::milter::Session;
 use crate::policy::Smtpd;
@@ -92,7 +92,7 @@ async fn reload_on(greylag: &Daemon) -> Infallible {
 
 fn fill(ports: Ports) -> io::Result<()> {
     let load = Load::new(LOOPS as usize, FILLING, Expect::Accepted);
-    load.make_known(ports.policy)?;
+    drive::make_known(ports.policy, KNOWN)?;
     for content in [Content::small(), Content::with_zip(LARGE)] {
         load.milter(ports.milter, 1, &Rc::new(content))?;
     }
