@@ -14,6 +14,11 @@ const OFF: &str = "mode = \"off\"\n";
 
 /// Sends a message with a program in it and returns what Postfix was told at its end, and the conversation with the milter.
 fn converse(policies: &[(&str, &str)]) -> (String, String) {
+    let (reply, tap) = send_tapped(policies);
+    (reply, tap.conversations().pop().unwrap())
+}
+
+fn send_tapped(policies: &[(&str, &str)]) -> (String, Tap) {
     let dns = Dns::start();
     let greylag = Greylag::start(Setup { policies, dns: Some(dns.address()), ..Setup::default() });
     let tap = Tap::start(greylag.ports().milter);
@@ -27,7 +32,27 @@ fn converse(policies: &[(&str, &str)]) -> (String, String) {
     eventually("the session is over", || {
         tap.conversations().last().is_some_and(|last| last.contains('M') && last.ends_with('.'))
     });
-    (reply, tap.conversations().pop().unwrap())
+    (reply, tap)
+}
+
+#[test]
+fn only_macros_that_are_read_are_sent() {
+    let (_, tap) = send_tapped(&[NO_GREYLIST]);
+    let expected = [
+        "B:i",
+        "C:_",
+        "C:j",
+        "C:v",
+        "C:{client_resolve}",
+        "C:{daemon_addr}",
+        "C:{daemon_port}",
+        "E:i",
+        "L:i",
+        "M:{mail_addr}",
+        "R:{rcpt_addr}",
+        "T:i",
+    ];
+    assert_eq!(tap.macros(), expected);
 }
 
 #[test]
