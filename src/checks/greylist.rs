@@ -13,7 +13,8 @@ use std::time::Duration;
 
 pub use self::normalise::Sender;
 pub use self::settings::{
-    ClientIdentities, Distinct, GreylistSettings, Ipv4Prefix, Ipv6Prefix, NullSender, OnStoreFailure,
+    ClientIdentities, Distinct, GreylistSettings, Ipv4Prefix, Ipv6Prefix, NetworkCap, NullSender,
+    OnStoreFailure,
 };
 use crate::auth::{SpfQuery, SpfResult};
 use crate::checks::{auth, joined};

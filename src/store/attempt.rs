@@ -96,8 +96,9 @@ pub struct Rules {
     pub promote_pairs: bool,
     /// When an identity passes as a whole; `None`: never.
     pub promotion: Option<Promotion>,
-    /// Clocks that may run for attempts of one [`cap_network`]; beyond it the oldest gives way, or the attempt is judged by its
-    /// network and the recipient's domain.
+    /// Clocks that may run for attempts of one [`cap_network`], each of which begins one for every identity it has; beyond it the
+    /// oldest gives way, or the attempt is judged by its network and the recipient's domain. Below [`super::MAX_IDENTITIES`] an
+    /// attempt may have more identities than there ever is room for; the settings allow no such cap.
     pub network_cap: u32,
 }
 

@@ -32,22 +32,23 @@ fn a_domain_is_promoted_by_its_retries_and_demoted_by_first_attempts_without() {
 
 #[test]
 fn a_network_over_its_cap_waits_as_a_whole_and_its_oldest_gives_way() {
-    let rules = "min_delay = \"1s\"\nnetwork_cap = 2\n";
+    let rules = "min_delay = \"1s\"\nnetwork_cap = 4\n";
     let site = Site::start(HookUp::Milter, &[("greylist.toml", rules)]);
     let ask = |address: &str, sender: &str| nameless(&site, address, &format!("{sender}@no-spf.example"));
     let (here, beside, elsewhere) = ("198.51.100.61", "198.51.100.62", POOL[0]);
-    assert_eq!(ask(here, "one"), DEFERRED);
-    assert_eq!(ask(here, "two"), DEFERRED);
-    // Neither is older than twice the delay: by the network and the recipient's domain from now on.
-    assert_eq!(ask(here, "three"), DEFERRED);
+    for sender in ["one", "two", "three", "four"] {
+        assert_eq!(ask(here, sender), DEFERRED, "{sender}");
+    }
+    // None is older than twice the delay: by the network and the recipient's domain from now on.
+    assert_eq!(ask(here, "five"), DEFERRED);
     assert_eq!(ask(elsewhere, "one"), DEFERRED, "another network is not concerned");
     sleep(LITTLE_MORE_THAN_1S);
-    assert_eq!(ask(beside, "four"), ACCEPTED, "the network has waited");
+    assert_eq!(ask(beside, "six"), ACCEPTED, "the network has waited");
     sleep(LITTLE_MORE_THAN_1S);
-    assert_eq!(ask(here, "five"), DEFERRED, "the oldest gives way");
+    assert_eq!(ask(here, "seven"), DEFERRED, "the oldest gives way");
     assert_eq!(ask(here, "two"), ACCEPTED);
     let counted = |outcome| site.greylag.metrics().sum("greylag_greylist_total", &[("outcome", outcome)]);
-    assert_eq!((counted("capped"), counted("first_seen"), counted("matured")), (2.0, 4.0, 1.0));
+    assert_eq!((counted("capped"), counted("first_seen"), counted("matured")), (2.0, 6.0, 1.0));
     let lines = site.greylag.log_lines(&["client=198.51.100.61", "reason=greylist.capped"]);
     assert_eq!(lines.len(), 1, "{lines:?}");
 }

@@ -17,7 +17,8 @@ use crate::filter::Known;
 use crate::policy::Clients;
 use crate::store::{Identity, IdentityKind};
 
-/// The identities the settings ask for, strongest first, as far as they are known.
+/// The identities the settings ask for, strongest first, as far as they are known; never empty. Who has none of them is known by the
+/// network: without any identity no clock would begin, and no retry ever pass.
 pub(super) fn ladder(
     address: IpAddr,
     facts: &Facts,
@@ -50,6 +51,10 @@ pub(super) fn ladder(
             IdentityKind::Network => add(network_text(network(address, settings))),
             IdentityKind::Address => add(address.to_string().into()),
         }
+    }
+    if identities.is_empty() {
+        let key = network_text(network(address, settings));
+        identities.push(Identity { kind: IdentityKind::Network, key });
     }
     identities
 }

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use crate::policy::{Clients, Conflict, Mode, Reading, Setting, Severity};
 use crate::store::model::MAX_DISTINCT;
-use crate::store::{IdentityKind, Promotion, Rules};
+use crate::store::{IdentityKind, MAX_IDENTITIES, Promotion, Rules};
 
 crate::settings! {
     /// Greylisting: an unknown (client, sender, recipient) is deferred with "451 4.7.1 Greylisted, try again in N seconds".
@@ -30,6 +30,7 @@ crate::settings! {
         /// names anyone; a key, never a pass. "host": the registrable domain of the client's verified host name, unless an
         /// access provider or hoster gave it the name; of mail with the null sender, that of the HELO name too. "network":
         /// the client's network, by the two settings below. "address": its exact address; alone, it makes the classic triplet.
+        /// A client that has none of those listed is known by its network.
         client_identity: ClientIdentities =
             ClientIdentities(vec![IdentityKind::Spf, IdentityKind::Host, IdentityKind::Network]),
         /// Size of the network an IPv4 client belongs to, as a prefix length from 8 to 32.
@@ -54,9 +55,10 @@ crate::settings! {
         /// Clients that never pass as a whole, by address, network, or domain of sender or host, such as a hoster's relay that
         /// sends anyone's mail.
         never_promote: Clients = Clients::default(),
-        /// Attempts that may wait for their retry in one /24 or /48. Beyond it the oldest gives way, and where none is old enough
-        /// the network's further mail waits together, by domain of the recipient.
-        network_cap: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999),
+        /// Clocks of attempts that may wait for their retry in one /24 or /48. An attempt begins one for each identity it has,
+        /// four at most. Beyond it the oldest gives way, and where none is old enough the network's further mail waits together,
+        /// by domain of the recipient.
+        network_cap: NetworkCap = NetworkCap(10_000),
         /// Mail with the null sender <>, such as bounces: "greylist" it like any other, or "exempt" it.
         null_sender: NullSender = NullSender::Greylist,
         /// When the greylist store fails: "accept" the recipient, or "defer" it.
@@ -79,7 +81,7 @@ impl GreylistSettings {
                 span: self.promote_after,
                 first_seen_per_matured: self.demote_above.get(),
             }),
-            network_cap: self.network_cap.get(),
+            network_cap: self.network_cap.clocks(),
         }
     }
 }
@@ -119,12 +121,12 @@ fn conflicts(settings: &GreylistSettings) -> Vec<Conflict> {
         ];
         found.extend(without_effect(unused, "`promote_identities` is false"));
     }
-    if !settings.client_identity.kinds().contains(&IdentityKind::Network) {
+    if !settings.client_identity.may_be_network() {
         let unused: [(&'static [&'static str], bool); 2] = [
             (&["ipv4_prefix", "client_identity"], settings.ipv4_prefix != default.ipv4_prefix),
             (&["ipv6_prefix", "client_identity"], settings.ipv6_prefix != default.ipv6_prefix),
         ];
-        found.extend(without_effect(unused, "`client_identity` does not list \"network\""));
+        found.extend(without_effect(unused, "`client_identity` lists \"address\", and not \"network\""));
     }
     found
 }
@@ -163,6 +165,11 @@ impl ClientIdentities {
     /// The kinds of identities.
     pub fn kinds(&self) -> &[IdentityKind] {
         &self.0
+    }
+
+    /// Whether a client may be known by its network: where that is listed, and where it may have nothing else.
+    pub fn may_be_network(&self) -> bool {
+        self.0.contains(&IdentityKind::Network) || !self.0.contains(&IdentityKind::Address)
     }
 }
 
@@ -277,6 +284,34 @@ impl Setting for Distinct {
     }
 }
 
+/// Clocks that may run for one network. One attempt can always begin its clocks, or nothing of a network would ever mature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkCap(u32);
+
+impl NetworkCap {
+    /// This many, if they are enough for one attempt.
+    pub fn new(clocks: u32) -> Option<Self> {
+        (clocks >= MAX_IDENTITIES as u32).then_some(Self(clocks))
+    }
+
+    /// The number.
+    pub const fn clocks(self) -> u32 {
+        self.0
+    }
+}
+
+impl Setting for NetworkCap {
+    const EXPECTED: &'static str = "a whole number from 4 to 4294967295, such as 10000";
+
+    fn read(value: &Spanned<DeValue<'_>>, reading: &mut Reading<'_>) -> Option<Self> {
+        whole_number(value).and_then(Self::new).or_else(|| reading.wrong_if_quoted(value))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// What to do with mail that has the null sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NullSender {
@@ -336,9 +371,9 @@ fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str 
     names.iter().find(|(_, named)| *named == value).map_or("", |(name, _)| name)
 }
 
-fn whole_number(value: &Spanned<DeValue<'_>>) -> Option<u8> {
+fn whole_number<N: TryFrom<u32>>(value: &Spanned<DeValue<'_>>) -> Option<N> {
     let number = value.get_ref().as_integer()?;
-    u8::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()
+    u32::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -373,6 +408,8 @@ mod tests {
             ("client_identity = [\"dkim\"]", ClientIdentities::EXPECTED),
             ("promote_after_senders = 0", Distinct::EXPECTED),
             ("promote_after_recipients = 9", Distinct::EXPECTED),
+            ("network_cap = 3", NetworkCap::EXPECTED),
+            ("network_cap = 4294967296", NetworkCap::EXPECTED),
             ("null_sender = true", NullSender::EXPECTED),
             ("on_store_failure = \"reject\"", OnStoreFailure::EXPECTED),
         ] {

@@ -2,7 +2,7 @@ use super::*;
 use crate::auth::{SpfIdentity, SpfOutcome, SpfResult};
 use crate::dns::HeloResolution;
 use crate::facts::{Client, Recipient};
-use crate::store::{Identity, IdentityKind, Promotion, Rules};
+use crate::store::{Identity, IdentityKind, MemoryStore, Promotion, Rules, Store as _, Timestamp};
 use smallvec::smallvec;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -223,6 +223,33 @@ fn the_ladder_has_what_is_known_strongest_first() {
 }
 
 #[test]
+fn a_client_without_any_of_the_identities_is_known_by_its_network() {
+    for kinds in [&[IdentityKind::Spf][..], &[IdentityKind::Host], &[IdentityKind::Spf, IdentityKind::Host]] {
+        let settings = with(|settings| {
+            settings.client_identity = ClientIdentities::new(kinds.to_vec()).unwrap();
+        });
+        let mail = facts("192.0.2.1", "a@b.test", "r@example.test");
+        let known = Known { spf: spf(SpfResult::None, false), ..Known::default() };
+        assert_eq!(ladder(&mail, &settings, &known), "network:192.0.2.0/24", "{kinds:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_any_of_the_identities_matures() {
+    let settings = with(|settings| {
+        settings.client_identity = ClientIdentities::new(vec![IdentityKind::Spf]).unwrap();
+    });
+    let mail = facts("192.0.2.1", "a@b.test", "r@example.test");
+    let known = Known { spf: spf(SpfResult::None, false), ..Known::default() };
+    let attempt = needs(&mail, &settings, &known).unwrap();
+    let (store, wait) = (MemoryStore::new(100).unwrap(), Duration::from_secs(120));
+    let first = store.attempt(&attempt, Timestamp::EPOCH).await.unwrap();
+    assert_eq!(first, Answer::FirstSeen { wait });
+    let retry = store.attempt(&attempt, Timestamp::EPOCH.plus(wait)).await.unwrap();
+    assert_eq!(retry, Answer::Matured { waited: wait, identity: IdentityKind::Network });
+}
+
+#[test]
 fn a_bounce_is_known_by_its_helo_name_when_that_resolves_to_the_client() {
     let resolved = |address: &str| HeloResolution::Addresses(smallvec![address.parse().unwrap()]);
     for (helo, name, answer, expected) in [
@@ -346,11 +373,11 @@ fn attempts_carry_the_rules_that_are_set() {
         settings.promote_after_recipients = Distinct::new(2).unwrap();
         settings.promote_after = Duration::from_secs(60);
         settings.demote_above = NonZeroU32::MIN;
-        settings.network_cap = NonZeroU32::MIN;
+        settings.network_cap = NetworkCap::new(4).unwrap();
     });
     let promotion =
         Promotion { senders: 3, recipients: 2, span: Duration::from_secs(60), first_seen_per_matured: 1 };
-    let expected = Rules { promotion: Some(promotion), network_cap: 1, ..Rules::DEFAULT };
+    let expected = Rules { promotion: Some(promotion), network_cap: 4, ..Rules::DEFAULT };
     assert_eq!(asked(&mail(), &settings).unwrap().rules, expected);
     let never = with(|settings| settings.promote_identities = false);
     assert_eq!(asked(&mail(), &never).unwrap().rules, Rules { promotion: None, ..Rules::DEFAULT });
