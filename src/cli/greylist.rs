@@ -18,6 +18,7 @@ use crate::store::Identity;
 #[command(after_help = "\
 The greylist keeps keyed hashes and no addresses: it can look up whom you name, and list nobody. Identities are those
 the log shows for a decision, with their kind before them: spf:DOMAIN, host:DOMAIN, network:NETWORK, address:ADDRESS.
+Only one that the policies in force know clients by is released.
 
 Examples:
   greylag greylist show --sender shop@example.com --recipient me@example.org

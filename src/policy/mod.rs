@@ -112,6 +112,13 @@ impl Policy {
         }
     }
 
+    /// The settings where no scope holds, and those where each scope holds alone.
+    pub fn variants(&self) -> impl Iterator<Item = Settings> {
+        let scopes = 0..self.scopes.all().len();
+        let alone = scopes.map(|index| self.scopes.apply(&self.base, &[index]));
+        std::iter::once(Settings::clone(&self.base)).chain(alone)
+    }
+
     /// The names of the scopes that hold for `facts`, in the order in which they apply.
     pub fn scope_names(&self, facts: &Facts) -> Vec<&str> {
         self.scopes

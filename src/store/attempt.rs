@@ -50,6 +50,17 @@ pub struct Identity {
     pub key: Arc<str>,
 }
 
+impl Identity {
+    /// The address that it is, or the first one of its network.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.kind {
+            IdentityKind::Spf | IdentityKind::Host => None,
+            IdentityKind::Network => self.key.parse::<IpNet>().ok().map(|network| network.network()),
+            IdentityKind::Address => self.key.parse().ok(),
+        }
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind.name(), self.key)

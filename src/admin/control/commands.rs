@@ -51,11 +51,11 @@ impl Control {
     }
 
     async fn greylist(&self, request: GreylistRequest) -> Result<Value, String> {
-        let store = &*self.store;
+        let (store, policy) = (&*self.store, self.driver.policy());
         match request {
-            GreylistRequest::Show(about) => json(greylist::show(store, &about).await?),
+            GreylistRequest::Show(about) => json(greylist::show(store, &policy, &about).await?),
             GreylistRequest::Release { about, seconds } => {
-                json(greylist::release(store, &about, seconds).await?)
+                json(greylist::release(store, &policy, &about, seconds).await?)
             }
             GreylistRequest::Forget(about) => json(greylist::forget(store, &about).await?),
             GreylistRequest::Stats => json(greylist::stats(store).await?),

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::greylist::{typed_recipient, typed_sender};
+use crate::policy::Policy;
 use crate::store::{Held, Identity, Query, Release, ReleaseOf, Store, Timestamp};
 
 /// Whom a command is about. Addresses are written as people write them, `<>` for the null sender; identities as `spf:DOMAIN`,
@@ -113,20 +114,32 @@ pub struct Counts {
 }
 
 /// What is held about somebody, what expired left out, longest in force last.
-pub(super) async fn show(store: &dyn Store, about: &About) -> Result<Vec<Shown>, String> {
+pub(super) async fn show(store: &dyn Store, policy: &Policy, about: &About) -> Result<Vec<Shown>, String> {
     let now = Timestamp::from(SystemTime::now());
+    // A clock does not say for whom it runs: it is shown as long as it may be of use to anybody.
+    let windows = policy.variants().map(|settings| settings.greylist.retry_window);
+    let retry_window = windows.max().unwrap_or_default();
     let held = store.show(&about.query()?).await.map_err(|fault| fault.to_string())?;
-    let mut shown: Vec<Shown> = held.into_iter().filter_map(|held| Shown::of(held, now)).collect();
+    let mut shown: Vec<Shown> =
+        held.into_iter().filter_map(|held| Shown::of(held, now, retry_window)).collect();
     shown.sort_by_key(Shown::order);
     Ok(shown)
 }
 
-pub(super) async fn release(store: &dyn Store, about: &About, seconds: u64) -> Result<Released, String> {
+pub(super) async fn release(
+    store: &dyn Store,
+    policy: &Policy,
+    about: &About,
+    seconds: u64,
+) -> Result<Released, String> {
     let Query { sender, recipient, identity } = about.query()?;
     let recipient = recipient.ok_or("to whom? a release is for one recipient")?;
     let (of, text) = match (sender, identity) {
         (Some(sender), None) => (ReleaseOf::Sender(sender.clone()), format!("<{sender}>")),
-        (None, Some(identity)) => (ReleaseOf::Identity(identity.clone()), identity.to_string()),
+        (None, Some(identity)) => {
+            check_is_known_by(&identity, policy)?;
+            (ReleaseOf::Identity(identity.clone()), identity.to_string())
+        }
         _ => return Err("whose mail? a release is of one sender, or of one identity".to_owned()),
     };
     let now = Timestamp::from(SystemTime::now());
@@ -134,6 +147,19 @@ pub(super) async fn release(store: &dyn Store, about: &About, seconds: u64) -> R
     store.release(&release, now).await.map_err(|fault| fault.to_string())?;
     tracing::info!(recipient = %release.recipient, of = %text, seconds, "mail released from the greylist");
     Ok(Released { recipient: release.recipient, of: text, expires: seconds_of(release.expires) })
+}
+
+/// A release of an identity that the policy gives nobody would let no mail pass.
+fn check_is_known_by(identity: &Identity, policy: &Policy) -> Result<(), String> {
+    if policy.variants().any(|settings| settings.greylist.may_know(identity)) {
+        return Ok(());
+    }
+    let network = identity.address().and_then(|address| policy.base().greylist.network_of(address));
+    let instead = network.map_or_else(
+        || "an identity the log shows for the client, or the sender".to_owned(),
+        |network| network.to_string(),
+    );
+    Err(format!("{identity} would let nothing pass, as greylist.toml knows no client by it: name {instead}"))
 }
 
 pub(super) async fn forget(store: &dyn Store, about: &About) -> Result<Forgotten, String> {
@@ -168,11 +194,13 @@ impl About {
 }
 
 impl Shown {
-    fn of(held: Held, now: Timestamp) -> Option<Self> {
+    fn of(held: Held, now: Timestamp, retry_window: Duration) -> Option<Self> {
         let live = |expires: Timestamp| (now <= expires).then(|| seconds_of(expires));
         Some(match held {
             Held::Waiting { first_seen } => {
-                Self::Waiting { first_seen: seconds_of(first_seen), age: now.since(first_seen).as_secs() }
+                let age = now.since(first_seen);
+                let first_seen = (age <= retry_window).then(|| seconds_of(first_seen))?;
+                Self::Waiting { first_seen, age: age.as_secs() }
             }
             Held::ProvenPair { expires } => Self::ProvenPair { expires: live(expires)? },
             Held::ProvenTriplet { expires } => Self::ProvenTriplet { expires: live(expires)? },
@@ -221,31 +249,78 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_shown_released_and_forgotten() {
-        let store = MemoryStore::new(1_000).unwrap();
+        let (store, policy) = (MemoryStore::new(1_000).unwrap(), Policy::default());
         let now = Timestamp::from(SystemTime::now());
         store.attempt(&attempt(), now).await.unwrap();
         // As people write it.
         let triplet = about("A@Sender.TEST", "R+shop@Example.test", "network:192.0.2.77/24");
-        let shown = show(&store, &triplet).await.unwrap();
+        let shown = show(&store, &policy, &triplet).await.unwrap();
         assert!(matches!(shown[..], [Shown::Waiting { age: 0..=5, .. }]), "{shown:?}");
 
-        let released = release(&store, &about("<a@sender.test>", "r@example.test", ""), 60).await.unwrap();
+        let released =
+            release(&store, &policy, &about("<a@sender.test>", "r@example.test", ""), 60).await.unwrap();
         assert_eq!((&*released.recipient, &*released.of), ("r@example.test", "<a@sender.test>"));
         assert_eq!(store.attempt(&attempt(), now).await.unwrap(), Answer::Released);
         let identity = about("", "r@example.test", "network:192.0.2.0/24");
-        assert_eq!(release(&store, &identity, 60).await.unwrap().of, "network:192.0.2.0/24");
+        assert_eq!(release(&store, &policy, &identity, 60).await.unwrap().of, "network:192.0.2.0/24");
         assert_eq!(stats(&store).await.unwrap(), Counts { waiting: 1, proven: 0, standings: 0, releases: 2 });
 
         assert_eq!(
             forget(&store, &about("", "r@example.test", "")).await.unwrap(),
             Forgotten { forgotten: 3 }
         );
-        assert_eq!(show(&store, &triplet).await.unwrap(), []);
+        assert_eq!(show(&store, &policy, &triplet).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_ran_out_is_not_shown() {
+        let (store, policy) = (MemoryStore::new(1_000).unwrap(), Policy::default());
+        let long_ago = SystemTime::now() - Duration::from_secs(48 * 3600 + 60);
+        store.attempt(&attempt(), Timestamp::from(long_ago)).await.unwrap();
+        let sender = about("a@sender.test", "", "");
+        assert_eq!(show(&store, &policy, &sender).await.unwrap(), []);
+        let scope = "[[scope]]\nname = \"slow\"\ntls = true\nset.greylist.retry_window = \"3d\"\n";
+        let files = [("scopes.toml".to_owned(), scope.to_owned())].into();
+        let (patient, _) = Policy::load(&files).unwrap();
+        let shown = show(&store, &patient, &sender).await.unwrap();
+        assert!(matches!(shown[..], [Shown::Waiting { age: 172_860..=172_870, .. }]), "{shown:?}");
+    }
+
+    #[tokio::test]
+    async fn an_identity_that_nobody_is_known_by_is_not_released() {
+        let (store, policy) = (MemoryStore::new(1_000).unwrap(), Policy::default());
+        let refusal = |identity: &str, instead: &str| {
+            format!(
+                "{identity} would let nothing pass, as greylist.toml knows no client by it: name {instead}"
+            )
+        };
+        for (identity, network) in [
+            ("address:203.0.113.9", "network:203.0.113.0/24"),
+            ("network:203.0.113.0/25", "network:203.0.113.0/24"),
+            ("address:2001:db8::9", "network:2001:db8::/64"),
+        ] {
+            let error = release(&store, &policy, &about("", "b@example.net", identity), 60).await;
+            assert_eq!(error.unwrap_err(), refusal(identity, network));
+        }
+        let files = [("greylist.toml".to_owned(), "client_identity = [\"address\"]\n".to_owned())].into();
+        let (plain, _) = Policy::load(&files).unwrap();
+        for (policy, identity) in [
+            (&policy, "network:203.0.113.0/24"),
+            (&policy, "spf:a.test"),
+            (&policy, "host:a.test"),
+            (&plain, "address:203.0.113.9"),
+        ] {
+            let released = release(&store, policy, &about("", "b@example.net", identity), 60).await;
+            assert_eq!(released.unwrap().of, identity);
+        }
+        let error = release(&store, &plain, &about("", "b@example.net", "spf:a.test"), 60).await;
+        let instead = "an identity the log shows for the client, or the sender";
+        assert_eq!(error.unwrap_err(), refusal("spf:a.test", instead));
     }
 
     #[tokio::test]
     async fn what_is_missing_is_said() {
-        let store = MemoryStore::new(1_000).unwrap();
+        let (store, policy) = (MemoryStore::new(1_000).unwrap(), Policy::default());
         let shown = |error: Result<Released, String>| error.unwrap_err();
         for (about, message) in [
             (about("", "", ""), "about whom? name a sender, a recipient or an identity"),
@@ -260,7 +335,7 @@ mod tests {
                 "\"192.0.2.1\" is no identity: expected spf:DOMAIN, host:DOMAIN, network:NETWORK or address:ADDRESS",
             ),
         ] {
-            assert_eq!(shown(release(&store, &about, 60).await), message);
+            assert_eq!(shown(release(&store, &policy, &about, 60).await), message);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The settings of greylisting.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use toml::de::DeValue;
 
 use crate::policy::{Clients, Conflict, Mode, Reading, Setting, Severity};
 use crate::store::model::MAX_DISTINCT;
-use crate::store::{IdentityKind, MAX_IDENTITIES, Promotion, Rules};
+use crate::store::{Identity, IdentityKind, MAX_IDENTITIES, Promotion, Rules};
 
 crate::settings! {
     /// Greylisting: an unknown (client, sender, recipient) is deferred with "451 4.7.1 Greylisted, try again in N seconds".
@@ -83,6 +84,24 @@ impl GreylistSettings {
             }),
             network_cap: self.network_cap.clocks(),
         }
+    }
+}
+
+impl GreylistSettings {
+    /// Whether a client may be known by such an identity.
+    pub fn may_know(&self, identity: &Identity) -> bool {
+        match identity.kind {
+            IdentityKind::Network => {
+                identity.address().and_then(|address| self.network_of(address)).as_ref() == Some(identity)
+            }
+            kind => self.client_identity.kinds().contains(&kind),
+        }
+    }
+
+    /// The network a client with this address may be known by; `None` where it never is.
+    pub fn network_of(&self, address: IpAddr) -> Option<Identity> {
+        let key = || super::identity::network(address, self).to_string().into();
+        self.client_identity.may_be_network().then(|| Identity { kind: IdentityKind::Network, key: key() })
     }
 }
 
