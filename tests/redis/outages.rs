@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use greylag::store::{Attempt, Rules, Timestamp};
+
 use super::support::greylag::{Greylag, Setup, Store};
 use super::support::policy::{PolicyClient, PolicyRequest};
 use super::support::process::{eventually, loopback};
 use super::support::redis::{Cluster, Redis, Sentinels};
+use super::{attempt, first_seen, fresh_attempt, open_watched};
 
 const CLIENTS: usize = 50;
 /// Pause of a client between two questions.
@@ -172,6 +175,38 @@ async fn a_restart_that_is_quick_is_hardly_noticed() {
     redis.start_again();
     load.expect_recovery().await;
     load.finish_whatever().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_only_reads_is_an_outage_though_it_knows_senders() {
+    const TRY: Duration = Duration::from_millis(300);
+    let redis = Redis::start("");
+    let changes = Arc::default();
+    let store = open_watched(&redis.url(), &changes).await.unwrap();
+    let known = attempt("192.0.2.0/24", "known@sender.test", "r@example.test");
+    let rules = Rules { min_delay: Duration::ZERO, ..Rules::DEFAULT };
+    let known = Attempt { rules, ..known };
+    for _ in 0..3 {
+        store.attempt(&known, Timestamp::EPOCH).await.unwrap();
+    }
+    assert_eq!(redis.ask(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
+    let is_up = |changes: &Arc<Mutex<Vec<bool>>>| *changes.lock().unwrap().last().unwrap();
+    let began = Instant::now();
+    while is_up(&changes) {
+        assert!(began.elapsed() < PATIENCE, "the outage is not noticed");
+        let _ = store.attempt(&known, Timestamp::EPOCH).await;
+        let _ = store.attempt(&fresh_attempt(), Timestamp::EPOCH).await;
+        tokio::time::sleep(TRY).await;
+    }
+    assert!(store.attempt(&fresh_attempt(), Timestamp::EPOCH).await.is_err());
+    assert_eq!(redis.ask(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
+    let began = Instant::now();
+    while !is_up(&changes) {
+        assert!(began.elapsed() < RECOVERY, "not back");
+        tokio::time::sleep(TRY).await;
+    }
+    assert_eq!(store.attempt(&fresh_attempt(), Timestamp::EPOCH).await.unwrap(), first_seen());
+    assert_eq!(*changes.lock().unwrap(), [true, false, true]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

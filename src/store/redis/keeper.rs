@@ -71,6 +71,8 @@ struct Shared {
     hash_key: Mutex<(HashKey, bool)>,
     on_change: OnChange,
     last_success: Mutex<Option<Instant>>,
+    /// The last heartbeat was refused.
+    refusing: AtomicBool,
     /// Whether somebody was warned of an evicting server.
     warned: AtomicBool,
     /// What was last logged as the reason of the outage.
@@ -99,6 +101,7 @@ impl Keeper {
             link: watch::Sender::new(None),
             hash_key: Mutex::new((own, false)),
             on_change,
+            refusing: AtomicBool::new(false),
             warned: AtomicBool::new(false),
             last_success: Mutex::default(),
             told: Mutex::default(),
@@ -131,7 +134,10 @@ impl Keeper {
             Err(_) => StoreResult::Failed,
         };
         metrics::store(ended, began.elapsed());
-        self.shared.note(&result);
+        // While the store refuses to be written, those it knows say nothing of those it does not.
+        if result.is_err() || !self.shared.refusing.load(Ordering::Relaxed) {
+            self.shared.note(&result);
+        }
         result
     }
 
@@ -284,10 +290,17 @@ impl Shared {
         (self.on_change)(up);
     }
 
-    /// Whether the store answers over this connection, and is still the one we agreed with.
+    /// Whether the store answers over this connection, is still the one we agreed with, and takes writes: one whose memory or disk is
+    /// full, or that lacks replicas, may be read all the same.
     async fn heartbeat(&self, link: &Arc<Link>) -> Result<(), RedisFault> {
         let beat = timeout(self.answer_within, self.agree(&link.connection, &link.place)).await;
         let hash_key = beat.unwrap_or(Err(RedisFault::Timeout(self.answer_within)))?;
+        let probe = timeout(self.answer_within, layout::probe(&link.connection)).await;
+        match probe.unwrap_or(Err(RedisFault::Timeout(self.answer_within))) {
+            // A Cluster may have lost the node of this slot, which says nothing of the others.
+            Err(fault) if self.endpoint.is_cluster() && !matches!(fault, RedisFault::Refused(_)) => {}
+            probe => probe?,
+        }
         if hash_key != link.hash_key {
             let renewed = Link { connection: link.connection.clone(), place: link.place.clone(), hash_key };
             self.replace(link, Some(Arc::new(renewed)));
@@ -311,6 +324,7 @@ async fn watch_over(shared: &Shared) {
         let link = links.borrow().clone();
         let Some(link) = link else { return };
         let beat = shared.heartbeat(&link).await;
+        shared.refusing.store(matches!(beat, Err(RedisFault::Refused(_))), Ordering::Relaxed);
         shared.note(&beat);
         pause = if beat.is_ok() { HEARTBEAT } else { PAUSE };
         if matches!((&beat, &link.connection), (Err(RedisFault::Unreachable { .. }), Connection::Server(_))) {
