@@ -209,6 +209,29 @@ async fn a_server_that_only_reads_is_an_outage_though_it_knows_senders() {
     assert_eq!(*changes.lock().unwrap(), [true, false, true]);
 }
 
+/// URLs of so many hosts that take connections and answer nobody, as `HOST:PORT,`; they do so as long as the listeners live.
+fn black_holes(count: usize) -> (Vec<std::net::TcpListener>, String) {
+    let holes: Vec<_> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses = holes.iter().map(|hole| format!("{},", hole.local_addr().unwrap())).collect();
+    (holes, addresses)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_hosts_at_the_head_of_a_url_keep_no_live_one_out() {
+    let (cluster, sentinels) = (Cluster::of(1), Sentinels::start());
+    let (_holes, dead) = black_holes(8);
+    for (url, scheme) in [(cluster.url(), "redis+cluster://"), (sentinels.url(), "redis+sentinel://")] {
+        let changes = Arc::default();
+        let store = open_watched(&url.replace(scheme, &format!("{scheme}{dead}")), &changes).await.unwrap();
+        let began = Instant::now();
+        while changes.lock().unwrap().last() != Some(&true) {
+            assert!(began.elapsed() < PATIENCE, "{scheme} is not reached");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(store.attempt(&fresh_attempt(), Timestamp::EPOCH).await.unwrap(), first_seen());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_choose_another_master() {
     let mut sentinels = Sentinels::start();

@@ -1,6 +1,7 @@
 //! Connections: to one server, to the master the Sentinels name, to a Cluster.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::cluster::ClusterClient;
@@ -89,6 +90,8 @@ pub(super) struct Endpoint {
     sentinel_login: Credentials,
     ca: Option<Vec<u8>>,
     response_timeout: Duration,
+    /// How many of several hosts were asked so far.
+    asked: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -126,7 +129,7 @@ impl Endpoint {
             // It fails where one is installed already, which is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        Ok(Self { url, login, sentinel_login, ca, response_timeout })
+        Ok(Self { url, login, sentinel_login, ca, response_timeout, asked: AtomicUsize::new(0) })
     }
 
     /// The URL, for people.
@@ -162,6 +165,19 @@ impl Endpoint {
             Topology::Sentinel { sentinels, service } => self.master(sentinels, service).await,
             Topology::Cluster(nodes) => self.cluster(nodes).await,
         }
+    }
+
+    /// The hosts of a URL one after the other, each once, from the one after that which was asked last: a dial that ends because the
+    /// first of them are dead goes on behind them the next time. One that answered is put back, and asked first.
+    fn in_turn<'a>(&'a self, places: &'a [Place]) -> impl Iterator<Item = &'a Place> {
+        places.iter().filter_map(|_| {
+            let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+            places.get(asked.checked_rem(places.len())?)
+        })
+    }
+
+    fn put_back(&self) {
+        self.asked.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// One server, logged in, with the database selected.
@@ -262,7 +278,7 @@ impl Endpoint {
     async fn master(&self, sentinels: &[Place], service: &str) -> Result<Dialled, RedisFault> {
         let mut worst: Option<RedisFault> = None;
         let mut tried: Vec<Place> = Vec::new();
-        for sentinel in sentinels {
+        for sentinel in self.in_turn(sentinels) {
             let fault = match self.named_master(sentinel, service).await {
                 Ok(place) if tried.contains(&place) => continue,
                 Ok(place) => {
@@ -270,6 +286,7 @@ impl Endpoint {
                     tried.push(place.clone());
                     match found {
                         Ok((connection, info)) if !info.is_replica() => {
+                            self.put_back();
                             return Ok(Dialled { connection: Connection::Server(connection), info, place });
                         }
                         Ok(_) => RedisFault::Unreachable {
@@ -318,7 +335,7 @@ impl Endpoint {
     /// Looks at one node first, whose answers are plain; then lets the library find the others.
     async fn cluster(&self, nodes: &[Place]) -> Result<Dialled, RedisFault> {
         let mut last = RedisFault::LeftAlone;
-        for node in nodes {
+        for node in self.in_turn(nodes) {
             match self.server(node, &self.login, 0).await {
                 Ok((_, info)) if info.is_sentinel() => {
                     return Err(RedisFault::IsSentinel { place: node.to_string() });
@@ -327,6 +344,7 @@ impl Endpoint {
                     return Err(RedisFault::NoCluster { place: node.to_string() });
                 }
                 Ok((_, info)) => {
+                    self.put_back();
                     let client = self.cluster_client(nodes).map_err(|error| tls_fault(node, &error))?;
                     let connection = client.get_async_connection().await;
                     let connection = connection.map_err(|error| refused(node, self.login.name(), error))?;
@@ -411,5 +429,25 @@ pub(super) fn refused(place: &Place, user: &str, error: RedisError) -> RedisFaul
         },
         Some(_) => error.into(),
         None => unreachable(place, &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dial_goes_on_where_the_last_one_ended() {
+        let url = "redis://r".parse().unwrap();
+        let endpoint = Endpoint::new(url, RESPONSE_TIMEOUT, |_| None).unwrap();
+        let places = [1, 2, 3].map(|port| Place::Tcp("r".into(), port));
+        let asked = |count: usize| -> Vec<String> {
+            endpoint.in_turn(&places).take(count).map(ToString::to_string).collect()
+        };
+        assert_eq!(asked(2), ["r:1", "r:2"]);
+        assert_eq!(asked(9), ["r:3", "r:1", "r:2"]);
+        endpoint.put_back();
+        assert_eq!(asked(1), ["r:2"]);
+        assert_eq!(endpoint.in_turn(&[]).count(), 0);
     }
 }
