@@ -1,8 +1,11 @@
 //! What is said at start, and with what exit code.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use greylag::store::{ACL_RULES, Timestamp};
 
@@ -73,6 +76,29 @@ async fn a_password_that_the_server_does_not_have_is_told() {
         redis.address()
     );
     assert!(told.starts_with(&expected), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_full_is_waited_for_and_no_matter_of_the_password() {
+    let redis = Redis::start("requirepass right\nmaxclients 1");
+    // The one that it takes, once it is rid of the one that saw it start.
+    let other = (0..1_000).find_map(|_| {
+        let mut other = UnixStream::connect(redis.socket()).unwrap();
+        other.write_all(b"PING\r\n").unwrap();
+        let mut reply = [0; 7];
+        (other.read_exact(&mut reply).is_ok() && reply == *b"-NOAUTH").then_some(other)
+    });
+    let other = other.expect("a connection");
+    let changes = Arc::default();
+    let store = open_watched(&format!("redis://:right@{}", redis.address()), &changes).await.unwrap();
+    assert_eq!(*changes.lock().unwrap(), [false]);
+    drop(other);
+    let began = Instant::now();
+    while changes.lock().unwrap().last() != Some(&true) {
+        assert!(began.elapsed().as_secs() < 10, "not reached");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(store.attempt(&fresh_attempt(), Timestamp::EPOCH).await.unwrap(), first_seen());
 }
 
 #[tokio::test(flavor = "multi_thread")]

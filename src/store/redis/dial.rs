@@ -115,7 +115,9 @@ impl Endpoint {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, RedisFault> {
         let mut login = Credentials::read(&url.login)?;
-        login.password = login.password.or_else(|| environment(PASSWORD_VARIABLE).map(Secret::new));
+        // Set to nothing is not set, as a unit file or a Compose file may have it.
+        let variable = || environment(PASSWORD_VARIABLE).filter(|password| !password.is_empty());
+        login.password = login.password.or_else(|| variable().map(Secret::new));
         let sentinel_login = Credentials::read(&url.sentinel_login)?;
         let ca = match url.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
             Some(path) => Some(std::fs::read(path).map_err(|source| RedisFault::File {
@@ -204,11 +206,13 @@ impl Endpoint {
             auth.arg(login.password());
             let answer = auth.query_async::<()>(&mut connection).await;
             answer.map_err(|error| match fault::is_from_server(&error) {
-                true => RedisFault::WrongPassword {
+                true if fault::is_about_login(&error) => RedisFault::WrongPassword {
                     place: place.to_string(),
                     user: login.name().to_owned(),
                     error: fault::server_text(&error),
                 },
+                // It is full, loads its data, is busy: it may take the same password in a moment.
+                true => error.into(),
                 false => unreachable(error),
             })?;
         }
@@ -435,6 +439,17 @@ pub(super) fn refused(place: &Place, user: &str, error: RedisError) -> RedisFaul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_without_a_password_is_none() {
+        let login = |variable: &str| {
+            let url = "redis://r".parse().unwrap();
+            let endpoint = Endpoint::new(url, RESPONSE_TIMEOUT, |_| Some(variable.to_owned())).unwrap();
+            endpoint.login.password.map(|password| password.reveal().to_owned())
+        };
+        assert_eq!(login(""), None);
+        assert_eq!(login("x"), Some("x".to_owned()));
+    }
 
     #[test]
     fn a_dial_goes_on_where_the_last_one_ended() {

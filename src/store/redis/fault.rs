@@ -217,6 +217,17 @@ pub(super) fn is_from_server(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
+/// Whether the server refused user and password, or wants none; its other refusals may pass by themselves. Servers before Redis 6 have
+/// no code of their own for it.
+pub(super) fn is_about_login(error: &RedisError) -> bool {
+    let says = |word: &str| error.detail().is_some_and(|detail| detail.to_ascii_lowercase().contains(word));
+    match error.code() {
+        Some("WRONGPASS" | "NOAUTH" | "NOPERM") => true,
+        Some("ERR") => says("auth") || says("password"),
+        _ => false,
+    }
+}
+
 /// Whether it is TLS that failed: the other side is not trusted, or does not speak it.
 pub(super) fn is_tls(error: &RedisError) -> bool {
     type Shared = std::sync::Arc<dyn std::error::Error + Send + Sync>;
@@ -271,6 +282,29 @@ mod tests {
         assert!(
             !RedisFault::Refused("LOADING Redis is loading the dataset in memory".into()).is_configuration()
         );
+    }
+
+    #[test]
+    fn a_wrong_password_is_told_from_a_server_that_is_full_or_busy() {
+        for (reply, is_about_login) in [
+            ("WRONGPASS invalid username-password pair or user is disabled.", true),
+            ("NOAUTH Authentication required.", true),
+            ("NOPERM this user has no permissions to run the 'auth' command", true),
+            ("ERR AUTH <password> called without any password configured for the default user.", true),
+            ("ERR invalid password", true),
+            ("ERR wrong number of arguments for 'auth' command", true),
+            ("ERR max number of clients reached", false),
+            ("LOADING Redis is loading the dataset in memory", false),
+            ("BUSY Redis is busy running a script.", false),
+        ] {
+            let answer = redis::parse_redis_value(format!("-{reply}\r\n").as_bytes());
+            let error = answer.and_then(redis::Value::extract_error).unwrap_err();
+            assert_eq!(
+                (is_from_server(&error), super::is_about_login(&error)),
+                (true, is_about_login),
+                "{reply}"
+            );
+        }
     }
 
     #[test]
