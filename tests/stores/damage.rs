@@ -146,6 +146,23 @@ fn what_is_no_database_at_all_is_set_aside() {
 }
 
 #[test]
+fn nothing_is_removed_but_a_journal_that_was_being_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let others = ["notes.tmp", "journal-8.tmp", "journal-x.tmp", "journal-00000008.old.tmp"];
+    let mut kept: Vec<PathBuf> = others.iter().map(|name| directory.path().join(name)).collect();
+    for path in &kept {
+        fs::write(path, "mine").unwrap();
+    }
+    let folder = directory.path().join("folder.tmp");
+    fs::create_dir(&folder).unwrap();
+    fs::write(directory.path().join("journal-00000008.tmp"), "half a jour").unwrap();
+    drop(open(directory.path()).unwrap());
+    kept.push(folder);
+    kept.sort();
+    assert_eq!(named(directory.path(), ".tmp"), kept);
+}
+
+#[test]
 fn a_journal_of_another_store_is_set_aside() {
     let ((one, journal), (other, _)) = (prepared(), prepared());
     fs::copy(&journal, other.path().join("journal-00000099")).unwrap();

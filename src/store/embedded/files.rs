@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 
 use crate::store::{StoreFault, Timestamp};
 
-const TEMPORARY: &str = "tmp";
-
 /// Makes a fault of an error met while doing `action` to `path`.
 pub(super) fn fault(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreFault {
     let path = path.to_owned();
@@ -27,7 +25,7 @@ pub(super) fn create(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
 ) -> Result<File, StoreFault> {
-    let temporary = path.with_extension(TEMPORARY);
+    let temporary = temporary(path);
     let try_write = || -> io::Result<File> {
         let _ = fs::remove_file(&temporary);
         let file = OpenOptions::new().append(true).create_new(true).open(&temporary)?;
@@ -44,14 +42,9 @@ pub(super) fn create(
     Ok(file)
 }
 
-/// Removes files that were being written when the process died.
-pub(super) fn remove_temporary(directory: &Path) -> Result<(), StoreFault> {
-    for path in list(directory)? {
-        if path.extension().is_some_and(|extension| extension == TEMPORARY) {
-            remove(&path)?;
-        }
-    }
-    Ok(())
+/// The name of a file while it is being written.
+pub(super) fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
 }
 
 /// Removes a file, if it is there.

@@ -319,6 +319,18 @@ pub(super) fn generations(directory: &Path) -> Result<Vec<(u64, PathBuf)>, Store
     Ok(found)
 }
 
+/// Removes generations that were being written when the process died. Nothing else in the directory is ours to remove.
+pub(super) fn remove_unfinished(directory: &Path) -> Result<(), StoreFault> {
+    let unfinished = |path: &PathBuf| {
+        let number = path.file_stem()?.to_str()?.strip_prefix(NAME)?.parse().ok()?;
+        (*path == files::temporary(&generation_path(directory, number)) && path.is_file()).then_some(())
+    };
+    files::list(directory)?
+        .iter()
+        .filter(|path| unfinished(path).is_some())
+        .try_for_each(|path| files::remove(path))
+}
+
 /// What the header of a generation says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Header {

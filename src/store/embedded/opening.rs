@@ -25,7 +25,7 @@ impl State {
         refuse_newer_formats(directory)?;
         let (database, hash_key) =
             Database::open(&directory.join(DATABASE), now, || new_hash_key(directory))?;
-        files::remove_temporary(directory)?;
+        journal::remove_unfinished(directory)?;
         set_aside_older_formats(directory, now)?;
 
         let generations = journal::generations(directory)?;
