@@ -80,3 +80,29 @@ async fn known_mail_is_answered_and_other_mail_waits_without_a_thread() {
     assert_eq!(hanging.first.join().unwrap().unwrap(), NEW);
     hanging.store.state.journal.put_file(hanging.file);
 }
+
+#[test]
+fn changes_are_queued_while_a_generation_that_ends_waits_for_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(directory.path(), 1_000, at(0)).unwrap();
+    let journal = &store.state.journal;
+    let (mut pipe, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[0; PIPE_LEN]).unwrap();
+    let generation = journal.generation();
+    journal.put_file(Arc::new(File::from(OwnedFd::from(full))));
+    let change = || std::iter::once(Entry::Forget(Key::from_bytes([1; 16])));
+    journal.queue(change());
+    let state = Arc::clone(&store.state);
+    // It cannot sync a pipe in the end.
+    let rotating = thread::spawn(move || state.journal.rotate().unwrap_err());
+    while !journal.is_being_written() {
+        thread::yield_now();
+    }
+    let (state, (done, is_done)) = (Arc::clone(&store.state), std::sync::mpsc::channel());
+    let queueing = thread::spawn(move || done.send(state.journal.queue(change())));
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(5)), Ok(generation));
+    queueing.join().unwrap().unwrap();
+    pipe.read_exact(&mut [0; PIPE_LEN]).unwrap();
+    rotating.join().unwrap();
+    assert_eq!(journal.generation(), generation + 2);
+}

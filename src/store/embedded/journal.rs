@@ -224,6 +224,9 @@ impl Journal {
         let generation = self.generation();
         let next = Current::begin(&self.directory, &self.hash_key, generation + 2)?;
         let last = self.current.wait(|current| {
+            // Before the lock is held: attempts would wait for the disk with it. What is left then is little.
+            current.take(&mut lock(&self.queue));
+            self.write_taken(current)?;
             let mut queue = lock(&self.queue);
             current.take(&mut queue);
             self.write_taken(current)?;
