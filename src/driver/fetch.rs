@@ -178,9 +178,6 @@ impl Driver {
                 return self.store.peek(attempt, now).await.map_err(|fault| Fault::Failed(fault.to_string()));
             }
             let answer = self.store.attempt(attempt, now).await;
-            if !self.store.tells_its_state() {
-                metrics::store_up(answer.is_ok());
-            }
             let answer = answer.map_err(|fault| Fault::Failed(fault.to_string()))?;
             metrics::greylist(&answer);
             Ok(answer)

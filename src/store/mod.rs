@@ -84,11 +84,6 @@ pub trait Store: Send + Sync + Debug {
     /// How much is held.
     fn stats(&self) -> StoreFuture<'_, Stats>;
 
-    /// Whether the store tells by itself, in the metrics, if it answers; else each answer tells.
-    fn tells_its_state(&self) -> bool {
-        false
-    }
-
     /// Writes everything out, for shutdown. No attempt may follow: a store on disk fails it.
     fn close(&self) -> StoreFuture<'_, ()>;
 }

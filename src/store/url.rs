@@ -38,16 +38,20 @@ impl StoreUrl {
         on_change: impl Fn(bool) + Send + Sync + 'static,
     ) -> Result<Arc<dyn Store>, StoreFault> {
         let capacity = max_entries as usize;
-        let store: Arc<dyn Store> = match self {
-            Self::Memory => Arc::new(MemoryStore::new(capacity)?),
-            Self::Redb(directory) => Arc::new(EmbeddedStore::open(directory, capacity, now)?),
-            Self::Redis(url) => {
-                return Ok(Arc::new(RedisStore::open((**url).clone(), Box::new(on_change)).await?));
+        Ok(match self {
+            Self::Memory => {
+                let store = MemoryStore::new(capacity)?;
+                metrics::store_up(true);
+                on_change(true);
+                Arc::new(store)
             }
-        };
-        metrics::store_up(true);
-        on_change(true);
-        Ok(store)
+            Self::Redb(directory) => {
+                let store = EmbeddedStore::open(directory, capacity, now)?;
+                store.watch(on_change);
+                Arc::new(store)
+            }
+            Self::Redis(url) => Arc::new(RedisStore::open((**url).clone(), Box::new(on_change)).await?),
+        })
     }
 }
 

@@ -81,6 +81,55 @@ async fn known_mail_is_answered_and_other_mail_waits_without_a_thread() {
     hanging.store.state.journal.put_file(hanging.file);
 }
 
+/// What is told of a store, and the time it takes to find out.
+fn watched(store: &EmbeddedStore) -> Arc<Mutex<Vec<bool>>> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tells = Arc::clone(&told);
+    store.watch(move |up| lock(&tells).push(up));
+    told
+}
+
+const TIME_TO_NOTICE: Duration = Duration::from_millis(2_500);
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_is_told_whoever_is_known() {
+    let mut hanging = Hanging::begin();
+    let told = watched(&hanging.store);
+    tokio::time::sleep(TIME_TO_NOTICE).await;
+    let known = hanging.store.attempt(&attempt("known"), at(1_200)).await.unwrap();
+    assert!(matches!(known, Answer::Known { .. }));
+    tokio::time::sleep(TIME_TO_NOTICE).await;
+    assert_eq!(*lock(&told), [true, false]);
+    hanging.pipe.read_exact(&mut [0; PIPE_LEN]).unwrap();
+    assert_eq!(hanging.first.join().unwrap().unwrap(), NEW);
+    tokio::time::sleep(TIME_TO_NOTICE).await;
+    assert_eq!(*lock(&told), [true, false, true]);
+    hanging.store.state.journal.put_file(hanging.file);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_full_is_told_whoever_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(directory.path(), 1_000, at(0)).unwrap();
+    for secs in [1_000, 1_120] {
+        store.state.record(&attempt("known"), at(secs)).unwrap();
+    }
+    let told = watched(&store);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let file = store.state.journal.put_file(Arc::new(full));
+    assert!(matches!(store.attempt(&attempt("first"), at(1_200)).await, Err(StoreFault::Io { .. })));
+    for _ in 0..2 {
+        tokio::time::sleep(TIME_TO_NOTICE).await;
+        let known = store.attempt(&attempt("known"), at(1_200)).await.unwrap();
+        assert!(matches!(known, Answer::Known { .. }));
+    }
+    assert_eq!(*lock(&told), [true, false]);
+    store.state.journal.put_file(file);
+    assert_eq!(store.attempt(&attempt("second"), at(1_201)).await.unwrap(), NEW);
+    tokio::time::sleep(TIME_TO_NOTICE).await;
+    assert_eq!(*lock(&told), [true, false, true]);
+}
+
 #[test]
 fn changes_are_queued_while_a_generation_that_ends_waits_for_the_disk() {
     let directory = tempfile::tempdir().unwrap();

@@ -170,6 +170,11 @@ impl Journal {
         self.current.until(|| self.try_write(place)).await
     }
 
+    /// Whether all that was queued before `place` is in the file, and the last write did not fail.
+    pub(super) fn keeps_up_with(&self, place: Place) -> bool {
+        self.has_written(place) && !self.failing.load(Ordering::Acquire)
+    }
+
     fn has_written(&self, place: Place) -> bool {
         self.written.load(Ordering::Acquire) >= place.0
     }

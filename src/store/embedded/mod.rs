@@ -26,6 +26,7 @@ mod maintenance;
 mod opening;
 mod running;
 mod turn;
+mod watching;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

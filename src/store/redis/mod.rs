@@ -152,10 +152,6 @@ impl Store for RedisStore {
             Ok(())
         })
     }
-
-    fn tells_its_state(&self) -> bool {
-        true
-    }
 }
 
 struct Decide<'a> {
