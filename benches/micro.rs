@@ -210,6 +210,7 @@ fn attempt(number: u32) -> Attempt {
         sender: format!("{number}@sender.test"),
         recipient: format!("{}@example.test", number % 1_000),
         never_promote: false,
+        mail_counted: false,
         rules: Rules::DEFAULT,
     }
 }

@@ -180,6 +180,7 @@ fn attempt(n: u32) -> Attempt {
         sender: format!("{n}@sender.test"),
         recipient: format!("{}@example.test", n % 1_000),
         never_promote: false,
+        mail_counted: false,
         rules: Rules::DEFAULT,
     }
 }

@@ -161,6 +161,7 @@ fn fill(home: &Home, records: u64) {
             sender: format!("{number}@elsewhere.example"),
             recipient: format!("{}@recipient.example", number % 1_000),
             never_promote: false,
+            mail_counted: false,
             rules: Rules::DEFAULT,
         };
         let mut context = Context::from_waker(Waker::noop());

@@ -147,6 +147,7 @@ fn attempt(facts: &Facts, settings: &GreylistSettings, known: &Known) -> Option<
         sender: sender_key(sender, recipient, known),
         recipient: normalise::recipient(recipient),
         never_promote,
+        mail_counted: known.greylist_counted,
         rules: settings.rules(),
     })
 }

@@ -140,6 +140,7 @@ mod tests {
             sender: format!("a@{domain}"),
             recipient: recipient.into(),
             never_promote: false,
+            mail_counted: false,
             rules: Rules::DEFAULT,
         };
         store.peek(&attempt, Clock::default().now()).await.unwrap()

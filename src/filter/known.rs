@@ -149,6 +149,8 @@ pub struct Known {
     pub greylist: Slot<Answer>,
     /// What it was asked for that.
     pub attempt: Option<Attempt>,
+    /// An earlier recipient of the mail may have been a first attempt.
+    pub greylist_counted: bool,
     /// How the greylist knows the sender; found out once a mail.
     pub greylist_sender: OnceCell<Sender>,
     /// The registrable domain that the client's verified name gives it there, if any; made once a mail.
@@ -180,7 +182,8 @@ impl Known {
         self.settings.take();
         self.before_greylist.take();
         self.attempt = None;
-        if self.greylist.got().is_some() {
+        if let Some(answer) = self.greylist.got() {
+            self.greylist_counted |= answer.may_be_first();
             self.greylist = Slot::NotAsked;
         }
     }
@@ -203,6 +206,7 @@ impl Known {
             spf,
             message_auth,
             greylist,
+            greylist_counted,
             attempt,
             greylist_sender,
             greylist_host,
@@ -218,6 +222,7 @@ impl Known {
         *spf = Slot::NotAsked;
         *message_auth = Slot::NotAsked;
         *greylist = Slot::NotAsked;
+        *greylist_counted = false;
         *attempt = None;
         greylist_sender.take();
         greylist_host.take();

@@ -158,6 +158,9 @@ pub struct Attempt {
     /// The attempt neither counts for a promotion nor profits from one: an identity of it, or its sender, is on the list of
     /// those that are never promoted.
     pub never_promote: bool,
+    /// An earlier recipient of the same mail may have counted as a first attempt: this one does not count against a standing once
+    /// more. A mail is one first attempt, however many it is for.
+    pub mail_counted: bool,
     /// The rules that apply.
     pub rules: Rules,
 }
@@ -241,6 +244,13 @@ pub enum Answer {
         /// Time until such attempts pass; `None`: this one may.
         wait: Option<Duration>,
     },
+}
+
+impl Answer {
+    /// Whether it is what a first attempt may be answered whose clocks begin: one that passes all the same counts, too.
+    pub const fn may_be_first(self) -> bool {
+        matches!(self, Self::FirstSeen { .. } | Self::Released | Self::Known { by: KnownBy::Promotion, .. })
+    }
 }
 
 /// Lets mail pass that waits, or would have to: to one recipient, from one sender or identity.
@@ -360,6 +370,7 @@ mod tests {
             sender: String::new(),
             recipient: recipient.into(),
             never_promote: false,
+            mail_counted: false,
             rules: Rules::DEFAULT,
         };
         for (recipient, domain) in

@@ -454,6 +454,7 @@ mod tests {
             sender: sender.into(),
             recipient: recipient.into(),
             never_promote: false,
+            mail_counted: false,
             rules: Rules::DEFAULT,
         }
     }

@@ -41,6 +41,7 @@ fn attempt(client: &str, sender: &str, recipient: &str) -> Attempt {
         sender: sender.to_owned(),
         recipient: recipient.to_owned(),
         never_promote: false,
+        mail_counted: false,
         rules: Rules::DEFAULT,
     }
 }

@@ -221,13 +221,15 @@ fn attempt() -> impl Strategy<Value = Attempt> {
             ..RULES
         },
     );
-    (identities, 0..2_u8, 0..4_u8, 0..3_u8, 0..4_u8, prop::bool::weighted(0.1), rules).prop_map(
-        |(identities, network, host, sender, recipient, never_promote, rules)| Attempt {
+    let weights = (prop::bool::weighted(0.1), prop::bool::weighted(0.3));
+    (identities, 0..2_u8, 0..4_u8, 0..3_u8, 0..4_u8, weights, rules).prop_map(
+        |(identities, network, host, sender, recipient, (never_promote, mail_counted), rules)| Attempt {
             identities,
             client: [192, 0, network, host].into(),
             sender: name_sender(sender),
             recipient: name_recipient(recipient),
             never_promote,
+            mail_counted,
             rules,
         },
     )

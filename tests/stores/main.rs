@@ -33,6 +33,7 @@ fn attempt(clients: &str, sender: &str, recipient: &str) -> Attempt {
         sender: sender.to_owned(),
         recipient: recipient.to_owned(),
         never_promote: false,
+        mail_counted: false,
         rules: RULES,
     }
 }

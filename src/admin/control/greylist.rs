@@ -243,6 +243,7 @@ mod tests {
             sender: "a@sender.test".into(),
             recipient: "r@example.test".into(),
             never_promote: false,
+            mail_counted: false,
             rules: Rules::DEFAULT,
         }
     }

@@ -51,7 +51,7 @@ crate::settings! {
         /// From the first to the last of them so much time must have passed.
         promote_after: Duration = Duration::from_secs(24 * 3600),
         /// A client no longer passes as a whole when, within a day, it makes more first attempts than this for each proper
-        /// retry.
+        /// retry. A mail is one first attempt, however many recipients it has.
         demote_above: NonZeroU32 = NonZeroU32::MIN.saturating_add(19),
         /// Clients that never pass as a whole, by address, network, or domain of sender or host, such as a hoster's relay that
         /// sends anyone's mail.

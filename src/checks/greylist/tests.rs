@@ -40,6 +40,7 @@ fn an_attempt_has_the_clients_network_and_folded_addresses() {
         sender: "a@sender.test".into(),
         recipient: "r@example.test".into(),
         never_promote: false,
+        mail_counted: false,
         rules: Rules::DEFAULT,
     };
     assert_eq!(attempt, Some(expected));
@@ -381,6 +382,32 @@ fn attempts_carry_the_rules_that_are_set() {
     assert_eq!(asked(&mail(), &settings).unwrap().rules, expected);
     let never = with(|settings| settings.promote_identities = false);
     assert_eq!(asked(&mail(), &never).unwrap().rules, Rules { promotion: None, ..Rules::DEFAULT });
+}
+
+#[test]
+fn a_mail_counts_as_a_first_attempt_once() {
+    let mail = facts("192.0.2.1", "a@b.test", "r@example.test");
+    let counted = |answers: &[Answer]| {
+        let mut known = Known::default();
+        for answer in answers {
+            known.greylist = Slot::Got(*answer, Duration::ZERO);
+            known.forget_recipient();
+        }
+        needs(&mail, &Settings::default(), &known).unwrap().mail_counted
+    };
+    let known = |by| Answer::Known { by, identity: IdentityKind::Network };
+    let (wait, waited) = (Duration::ZERO, Duration::ZERO);
+    let [pair, matured] = [known(KnownBy::Pair), Answer::Matured { waited, identity: IdentityKind::Network }];
+    for answer in [Answer::FirstSeen { wait }, Answer::Released, known(KnownBy::Promotion)] {
+        assert!(counted(&[pair, answer]), "{answer:?}");
+        assert!(counted(&[answer, pair]), "{answer:?}");
+    }
+    for answer in [pair, matured, Answer::TooEarly { wait }, Answer::Capped { wait: None }] {
+        assert!(!counted(&[answer]), "{answer:?}");
+    }
+    let mut known = Known { greylist_counted: true, ..Known::default() };
+    known.forget_mail();
+    assert!(!known.greylist_counted);
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn attempt(state: &State, sender: &str, at: u64) -> Answer {
         sender: sender.into(),
         recipient: "r@example.test".into(),
         never_promote: true,
+        mail_counted: false,
         rules: Rules { network_cap: u32::MAX, ..Rules::DEFAULT },
     };
     state.record(&attempt, Timestamp::from_millis(at)).unwrap()

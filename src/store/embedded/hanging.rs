@@ -21,6 +21,7 @@ fn attempt(sender: &str) -> Attempt {
         sender: sender.into(),
         recipient: "r@example.test".into(),
         never_promote: false,
+        mail_counted: false,
         rules: Rules::DEFAULT,
     }
 }

@@ -279,6 +279,7 @@ mod tests {
             sender: sender.into(),
             recipient: "r@example.test".into(),
             never_promote: false,
+            mail_counted: false,
             rules: Rules { network_cap: u32::MAX, ..Rules::DEFAULT },
         };
         state.record(&attempt, Timestamp::from_millis(at)).unwrap()

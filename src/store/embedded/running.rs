@@ -220,6 +220,7 @@ mod tests {
             sender: sender.into(),
             recipient: "r@example.test".into(),
             never_promote: false,
+            mail_counted: false,
             rules: Rules { network_cap: 100, ..Rules::DEFAULT },
         };
         state.record(&attempt, at(secs)).unwrap()

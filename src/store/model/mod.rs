@@ -29,8 +29,8 @@
 //!    by maturing: `Capped`.
 //! 4. Reads the standings of the SPF domain and, for the other kinds of identities, of the exact address. If one is promoted the
 //!    answer is `Known` by promotion, whatever the clocks say; they are kept all the same, as if the attempt were greylisted, so
-//!    that first attempts and matured ones can be counted. Then a first attempt counts against a standing that exists, and a
-//!    matured one for it (it begins with the first of them).
+//!    that first attempts and matured ones can be counted. Then a first attempt counts against a standing that exists, once for all
+//!    recipients of its mail, and a matured one for it (it begins with the first of them).
 //! 5. If the answer is to wait still, reads the releases of its sender and its identities: `Released`.
 //!
 //! # What has to be atomic
@@ -396,6 +396,7 @@ impl<'a> Unproven<'a> {
     ) -> Result<Option<IdentityKind>, StoreFault> {
         let rules = &self.attempt.rules;
         let Some(promotion) = &rules.promotion else { return Ok(None) };
+        let is_first = matches!(answer, Answer::FirstSeen { .. }) && !self.attempt.mail_counted;
         let mut promoted = None;
         for (kind, identity) in self.standings.iter().flatten() {
             let before = records.standing(identity)?.filter(|standing| now <= standing.expires);
@@ -403,7 +404,7 @@ impl<'a> Unproven<'a> {
                 promoted = Some(*kind);
             }
             let has_matured = clocks.matured(|matured| standing_kind(matured) == *kind, rules, now);
-            let after = standing_after(before, has_matured, answer, self.keys, promotion, rules, now);
+            let after = standing_after(before, has_matured, is_first, self.keys, promotion, rules, now);
             if after != before {
                 writes.push(Write::Stand(*identity, after));
             }
@@ -415,7 +416,7 @@ impl<'a> Unproven<'a> {
 fn standing_after(
     before: Option<Standing>,
     has_matured: bool,
-    answer: Answer,
+    is_first: bool,
     keys: &AttemptKeys,
     promotion: &Promotion,
     rules: &Rules,
@@ -425,11 +426,10 @@ fn standing_after(
         let standing = before.unwrap_or_else(|| Standing::begin(now));
         return Some(standing.with_matured(keys.sender(), keys.recipient(), promotion, rules, now));
     }
-    let standing = before?;
-    let standing = match answer {
-        Answer::FirstSeen { .. } => standing.with_first_seen(promotion, now)?,
-        _ => standing,
-    };
+    let mut standing = before?;
+    if is_first {
+        standing = standing.with_first_seen(promotion, now)?;
+    }
     Some(if standing.promoted { standing.renewed(rules, now) } else { standing })
 }
 

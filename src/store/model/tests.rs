@@ -125,6 +125,7 @@ fn mail(clients: &str, sender: &str, recipient: &str, rules: Rules) -> Attempt {
         sender: sender.into(),
         recipient: recipient.into(),
         never_promote: false,
+        mail_counted: false,
         rules,
     }
 }
@@ -406,6 +407,20 @@ fn too_many_first_attempts_for_each_matured_one_cost_the_standing() {
         records.attempt(&mail("spf:d", "a", "r9", RULES), 700).0,
         known(KnownBy::Pair, IdentityKind::Spf)
     );
+}
+
+#[test]
+fn a_mail_is_one_first_attempt_however_many_it_is_for() {
+    let mut records = promoted();
+    for mail_no in 3..13 {
+        let sender = format!("new{mail_no}");
+        for n in 0..5 {
+            let to = Attempt { mail_counted: n > 0, ..mail("spf:d", &sender, &format!("r{n}"), RULES) };
+            assert_eq!(records.attempt(&to, 700).0, BY_SPF, "{sender} {n}");
+        }
+    }
+    assert_eq!(records.attempt(&mail("spf:d", "one too many", "r", RULES), 700).0, BY_SPF);
+    assert_eq!(records.attempt(&mail("spf:d", "late", "r", RULES), 700).0, first());
 }
 
 #[test]

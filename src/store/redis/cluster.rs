@@ -213,7 +213,8 @@ impl Cluster<'_> {
                 work.push(end(entry)?);
             }
         }
-        let is_first = found.is_first(question) && writes.iter().any(begins);
+        let counts = !question.attempt.mail_counted;
+        let is_first = counts && found.is_first(question) && writes.iter().any(begins);
         for write in writes {
             match *write {
                 Write::Stand(identity, standing) => {

@@ -50,7 +50,8 @@ impl<'a> Question<'a> {
             At::Ago(span) => (false, millis(span)),
         };
         let mut numbers = Vec::with_capacity(64);
-        numbers.extend([is_given, record, rules.promote_pairs, spf, others].map(u8::from));
+        let counts = !self.attempt.mail_counted;
+        numbers.extend([is_given, record, rules.promote_pairs, spf, others, counts].map(u8::from));
         let span = promotion.map_or(0, |it| millis(it.span));
         for time in [time, millis(rules.min_delay), millis(rules.retry_window), millis(rules.pass_ttl), span]
         {

@@ -248,6 +248,7 @@ fn nobody_is_answered_by_what_is_not_in_the_journal() {
             sender: sender.into(),
             recipient: "r@example.test".into(),
             never_promote: false,
+            mail_counted: false,
             rules: Rules::DEFAULT,
         };
         state.record(&attempt, Timestamp::from_millis(1_000 * secs))

@@ -13,8 +13,8 @@ local call, max, format = redis.call, math.max, string.format
 local kinds, network, sender, recipient = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local n = #kinds
 -- Flags, then times and numbers, as src/store/redis/question.rs packs them. `now` is the time, or how long ago it is.
-local is_given, record, promote_pairs, spf_counts, other_counts, now, min_delay, retry_window, pass_ttl, span,
-  network_cap, senders, recipients, bearable = struct.unpack('>BBBBBI8I8I8I8I8I4I4I4I4', ARGV[5])
+local is_given, record, promote_pairs, spf_counts, other_counts, first_counts, now, min_delay, retry_window, pass_ttl, span,
+  network_cap, senders, recipients, bearable = struct.unpack('>BBBBBBI8I8I8I8I8I4I4I4I4', ARGV[5])
 record, promote_pairs = record == 1, promote_pairs == 1
 if is_given == 0 then
   local clock = call('TIME')

@@ -36,8 +36,9 @@ end
 
 local around = call('MGET', unpack(KEYS, 3 * n + 3))
 local is_first = answer == 'first'
-local spf_passes = spf_counts == 1 and stand(KEYS[3 * n + 3], around[1], has_matured(true), is_first)
-local other_passes = other_counts == 1 and stand(KEYS[3 * n + 4], around[2], has_matured(false), is_first)
+local counts = is_first and first_counts == 1
+local spf_passes = spf_counts == 1 and stand(KEYS[3 * n + 3], around[1], has_matured(true), counts)
+local other_passes = other_counts == 1 and stand(KEYS[3 * n + 4], around[2], has_matured(false), counts)
 if spf_passes or other_passes then
   return { 'promoted', spf_passes and 's' or 'o' }
 end
