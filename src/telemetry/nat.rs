@@ -24,7 +24,8 @@ const MAX_ADDRESSES: usize = 64;
     "{connections} of the last {total} SMTP connections came from {client}, a private address: the mail server sees a NAT or \
      proxy instead of its clients, so greylisting, SPF and HELO checks cannot tell them apart. Give it the real addresses: in \
      Docker host networking, or no userland proxy; behind a load balancer the PROXY protocol (Postfix: \
-     smtpd_upstream_proxy_protocol = haproxy). If a relay of yours hands over all mail, name it in exempt_networks"
+     smtpd_upstream_proxy_protocol = haproxy). If a relay of yours hands over all mail, name it in the scope \"exempt \
+     networks\" of scopes.toml"
 )]
 pub struct Warning {
     /// The address.
@@ -133,6 +134,9 @@ mod tests {
         let warning = Warning { client: address("172.17.0.1"), connections: 991, total: 1_000 };
         assert_eq!(observe(&watch, "172.17.0.1", 5_000, now), [warning]);
         let text = warning.to_string();
+        assert!(text.ends_with(", name it in the scope \"exempt networks\" of scopes.toml"), "{text}");
+        let shipped = crate::policy::embedded::text("scopes.toml").unwrap();
+        assert!(shipped.contains("name = \"exempt networks\""), "the scope that is named exists");
         assert!(text.starts_with("991 of the last 1000 SMTP connections came from 172.17.0.1, "), "{text}");
         assert_eq!(observe(&watch, "172.17.0.1", 5_000, now + PERIOD), [], "not again");
     }
