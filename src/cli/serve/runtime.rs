@@ -52,4 +52,12 @@ mod tests {
         // One that answers and one that scans for each; the main one, the log's, the store's, the watch's and jemalloc's four.
         assert!(most.parse::<usize>().unwrap() >= 2 * 256 + 8 + MAX_BLOCKING, "{most}");
     }
+
+    #[test]
+    fn the_shipped_unit_tries_a_start_that_fails_until_it_succeeds() {
+        let unit = include_str!("../../../deploy/systemd/greylag.service");
+        let (head, service) = unit.split_once("[Service]").unwrap();
+        assert!(head.lines().any(|line| line == "StartLimitIntervalSec=0"), "{head}");
+        assert!(service.lines().any(|line| line == "Restart=always"), "{service}");
+    }
 }
