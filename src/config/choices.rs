@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::policy::{Reading, Setting, quoted};
-use crate::store::{StoreUrl, StoreUrlError, without_password};
+use crate::store::{StoreUrl, StoreUrlError};
 
 macro_rules! choice {
     ($(#[doc = $doc:literal])+ $name:ident, $expected:literal, $($(#[$attr:meta])+ $variant:ident = $word:literal,)+) => {
@@ -188,7 +188,7 @@ impl Setting for StoreText {
             Err(error) if text != Self::STATE_DIRECTORY => error,
             _ => return Some(Self(text.to_owned())),
         };
-        let title = format!("{} names no store", quoted(&without_password(text)));
+        let title = format!("{} names no store", quoted(text));
         match error {
             StoreUrlError::Redis { source, .. } => {
                 reading.error(value.span(), title, source.to_string());

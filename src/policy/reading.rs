@@ -9,6 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::embedded;
 use super::problem::{Lines, Problem, Severity};
 use super::settings::{Conflict, KeyDoc, Setting};
+use crate::store::without_password;
 
 /// The file that is read, the files beside it, and where problems go.
 pub struct Reading<'a> {
@@ -205,9 +206,10 @@ pub(super) fn describe(value: &DeValue<'_>) -> String {
     }
 }
 
-/// `text` in quotes for a message, cut where it is long.
+/// `text` in quotes for a message, cut where it is long. A password in it is hidden, as it may be the URL of a store at a wrong place.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
+    let text = without_password(text);
     match text.char_indices().nth(LONGEST) {
         None => format!("{text:?}"),
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -222,5 +224,7 @@ mod tests {
     fn long_values_are_cut_in_messages() {
         assert_eq!(quoted("a\"b\u{1b}"), r#""a\"b\u{1b}""#);
         assert_eq!(quoted(&"\u{e9}".repeat(100)).chars().count(), 63);
+        let long = format!("redis://u:{}@host", "secret".repeat(20));
+        assert_eq!(quoted(&long), "\"redis://u:***@host\"");
     }
 }

@@ -251,18 +251,45 @@ impl Login {
     }
 }
 
-/// Where in `text` the password stands of the first URL in it that has a login, whatever its scheme and whatever else is wrong with
-/// it. A URL in quotes ends with them.
+/// Where in `text` the password stands of the first URL in it, whatever its scheme and whatever else is wrong with it. A URL in quotes
+/// ends with them.
 pub(crate) fn password_in(text: &str) -> Option<Range<usize>> {
-    let begins = [("://", 3), ("unix:", 5)].map(|(mark, len)| text.find(mark).map(|at| at + len));
-    let begin = begins.into_iter().flatten().max()?;
+    let begin = behind_scheme(text)?;
     let url = text.get(begin..)?;
     let quote = text.get(..begin)?.rfind(['"', '\'']).and_then(|at| text.get(at..)?.chars().next());
-    let url = quote.and_then(|quote| url.split(quote).next()).unwrap_or(url);
+    let url = quote.and_then(|quote| url.get(..end_of_quoted(url, quote)?)).unwrap_or(url);
     let (login, _) = url.rsplit_once('@')?;
     let (user, password) = login.split_once(':')?;
     let start = begin + user.len() + 1;
     Some(start..start + password.len())
+}
+
+/// Where the first URL in `text` goes on behind its scheme: behind `://`, or behind a colon where the slashes were forgotten. A scheme
+/// of ours is one where a word begins, as passwords and hosts may have its letters in them; any other only where the text begins.
+fn behind_scheme(text: &str) -> Option<usize> {
+    let begins_word = |at: usize| {
+        let before = text.get(..at).and_then(|before| before.chars().next_back());
+        before.is_none_or(|before| before.is_whitespace() || matches!(before, '"' | '\'' | '='))
+    };
+    let is_scheme = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-'));
+    let first = text.split_once(':').filter(|(word, _)| is_scheme(word)).map(|(word, _)| (0, word));
+    let ours = RedisUrl::SCHEMES.iter().flat_map(|scheme| text.match_indices(scheme));
+    let without_slashes = ours
+        .chain(first)
+        .map(|(at, scheme)| (at, at + scheme.len()))
+        .filter(|(at, end)| begins_word(*at) && text.get(*end..).is_some_and(|rest| rest.starts_with(':')))
+        .map(|(_, end)| end + 1);
+    without_slashes.chain(text.find("://").map(|at| at + 3)).min()
+}
+
+/// Where a text in quotes ends, of which `rest` is left; in double quotes a backslash takes the next character's meaning away.
+fn end_of_quoted(rest: &str, quote: char) -> Option<usize> {
+    let mut is_escaped = false;
+    rest.char_indices().find_map(|(at, c)| {
+        let ends = c == quote && !is_escaped;
+        is_escaped = quote == '"' && c == '\\' && !is_escaped;
+        ends.then_some(at)
+    })
 }
 
 /// `text`, which may be the URL of a store, without the password in it.
@@ -513,6 +540,15 @@ mod tests {
             ("store = 'redis://u:a\"b@host' # x@y", "store = 'redis://u:***@host' # x@y"),
             ("store = \"redis://u:secret@host # x", "store = \"redis://u:***@host # x"),
             ("store = redis://u:secret@host", "store = redis://u:***@host"),
+            (r#"store = "redis://u:se\"cret@host" # x@y"#, r#"store = "redis://u:***@host" # x@y"#),
+            (r#"store = "redis://u:secret\\" # x:y@z"#, r#"store = "redis://u:secret\\" # x:y@z"#),
+            ("redis:u:secret@host", "redis:u:***@host"),
+            ("reddis:u:secret@host", "reddis:u:***@host"),
+            ("store = \"rediss+sentinel:u:secret@a,b/s\"", "store = \"rediss+sentinel:u:***@a,b/s\""),
+            ("store=unix:u:secret@/run/r.sock", "store=unix:u:***@/run/r.sock"),
+            ("redis://u:secret@redis-unix:6379/x", "redis://u:***@redis-unix:6379/x"),
+            ("redis://unix:secret@redis:6379/x", "redis://unix:***@redis:6379/x"),
+            ("redis://u:secret@a#://b", "redis://u:***@a#://b"),
         ] {
             assert_eq!(without_password(text), shown);
         }
