@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::Exit;
 use super::control::AskArgs;
 use crate::admin::control::{About, Counts, Forgotten, GreylistRequest, Released, Request, Shown};
+use crate::facts::Recipient;
 use crate::policy::parse_duration;
 use crate::store::Identity;
 
@@ -47,7 +48,7 @@ enum Command {
         #[command(flatten)]
         whom: Whom,
         /// How long, such as 48h.
-        #[arg(long = "for", value_name = "TIME", default_value = "48h", value_parser = parse_duration)]
+        #[arg(long = "for", value_name = "TIME", default_value = "48h", value_parser = release_time)]
         span: Duration,
         #[command(flatten)]
         how: AskArgs,
@@ -88,7 +89,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
             })
         }
         Command::Release { whom, span, how } => {
-            if whom.recipient.is_none() || whom.sender.is_some() == whom.identity.is_some() {
+            if whom.recipient.as_deref().is_none_or(names_nobody)
+                || whom.sender.is_some() == whom.identity.is_some()
+            {
                 writeln!(errors, "greylag: name the --recipient, and either the --sender or the --identity")?;
                 return Ok(Exit::Usage);
             }
@@ -111,6 +114,17 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> i
             writeln!(out, "rules of release: {releases}")
         }),
     }
+}
+
+/// A duration for a rule of release, which is kept in whole seconds.
+fn release_time(text: &str) -> Result<Duration, String> {
+    let span = parse_duration(text)?;
+    if span < Duration::from_secs(1) { Err("a release lasts a second at least".to_owned()) } else { Ok(span) }
+}
+
+/// Whether a recipient is left empty, with brackets or without.
+fn names_nobody(recipient: &str) -> bool {
+    Recipient::parse(recipient).raw().is_empty()
 }
 
 impl Whom {

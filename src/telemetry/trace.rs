@@ -182,12 +182,20 @@ impl TraceQuery {
                 .as_ref()
                 .is_none_or(|wanted| found.as_str().is_some_and(|found| found.eq_ignore_ascii_case(wanted)))
         };
+        // Addresses are shown without brackets, but for the null reverse-path.
+        let bare = |address: &Option<String>| {
+            let inner = |text: &str| {
+                text.strip_prefix('<')?.strip_suffix('>').filter(|it| !it.is_empty()).map(str::to_owned)
+            };
+            address.as_ref().map(|text| inner(text).unwrap_or_else(|| text.clone()))
+        };
+        let (sender, recipient) = (bare(&self.sender), bare(&self.recipient));
         let recipients = decision.get("recipients").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let field = |key| decision.get(key).unwrap_or(&Value::Null);
         is(&self.client, field("client"))
-            && is(&self.sender, field("sender"))
+            && is(&sender, field("sender"))
             && is(&self.queue_id, field("queue_id"))
-            && (self.recipient.is_none() || recipients.iter().any(|found| is(&self.recipient, found)))
+            && (recipient.is_none() || recipients.iter().any(|found| is(&recipient, found)))
     }
 }
 
@@ -295,6 +303,8 @@ mod tests {
         assert_eq!(find(all()), [(1, 2), (2, 1)]);
         assert_eq!(find(TraceQuery { recipient: text("carol@EXAMPLE.test"), ..all() }), [(1, 2)]);
         assert_eq!(find(TraceQuery { sender: text("<>"), ..all() }), [(2, 1)]);
+        assert_eq!(find(TraceQuery { sender: text("<a@x.test>"), ..all() }), [(1, 2)]);
+        assert_eq!(find(TraceQuery { recipient: text("<carol@example.test>"), ..all() }), [(1, 2)]);
         assert_eq!(find(TraceQuery { queue_id: text("Q2"), ..all() }), [(2, 1)]);
         assert_eq!(find(TraceQuery { client: text("192.0.2.1"), ..all() }).len(), 2);
         assert_eq!(find(TraceQuery { client: text("192.0.2.2"), ..all() }), []);

@@ -125,6 +125,18 @@ fn what_cannot_be_asked_is_said() {
             64,
             "a number needs a unit: \"48s\"",
         ),
+        (
+            &["release", "--sender", SENDER, "--recipient", "r", "--for", "500ms"],
+            64,
+            "invalid value '500ms' for '--for <TIME>': a release lasts a second at least",
+        ),
+        (
+            &["release", "--sender", SENDER, "--recipient", "r", "--for", "0s"],
+            64,
+            "a release lasts a second at least",
+        ),
+        (&["release", "--sender", SENDER, "--recipient", ""], 64, "name the --recipient, and either"),
+        (&["release", "--sender", SENDER, "--recipient", "<>"], 64, "name the --recipient, and either"),
         (&["release", "--recipient", RECIPIENT], 64, "name the --recipient, and either"),
         (&["wipe"], 64, "unrecognized subcommand 'wipe'"),
     ] {

@@ -46,6 +46,10 @@ async fn the_daemon_tells_why_it_refused_a_mail_a_moment_ago() {
     assert!(found.out.contains("\n  rcpt carol@example.org: reject "), "the whole mail: {}", found.out);
     assert!(!found.out.contains("first@"), "{}", found.out);
 
+    let bracketed =
+        recent(&greylag, &["--recipient", "<bob@example.org>", "--sender", "<alice@example.test>"]);
+    assert_eq!(bracketed.out.lines().skip(1).collect::<Vec<_>>(), lines[1..], "{}", bracketed.out);
+
     let found = recent(&greylag, &["--json", "--last", "5"]);
     let mails: serde_json::Value = serde_json::from_str(&found.out).unwrap();
     assert_eq!(mails.as_array().map(Vec::len), Some(2));

@@ -133,7 +133,11 @@ pub(super) async fn release(
     seconds: u64,
 ) -> Result<Released, String> {
     let Query { sender, recipient, identity } = about.query()?;
-    let recipient = recipient.ok_or("to whom? a release is for one recipient")?;
+    if seconds == 0 {
+        return Err("for how long? a release lasts a second at least".to_owned());
+    }
+    let recipient =
+        recipient.filter(|name| !name.is_empty()).ok_or("to whom? a release is for one recipient")?;
     let (of, text) = match (sender, identity) {
         (Some(sender), None) => (ReleaseOf::Sender(sender.clone()), format!("<{sender}>")),
         (None, Some(identity)) => {
@@ -326,6 +330,7 @@ mod tests {
         for (about, message) in [
             (about("", "", ""), "about whom? name a sender, a recipient or an identity"),
             (about("a@b.test", "", ""), "to whom? a release is for one recipient"),
+            (about("a@b.test", "<>", ""), "to whom? a release is for one recipient"),
             (about("", "r", ""), "whose mail? a release is of one sender, or of one identity"),
             (
                 about("a", "r", "address:192.0.2.1"),
