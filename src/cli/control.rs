@@ -185,9 +185,37 @@ fn exchange(mut stream: UnixStream, request: &Request, message: &[u8]) -> io::Re
     let _ = stream.write_all(&line).and_then(|()| stream.write_all(message));
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+    if let Err(error) = stream.take(MAX_ANSWER).read_to_end(&mut answer) {
+        // A daemon that closes with some of our request unread resets the connection behind its answer, which is whole.
+        let is_whole = error.kind() == io::ErrorKind::ConnectionReset && answer.ends_with(b"\n");
+        if !is_whole {
+            return Err(error);
+        }
+    }
     if answer.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
     }
     Ok(serde_json::from_slice(&answer)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_refusal_is_heard_from_a_daemon_that_takes_no_message() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // What is left unread resets the connection.
+            stream.read_exact(&mut [0; 10]).unwrap();
+            stream.write_all(b"{\"err\":{\"message\":\"too large\"}}\n").unwrap();
+        });
+        let answer: Result<(), NoAnswer> = ask(&path, &Request::Status, &[b'x'; 60_000]);
+        assert_eq!(answer.unwrap_err().to_string(), "the daemon says: too large");
+        daemon.join().unwrap();
+    }
 }
