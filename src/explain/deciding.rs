@@ -85,7 +85,7 @@ pub(super) fn of(
 
 /// What decided in which mode a check is, where it is not the usual one.
 pub(super) fn of_mode(check: Check, mode: Mode, facts: &Facts, policy: &Policy) -> Option<Decider> {
-    let recipient = facts.recipient.as_ref().or_else(|| facts.accepted.first());
+    let recipient = super::shown_for(facts);
     if mode == Mode::Enforce { None } else { setting(check, "mode", facts, recipient, policy) }
 }
 

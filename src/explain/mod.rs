@@ -90,12 +90,15 @@ pub async fn explain(envelope: &Envelope, message: Option<Message>, driver: &Dri
     let mut facts = envelope.facts();
     facts.content_follows = message.is_some();
     let mut explanation = Explanation::default();
+    let mut greylisted = Vec::new();
     for recipient in envelope.recipients.iter().map(|recipient| Recipient::parse(recipient)) {
         let subject = format!("recipient {}", recipient.raw());
         facts.recipient = Some(recipient.clone());
         let verdict = driver.judge(Stage::Rcpt, &facts, &mut transaction).await;
         if !verdict.action().refuses() {
             facts.accepted.push(recipient);
+        } else if verdict.decisive().is_some_and(|finding| finding.reason.check() == Check::Greylist) {
+            greylisted.push(recipient);
         }
         explanation.stages.push(judged(subject, Stage::Rcpt, &facts, &transaction, &verdict));
     }
@@ -109,6 +112,10 @@ pub async fn explain(envelope: &Envelope, message: Option<Message>, driver: &Dri
         explanation.notes.push(NO_MESSAGE.to_owned());
         return explanation;
     };
+    if facts.accepted.is_empty() {
+        // The message comes again for these, and is judged then.
+        facts.accepted = greylisted;
+    }
     let subject = format!("message of {} bytes", message.len());
     facts.message = Some(message);
     let verdict = driver.judge(Stage::EndOfMessage, &facts, &mut transaction).await;
@@ -124,7 +131,7 @@ fn judged(
     verdict: &Verdict,
 ) -> Judged {
     let Transaction { policy, known, .. } = transaction;
-    let settings = policy.settings(facts);
+    let settings = policy.settings_for(facts, shown_for(facts));
     let findings = verdict.findings.iter().map(|finding| Cause::new(finding, false));
     let would = verdict.would.iter().map(|finding| Cause::new(finding, true));
     let check = |(check, mode): (Check, Mode)| Checked {
@@ -190,10 +197,15 @@ fn note(
     }
 }
 
+/// The recipient whose modes and scopes are shown: of a message the first.
+fn shown_for(facts: &Facts) -> Option<&Recipient> {
+    facts.recipient.as_ref().or_else(|| facts.accepted.first())
+}
+
 /// The scopes that hold, with their places.
 fn scopes(facts: &Facts, policy: &Policy) -> Vec<String> {
     let shown = |place: Place| format!("{} ({}:{})", place.scope.unwrap_or_default(), place.file, place.line);
-    policy.scope_places(facts).into_iter().map(shown).collect()
+    policy.scope_places(facts, shown_for(facts)).into_iter().map(shown).collect()
 }
 
 /// The scopes that hold for nothing while it is not known how the mail server asks; `why` it is not.
@@ -233,5 +245,61 @@ fn found(cause: &Cause, stage: Stage, facts: &Facts, policy: &Policy) -> Found {
         saw: detail.clone(),
         monitored: *monitored,
         by: deciding::of(*reason, *action, detail, stage, facts, policy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::Zone;
+    use crate::driver::Scanner;
+    use crate::store::MemoryStore;
+    use std::sync::Arc;
+
+    const MAIL: &[u8] = b"From: a@x.test\r\nContent-Disposition: attachment; filename=evil.exe\r\n\r\nMZ";
+
+    /// What is said of the message of a mail to these.
+    async fn of_message(recipients: &[&str]) -> Judged {
+        let scopes = "[[scope]]\nname = \"free\"\nrecipient = [\"@free.test\"]\nset.attachments.mode = \"off\"\n\
+                      [[scope]]\nname = \"quick\"\nrecipient = [\"quick@\"]\nset.greylist.mode = \"off\"\n";
+        let files = [("scopes.toml".to_owned(), scopes.to_owned())].into();
+        let policy = Policy::load(&files).map(|(policy, _)| policy).unwrap();
+        let zone = Zone::parse("mail.x.test A 192.0.2.1\nx.test TXT v=spf1 ip4:192.0.2.1 -all");
+        let store = Arc::new(MemoryStore::new(100).unwrap());
+        let driver = Driver::new(policy, Arc::new(zone), store, Scanner::new(1));
+        let envelope = Envelope {
+            client: [192, 0, 2, 1].into(),
+            client_name: None,
+            helo: Some("mail.x.test".into()),
+            sender: "a@x.test".into(),
+            recipients: recipients.iter().map(|recipient| (*recipient).to_owned()).collect(),
+            login: None,
+            listener: None,
+            tls: None,
+            policy_context: None,
+        };
+        let found = explain(&envelope, Some(Message::from_bytes(MAIL)), &driver).await;
+        found.stages.last().unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn a_message_is_judged_for_whom_it_is_for_when_it_comes_again() {
+        for (recipients, action, mode, scopes) in [
+            (&["bob@free.test"][..], "accept", "off", &["free (scopes.toml:1)"][..]),
+            (&["bob@x.test"], "reject", "enforce", &[]),
+            (&["bob@free.test", "bob@x.test"], "reject", "off", &["free (scopes.toml:1)"]),
+            // Those who are not greylisted have the message now.
+            (
+                &["bob@x.test", "quick@free.test"],
+                "accept",
+                "off",
+                &["free (scopes.toml:1)", "quick (scopes.toml:5)"],
+            ),
+        ] {
+            let found = of_message(recipients).await;
+            let attachments = found.checks.iter().find(|check| check.check == "attachments").unwrap();
+            assert_eq!((&*found.action, &*attachments.mode), (action, mode), "{recipients:?}");
+            assert_eq!(found.scopes, scopes, "{recipients:?}");
+        }
     }
 }

@@ -133,9 +133,9 @@ impl Policy {
         self.scopes.all().iter().any(|scope| is_meant(scope.when()))
     }
 
-    /// Where the scopes begin that hold for `facts`, in the order in which they apply.
-    pub fn scope_places(&self, facts: &Facts) -> Vec<Place> {
-        let matching = self.scopes.matching(facts, facts.recipient.as_ref());
+    /// Where the scopes begin that hold for `recipient` of the mail `facts` are about, in the order in which they apply.
+    pub fn scope_places(&self, facts: &Facts, recipient: Option<&Recipient>) -> Vec<Place> {
+        let matching = self.scopes.matching(facts, recipient);
         matching.into_iter().filter_map(|index| self.place_in_scope(index, None)).collect()
     }
 
