@@ -21,7 +21,7 @@ use crate::verdict::{Action, Code, Finding, HeaderEdit, HeaderName, Outcome, Rep
 crate::settings! {
     /// SPF, DKIM and DMARC: whether the mail comes from who it says it does. The results are written into an
     /// Authentication-Results field, and fields of that name that pretend to be ours are removed. A failing DNS is never a reason
-    /// to refuse.
+    /// to refuse. Mail to postmaster and abuse is tagged at most.
     pub struct AuthSettings {
         /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run
         /// ("off").
@@ -46,6 +46,27 @@ crate::settings! {
         trusted_forwarders: Clients = Clients::default(),
         /// The name we are known by in Authentication-Results fields; "" for what the MTA calls itself.
         authserv_id: AuthservId = AuthservId::default(),
+    }
+}
+
+impl AuthSettings {
+    /// What holds for postmaster and abuse, whatever the policy says: mail to them is tagged at most, as who was refused by mistake
+    /// must be able to say so (RFC 5321 §4.5.1, RFC 2142 §4).
+    #[must_use]
+    pub fn for_roles(&self) -> Self {
+        let tagged_at_most = |action: EnvelopeAction| match action.action() {
+            Action::Defer | Action::Reject => EnvelopeAction::TAG,
+            _ => action,
+        };
+        Self {
+            spf_fail: tagged_at_most(self.spf_fail),
+            spf_softfail: tagged_at_most(self.spf_softfail),
+            spf_none: tagged_at_most(self.spf_none),
+            spf_neutral: tagged_at_most(self.spf_neutral),
+            spf_permerror: tagged_at_most(self.spf_permerror),
+            dmarc_reject: false,
+            ..self.clone()
+        }
     }
 }
 

@@ -23,6 +23,7 @@ pub use names::{HeloNames, HeloPattern};
 crate::settings! {
     /// The HELO name: who the client says it is. Judged at RCPT; the refusal is `Access denied - bogus HELO [n]`, where n is
     /// the number of the cause. Actions: "accept" (evidence only), "tag" (deliver with an X-Greylag header), "defer", "reject".
+    /// Mail to postmaster and abuse always passes.
     pub struct HeloSettings {
         /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run
         /// ("off").
@@ -72,15 +73,26 @@ fn conflicts(settings: &HeloSettings) -> Vec<Conflict> {
     banned.map(conflict).into_iter().collect()
 }
 
+/// Whether the recipient judged now is postmaster or abuse: who was refused by mistake must be able to say so (RFC 5321 §4.5.1,
+/// RFC 2142 §4).
+pub fn is_exempt(facts: &Facts) -> bool {
+    facts.recipient.as_ref().is_some_and(|recipient| recipient.is_role())
+}
+
+/// Whether the check is not run for the recipient judged now.
+fn is_off(facts: &Facts, settings: &HeloSettings) -> bool {
+    settings.mode == Mode::Off || is_exempt(facts)
+}
+
 /// Whether the DNS is to be asked about the name, which is well-formed then.
 pub fn needs(facts: &Facts, settings: &Settings, known: &Known) -> bool {
-    settings.helo.mode != Mode::Off && known.helo.is_not_asked() && claim(facts, settings, known) == Ok(true)
+    !is_off(facts, &settings.helo) && known.helo.is_not_asked() && claim(facts, settings, known) == Ok(true)
 }
 
 /// Whether SPF is to be asked, as its pass would excuse the name.
 pub fn needs_spf(facts: &Facts, settings: &Settings, known: &Known) -> bool {
-    let HeloSettings { mode, unless_verified, .. } = *settings.helo;
-    let may_excuse = mode != Mode::Off && unless_verified && facts.connection.client_name.is_none();
+    let helo = &settings.helo;
+    let may_excuse = !is_off(facts, helo) && helo.unless_verified && facts.connection.client_name.is_none();
     may_excuse && known.spf.is_not_asked() && auth::can_ask_spf(facts)
 }
 
@@ -100,6 +112,9 @@ fn form<'a>(facts: &Facts, known: &'a Known) -> &'a HeloForm {
 
 /// Judges the name.
 pub fn judge(facts: &Facts, settings: &Settings, known: &Known) -> Option<Finding> {
+    if is_exempt(facts) {
+        return None;
+    }
     let cause = match claim(facts, settings, known) {
         Err(cause) => Some(cause),
         Ok(_) => cause_in_dns(facts, &known.helo),
@@ -341,6 +356,23 @@ mod tests {
     fn judged(facts: &Facts, settings: HeloSettings, known: &Known) -> Option<(Reason, Action)> {
         let settings = Settings { helo: Arc::new(settings), ..Settings::default() };
         judge(facts, &settings, known).map(|finding| (finding.reason, finding.outcome.action()))
+    }
+
+    #[test]
+    fn postmaster_and_abuse_are_reached_by_whatever_name() {
+        let strict = HeloSettings { unless_verified: true, ..HeloSettings::default() };
+        let settings = Settings { helo: Arc::new(strict), ..Settings::default() };
+        for (recipient, exempt) in [("Postmaster@x.test", true), ("abuse", true), ("joe@x.test", false)] {
+            let to = |helo| Facts {
+                recipient: Some(crate::facts::Recipient::parse(recipient)),
+                sender: Some(ReversePath::Null),
+                ..facts(Some(helo))
+            };
+            let (named, known) = (to("mail.example.org"), Known::default());
+            assert_eq!(judge(&to("localhost"), &settings, &known).is_none(), exempt, "{recipient}");
+            assert_eq!(needs(&named, &settings, &Known::default()), !exempt, "{recipient}");
+            assert_eq!(needs_spf(&named, &settings, &Known::default()), !exempt, "{recipient}");
+        }
     }
 
     #[test]

@@ -134,7 +134,9 @@ fn scopes(out: &mut String) -> std::fmt::Result {
     )?;
     writeln!(
         out,
-        "Of several scopes that hold, the later one wins. What a scope sets is written `set.CHECK.SETTING`.\n"
+        "Of several scopes that hold, the later one wins. What a scope sets is written `set.CHECK.SETTING`.\n\n\
+         A `scopes.toml` of your own stands in for the shipped one: add your scopes to a copy of it and keep those that are there, which \
+         exempt your own hosts and clients that logged in from HELO, SPF and greylisting.\n"
     )?;
     settings(out, When::KEYS, &When::default().entries())
 }

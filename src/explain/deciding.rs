@@ -98,7 +98,11 @@ fn setting(
 ) -> Option<Decider> {
     let value = value(check, key, &policy.settings_for(facts, recipient))?;
     let place = policy.place(facts, recipient, check, key);
-    Some(Decider::new(place, check, format!("{key} = {value}")))
+    let is_role = check == Check::Auth && key != "mode" && recipient.is_some_and(Recipient::is_role);
+    let in_scope = place.as_ref().is_some_and(|place| place.scope.is_some());
+    // No line says so.
+    let why = if is_role && !in_scope { ", for postmaster and abuse" } else { "" };
+    Some(Decider::new(place, check, format!("{key} = {value}{why}")))
 }
 
 impl Decider {

@@ -21,7 +21,7 @@ pub(crate) use explanation::printable;
 pub use explanation::{Checked, Decider, Explanation, Found, Judged, Lookup};
 pub use logged::explain_logged;
 
-use crate::checks::greylist;
+use crate::checks::{greylist, helo};
 use crate::driver::{Driver, Protocol, Transaction};
 use crate::facts::{Client, Connection, Facts, Message, Recipient, ReversePath, Stage, host_name};
 use crate::filter::Known;
@@ -184,6 +184,9 @@ fn note(
 ) -> String {
     match check {
         _ if mode == Mode::Off => "switched off".to_owned(),
+        Check::Helo if helo::is_exempt(facts) => {
+            "not asked: mail to postmaster and abuse always passes".to_owned()
+        }
         Check::Greylist if verdict.action().refuses() && known.greylist.is_not_asked() => {
             "not asked: refused before it".to_owned()
         }

@@ -106,6 +106,9 @@ mod tests {
             (&["a@open.test"], "b@open.test", false),
             (&["a@x.test", "b@open.test"], "c@x.test", false),
             (&["a@x.test", "b@open.test"], "c@open.test", true),
+            // SPF refuses nothing to postmaster.
+            (&["a@x.test"], "postmaster@x.test", true),
+            (&["abuse@x.test"], "postmaster@x.test", false),
         ] {
             let verdict = verdict(&facts(accepted, recipient), &policy, &Known::default());
             let text = "452 4.5.3 This recipient has other rules for content than the first: \

@@ -185,3 +185,24 @@ fn a_scope_with_a_long_list_is_tested_by_its_own() {
     assert_eq!(policy.scope_names(&to("x@d100.test")), ["long"]);
     assert_eq!(policy.scope_names(&Facts::default()), Vec::<&str>::new());
 }
+
+#[test]
+fn postmaster_and_abuse_are_tagged_at_most_whatever_the_scopes_are() {
+    let strict = "set.auth.spf_fail = \"reject\"\nset.auth.spf_none = \"defer\"\nset.auth.dmarc_reject = true\n\
+                  set.auth.spf_neutral = \"accept\"";
+    let policy = policy(&scope("strict", &format!("client = [\"0.0.0.0/0\"]\n{strict}")));
+    let found = |recipient: &str, client: &str| {
+        let mut facts = to(recipient);
+        facts.connection.client = Client::parse(client);
+        let auth = Arc::clone(&policy.settings(&facts).auth);
+        let actions = [auth.spf_fail, auth.spf_none, auth.spf_neutral].map(|it| it.action().name());
+        (actions, auth.dmarc_reject)
+    };
+    assert_eq!(found("joe@x.test", "192.0.2.1"), (["reject", "defer", "accept"], true));
+    for role in ["postmaster@x.test", "Abuse@y.test"] {
+        assert_eq!(found(role, "192.0.2.1"), (["tag", "tag", "accept"], false), "{role}");
+        // Where no scope holds.
+        assert_eq!(found(role, "2001:db8::1"), (["tag", "tag", "tag"], false), "{role}");
+    }
+    assert_eq!(found("joe@x.test", "2001:db8::1"), (["reject", "tag", "tag"], false));
+}
