@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::progress::Progress;
-use crate::config::{ConfigFile, DEFAULT_PATH, PolicyDirectory};
+use crate::config::{ConfigFile, DEFAULT_PATH, PolicyDirectory, is_missing};
 use crate::policy::{Policy, Problem, diagnostics, embedded, render, sort_problems};
 
 /// Check policy and configuration files: every mistake at once, with file, line and remedy.
@@ -82,8 +82,8 @@ fn sources(args: &Args) -> Vec<Source> {
     let default = Path::new(DEFAULT_PATH);
     let config = match &args.config {
         Some(path) => path,
-        None if default.exists() => default,
-        None => return vec![built_in()],
+        None if is_missing(default) => return vec![built_in()],
+        None => default,
     };
     let file = ConfigFile::read(config);
     let (policy, problems) = match file.load() {
@@ -102,7 +102,7 @@ fn sources(args: &Args) -> Vec<Source> {
 
 fn policy_directory(path: &Path) -> Source {
     let _progress = Progress::at("checking", &path.display().to_string());
-    let directory = PolicyDirectory::read(path);
+    let directory = PolicyDirectory::read_with_tests(path);
     let problems = directory.load().map_or_else(|problems| problems, |(_, warnings)| warnings);
     Source { root: Some(path.display().to_string()), files: directory.files, problems }
 }
@@ -195,8 +195,13 @@ mod tests {
         let args = Args { config: Some(config.clone()), ..Args::default() };
         let (outcome, text) = check(&args);
         let path = root.path().display();
+        let told = format!("error: holds no policy file (*.toml)\n--> {path}/mine\n");
+        assert!(outcome == Outcome::Errors && text.starts_with(&told), "{text}");
+
+        fs::write(root.path().join("mine/helo.toml"), "").unwrap();
+        let (outcome, text) = check(&args);
         let summary = format!(
-            "{path}/greylag.toml: 0 errors, 0 warnings\n{path}/mine/: 0 files, 0 lists, 0 errors, 0 warnings\n"
+            "{path}/greylag.toml: 0 errors, 0 warnings\n{path}/mine/: 1 file, 0 lists, 0 errors, 0 warnings\n"
         );
         assert_eq!((outcome, text), (Outcome::Clean, summary));
 

@@ -14,7 +14,7 @@ use super::Exit;
 use super::configuration::read_configuration;
 use super::progress::Progress;
 use crate::admin::control::{Answer, Request};
-use crate::config::{Config, ControlSocket, DEFAULT_PATH, Environment};
+use crate::config::{Config, ControlSocket, DEFAULT_PATH, Environment, is_missing};
 
 /// Longest time for an answer: a reload may have millions of list entries to read.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -110,7 +110,7 @@ impl ControlArgs {
     /// The daemon's configuration, and the directory of the policies that it names; `None` for the built-in ones.
     pub(super) fn configuration(&self, errors: &mut dyn Write) -> Result<(Config, Option<PathBuf>), Exit> {
         let path = self.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));
-        if self.config.is_none() && !path.exists() {
+        if self.config.is_none() && is_missing(path) {
             return Ok((Config::default(), None));
         }
         let config = read_configuration(path, errors)?;
@@ -121,7 +121,7 @@ impl ControlArgs {
     /// The socket to ask at; says what is wrong where there is none.
     pub(super) fn socket(&self, errors: &mut dyn Write) -> Result<PathBuf, Exit> {
         let path = self.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));
-        let no_file = self.config.is_none() && (self.control.is_some() || !path.exists());
+        let no_file = self.config.is_none() && (self.control.is_some() || is_missing(path));
         let config = if no_file { Config::default() } else { read_configuration(path, errors)? };
         let socket = self.control.as_ref().unwrap_or(&config.control);
         let state_directory = config.state_directory(&Environment::current());

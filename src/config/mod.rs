@@ -13,7 +13,7 @@ use std::path::PathBuf;
 pub use address::{AddressError, DnsServers, Host, ListenAddress, ListenAddresses, dns_server};
 pub use choices::{LogFormat, LogLevel, PolicySource, ScanThreads, StateDirectory, StoreText};
 pub use control::ControlSocket;
-pub use read::{ConfigFile, DEFAULT_PATH, PolicyDirectory};
+pub use read::{ConfigFile, DEFAULT_PATH, PolicyDirectory, is_missing};
 pub use state::Environment;
 
 use crate::policy::{ByteSize, CheckSettings, Conflict, Problem, Reading, Severity, sort_problems};

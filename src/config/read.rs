@@ -21,6 +21,12 @@ const MAX_LIST: u64 = 64 << 20;
 /// Most files of a policy directory.
 const MAX_FILES: usize = 10_000;
 
+/// Whether nothing stands at `path`. What may not be looked at, and a link that leads nowhere, stands there: reading it says what is
+/// wrong.
+pub fn is_missing(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// A configuration file as it was read.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigFile {
@@ -60,11 +66,30 @@ pub struct PolicyDirectory {
 }
 
 impl PolicyDirectory {
-    /// Reads `*.toml`, `lists/*.txt` and `tests/*.toml` below `root`. Hidden files and copies that editors and package managers
-    /// leave are passed over, other files are warnings.
+    /// Reads what makes up the policy: `*.toml` and `lists/*.txt` below `root`. Hidden files and copies that editors and package
+    /// managers leave are passed over, other files are warnings. A directory without any policy file is an error: a mount that is
+    /// lost or files that are being copied must not put the built-in policies in force.
     pub fn read(root: &Path) -> Self {
         let mut directory = Self::default();
         directory.read_level(root, "");
+        let is_policy = |path: &String| path.ends_with(".toml") && !path.contains('/');
+        if !directory.problems.iter().any(Problem::is_error) && !directory.files.keys().any(is_policy) {
+            let mut problem = problem("", Severity::Error, "holds no policy file (*.toml)".to_owned());
+            problem.help(
+                "put the policy files here, those shipped or your own; for the built-in policies name no directory",
+            );
+            directory.problems.push(problem);
+        }
+        directory
+    }
+
+    /// Reads `tests/*.toml` as well, which a policy is tried by and which the daemon has no use for.
+    pub fn read_with_tests(root: &Path) -> Self {
+        let mut directory = Self::read(root);
+        // Nothing more is to be said of a directory that cannot be read.
+        if !is_missing(&root.join("tests")) && !directory.files.is_empty() {
+            directory.read_entry(root, "", "tests");
+        }
         directory
     }
 
@@ -88,9 +113,7 @@ impl PolicyDirectory {
     /// A number for what was read that makes up the policy: the same text gives the same number within one process.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = SipHasher13::new();
-        for (path, text) in self.files.iter().filter(|(path, _)| !path.starts_with("tests/")) {
-            (path, text).hash(&mut hasher);
-        }
+        self.files.hash(&mut hasher);
         self.problems.iter().for_each(|problem| (&problem.file, &problem.title).hash(&mut hasher));
         hasher.finish()
     }
@@ -110,7 +133,7 @@ impl PolicyDirectory {
                 self.problem(below, Severity::Warning, title);
                 continue;
             };
-            if is_passed_over(name) {
+            if is_passed_over(name) || (below, name) == ("", "tests") {
                 continue;
             }
             if self.files.len() >= MAX_FILES {
@@ -123,26 +146,27 @@ impl PolicyDirectory {
 
     fn read_entry(&mut self, root: &Path, below: &str, name: &str) {
         let path = format!("{below}{name}");
-        let metadata = match fs::metadata(root.join(&path)) {
-            Ok(metadata) => metadata,
-            Err(error) => return self.problem(&path, Severity::Error, format!("cannot be read: {error}")),
-        };
         let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-        match (below, extension) {
-            ("", _) if metadata.is_dir() && matches!(name, "lists" | "tests") => {
-                self.read_level(root, &format!("{name}/"));
-            }
-            ("" | "tests/", Some("toml")) if metadata.is_file() => self.read_file(root, path, MAX_TOML),
-            ("lists/", Some("txt")) if metadata.is_file() => self.read_file(root, path, MAX_LIST),
-            // The reference that lies beside the shipped files.
-            ("", _) if name == "README.md" => {}
+        // Looked at only where it matters: nothing depends on where other links lead.
+        let most = match (below, extension) {
+            ("", _) if matches!(name, "lists" | "tests") => None,
+            ("" | "tests/", Some("toml")) => Some(MAX_TOML),
+            ("lists/", Some("txt")) => Some(MAX_LIST),
             // Messages that the tests name.
-            ("tests/", _) => {}
-            _ => {
-                let what = "only *.toml, lists/*.txt and tests/*.toml are";
-                self.problem(&path, Severity::Warning, format!("{path} is not read: {what}"));
-            }
+            ("tests/", _) => return,
+            _ => return self.not_read(&path),
+        };
+        match (fs::metadata(root.join(&path)), most) {
+            (Err(error), _) => self.problem(&path, Severity::Error, format!("cannot be read: {error}")),
+            (Ok(metadata), None) if metadata.is_dir() => self.read_level(root, &format!("{name}/")),
+            (Ok(metadata), Some(most)) if metadata.is_file() => self.read_file(root, path, most),
+            (Ok(_), _) => self.not_read(&path),
         }
+    }
+
+    fn not_read(&mut self, path: &str) {
+        let what = "only *.toml, lists/*.txt and tests/*.toml are";
+        self.problem(path, Severity::Warning, format!("{path} is not read: {what}"));
     }
 
     fn read_file(&mut self, root: &Path, path: String, most: u64) {
@@ -233,12 +257,17 @@ mod tests {
             fs::write(root.path().join(file), file).unwrap();
         }
         std::os::unix::fs::symlink(root.path().join("helo.toml"), root.path().join("linked.toml")).unwrap();
+        // Not looked at: only files that are read matter.
+        std::os::unix::fs::symlink("/nonexistent", root.path().join("tests/old.eml")).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", root.path().join("old.txt")).unwrap();
+        let read = |directory: &PolicyDirectory| directory.files.keys().cloned().collect::<Vec<_>>();
         let directory = PolicyDirectory::read(root.path());
-        let read: Vec<&str> = directory.files.keys().map(String::as_str).collect();
-        assert_eq!(read, ["helo.toml", "linked.toml", "lists/banned.txt", "tests/one.toml"]);
+        assert_eq!(read(&directory), ["helo.toml", "linked.toml", "lists/banned.txt"]);
+        let directory = PolicyDirectory::read_with_tests(root.path());
+        assert_eq!(read(&directory), ["helo.toml", "linked.toml", "lists/banned.txt", "tests/one.toml"]);
         let what = "only *.toml, lists/*.txt and tests/*.toml are";
-        let not_read =
-            ["helo.toml.txt", "lists/banned", "old"].map(|name| format!("{name} is not read: {what}"));
+        let not_read = ["helo.toml.txt", "lists/banned", "old", "old.txt"]
+            .map(|name| format!("{name} is not read: {what}"));
         let not_read: Vec<&str> = not_read.iter().map(String::as_str).collect();
         assert_eq!(titles(&directory.problems).iter().map(|(_, title)| *title).collect::<Vec<_>>(), not_read);
     }
@@ -258,6 +287,47 @@ mod tests {
         let found = directory.load().map_or_else(|problems| problems, |_| Vec::new());
         assert_eq!(titles(&found), expected);
         assert_eq!(found[2].span, 5..8);
+    }
+
+    #[test]
+    fn broken_tests_concern_only_who_reads_them() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("tests")).unwrap();
+        fs::write(root.path().join("helo.toml"), "").unwrap();
+        std::os::unix::fs::symlink("/nonexistent", root.path().join("tests/one.toml")).unwrap();
+        assert_eq!(PolicyDirectory::read(root.path()).problems, []);
+        let directory = PolicyDirectory::read_with_tests(root.path());
+        let expected = [("tests/one.toml", "cannot be read: No such file or directory (os error 2)")];
+        assert_eq!(titles(&directory.problems), expected);
+    }
+
+    #[test]
+    fn a_directory_without_policy_files_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        for directory in ["lists", "tests"] {
+            fs::create_dir(root.path().join(directory)).unwrap();
+        }
+        for file in ["lists/banned.txt", "tests/one.toml", ".helo.toml"] {
+            fs::write(root.path().join(file), "").unwrap();
+        }
+        let directory = PolicyDirectory::read(root.path());
+        assert_eq!(titles(&directory.problems), [("", "holds no policy file (*.toml)")]);
+        assert!(directory.load().is_err());
+        fs::write(root.path().join("helo.toml"), "").unwrap();
+        assert!(PolicyDirectory::read(root.path()).load().is_ok());
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_missing() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        std::os::unix::fs::symlink("/nonexistent", path("dangling")).unwrap();
+        fs::write(path("file"), "").unwrap();
+        for (name, missing) in
+            [("none", true), ("none/none", true), ("dangling", false), ("file", false), ("file/x", false)]
+        {
+            assert_eq!(is_missing(&path(name)), missing, "{name}");
+        }
     }
 
     #[test]

@@ -93,6 +93,40 @@ fn a_bad_policy_is_refused_logged_once_and_shown_until_it_is_mended() {
 }
 
 #[test]
+fn a_directory_that_is_empty_for_a_moment_keeps_the_policy_in_force() {
+    let policies = [("helo.toml", "mode = \"off\"\n")];
+    let greylag = Greylag::start(Setup { policies: &policies, ..Setup::default() });
+    let (directory, aside) = (greylag.policies(), greylag.policies().with_file_name("aside"));
+    fs::rename(&directory, &aside).unwrap();
+    fs::create_dir(&directory).unwrap();
+    let empty = format!("problems=\"{}: holds no policy file (*.toml) (", directory.display());
+    eventually("the refusal", || greylag.log_lines(&["ERROR policy not reloaded", &empty]).len() == 1);
+    assert_eq!((generation(&greylag), failed(&greylag)), (1.0, 1.0));
+    let found = ask(&greylag, &["reload"]);
+    assert!(found.errors.contains(&format!("--> {}\n", directory.display())), "{}", found.errors);
+
+    fs::copy(aside.join("helo.toml"), directory.join("helo.toml")).unwrap();
+    eventually("the files that came back", || failed(&greylag) == 0.0);
+    assert!(greylag.log_lines(&["policy reloaded", "helo.mode"]).is_empty(), "it was never another one");
+}
+
+#[test]
+fn tests_that_are_broken_keep_no_policy_back() {
+    let mut greylag = Greylag::start(Setup::default());
+    let tests = greylag.policies().join("tests");
+    fs::create_dir(&tests).unwrap();
+    for name in ["old.eml", "old.toml"] {
+        symlink("/nonexistent", tests.join(name)).unwrap();
+    }
+    fs::write(tests.join("new.toml"), "[[case]").unwrap();
+    fs::write(greylag.policies().join("helo.toml"), "mode = \"monitor\"\n").unwrap();
+    reloads(&greylag, r#"changes="helo.mode: \"enforce\" -> \"monitor\"""#);
+    assert_eq!(failed(&greylag), 0.0);
+    greylag.restart();
+    assert_eq!(ask(&greylag, &["status"]).code, Some(0));
+}
+
+#[test]
 fn a_signal_and_the_control_socket_reload_at_once() {
     let greylag = Greylag::start(Setup::default());
     let helo = greylag.policies().join("helo.toml");
@@ -136,7 +170,7 @@ fn a_linked_directory_is_followed_when_the_link_changes() {
         symlink(to, &next).unwrap();
         fs::rename(&next, &policies).unwrap();
     };
-    fs::remove_dir(&policies).unwrap();
+    fs::remove_dir_all(&policies).unwrap();
     let missing = format!(
         "problems=\"{}: cannot be read: No such file or directory (os error 2)\"",
         policies.display()
@@ -162,7 +196,7 @@ fn a_directory_above_is_followed_when_it_is_replaced_and_when_it_comes_back() {
         fs::write(path(name).join("policies/helo.toml"), text).unwrap();
     };
     fill("greylag", "mode = \"monitor\"\n");
-    fs::remove_dir(greylag.policies()).unwrap();
+    fs::remove_dir_all(greylag.policies()).unwrap();
     symlink(path("greylag/policies"), greylag.policies()).unwrap();
     reloads(&greylag, r#"changes="helo.mode: \"enforce\" -> \"monitor\"""#);
 

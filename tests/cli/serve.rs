@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -33,11 +34,15 @@ fn wrong_configuration_is_78_and_shown_where_it_stands() {
     fs::write(path("greylag.toml"), "mliter = [\"127.0.0.1:0\"]\n").unwrap();
     fs::create_dir(path("policies")).unwrap();
     fs::write(path("policies/helo.toml"), "mode = \"onn\"\n").unwrap();
+    fs::create_dir(path("empty")).unwrap();
+    symlink("/nonexistent", path("dangling.toml")).unwrap();
     for (arguments, parts) in [
         (["--config", &path("greylag.toml")], &["greylag.toml:1:1", "did you mean `milter`?"][..]),
         (["--config", "/nonexistent.toml"], &["cannot be read", "/nonexistent.toml"]),
+        (["--config", &path("dangling.toml")], &["cannot be read", "/dangling.toml"]),
         (["--policies", &path("policies")], &["policies/helo.toml:1:8", "onn"]),
         (["--policies", "/nonexistent"], &["cannot be read", "/nonexistent"]),
+        (["--policies", &path("empty")], &["holds no policy file (*.toml)", "/empty", "help: "]),
         (["--store", "garbage"], &["\"garbage\" names no store: expected \"memory:\""]),
         (["--store", "redb://var/lib"], &["write the path right behind the colon"]),
     ] {
@@ -92,7 +97,8 @@ fn serve_with_threads(threads: u64, policies: &Path) -> Outcome {
 #[test]
 fn too_few_threads_are_69_and_not_a_daemon_that_does_nothing() {
     let policies = temp_dir();
-    // The log's, the one that starts the others, and one of three.
+    fs::write(policies.path().join("helo.toml"), "").unwrap();
+    // The one that starts the others, and two of three.
     let found = serve_with_threads(3, policies.path());
     let error = "greylag: cannot start the threads that answer: OS can't spawn worker thread: \
                  Resource temporarily unavailable (os error 11); \

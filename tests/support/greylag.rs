@@ -78,6 +78,10 @@ impl Greylag {
             let text = text.replace("$POLICY", &process::loopback(policy).to_string());
             std::fs::write(policies.join(file), text).unwrap();
         }
+        if setup.policies.is_empty() {
+            // A directory without any policy file is refused.
+            std::fs::write(policies.join("address.toml"), "# As shipped.\n").unwrap();
+        }
         let store = match setup.store {
             Store::Memory => "memory:".to_owned(),
             Store::Embedded => format!("redb:{}", dir.path().join("store").display()),

@@ -24,7 +24,7 @@ use crate::admin::control::Control;
 use crate::admin::{Admin, Part, Readiness};
 use crate::config::{
     Config, ControlSocket, DEFAULT_PATH, DnsServers, Environment, ListenAddress, ListenAddresses,
-    PolicyDirectory, ScanThreads, dns_server,
+    PolicyDirectory, ScanThreads, dns_server, is_missing,
 };
 use crate::dns::{self, DnsFault};
 use crate::driver::{Driver, Scanner};
@@ -153,7 +153,7 @@ fn failed(errors: &mut dyn Write, error: &dyn std::fmt::Display) -> Exit {
 /// The configuration with what the command line says over it, and the directory of the policies.
 fn configuration(args: &Args, errors: &mut dyn Write) -> Result<(Config, Option<PathBuf>), Exit> {
     let path = args.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));
-    let missing_is_fine = args.config.is_none() && !path.exists();
+    let missing_is_fine = args.config.is_none() && is_missing(path);
     let mut config = if missing_is_fine { Config::default() } else { read_configuration(path, errors)? };
     let replace = |setting: &mut ListenAddresses, given: &[ListenAddress]| {
         if !given.is_empty() {

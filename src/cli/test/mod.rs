@@ -51,7 +51,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
     let read = match &args.directory {
-        Some(path) => PolicyDirectory::read(path),
+        Some(path) => PolicyDirectory::read_with_tests(path),
         None => PolicyDirectory { files: embedded::files_and_tests(), ..PolicyDirectory::default() },
     };
     let mut problems = Vec::new();

@@ -72,6 +72,7 @@ fn broken_transcripts_are_told_readably() {
         let (transcript, says) = rest.split_once("--- says\n").unwrap_or((rest, ""));
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("tests")).unwrap();
+        fs::write(directory.path().join("helo.toml"), "").unwrap();
         fs::write(directory.path().join("tests/x.toml"), transcript).unwrap();
         let args = Args { directory: Some(directory.path().to_owned()), ..Args::default() };
         let (exit, out, errors) = test(&args);
