@@ -12,33 +12,21 @@ pub(super) fn load_or_report(directory: Option<&Path>, errors: &mut dyn Write) -
     let progress = directory.map(|path| Progress::at("reading", &path.display().to_string()));
     let read = directory.map(PolicyDirectory::read).unwrap_or_default();
     drop(progress);
-    use_or_report(&read, directory, errors)
-}
-
-/// The policy in what was `read` from `directory`, or from nowhere. Problems are written to `errors`; `None` when the policy cannot be
-/// used.
-pub(super) fn use_or_report(
-    read: &PolicyDirectory,
-    directory: Option<&Path>,
-    errors: &mut dyn Write,
-) -> io::Result<Option<Policy>> {
     let (policy, problems) = match read.load() {
         Ok((policy, warnings)) => (Some(policy), warnings),
         Err(problems) => (None, problems),
     };
-    report(&problems, read, directory.unwrap_or_else(|| Path::new("")), errors)?;
+    report(&problems, &read, directory, errors)?;
     Ok(policy)
 }
 
-fn report(
+/// Writes what is wrong in what was `read` from `directory`, or from nowhere.
+pub(super) fn report(
     problems: &[Problem],
     read: &PolicyDirectory,
-    path: &Path,
+    directory: Option<&Path>,
     errors: &mut dyn Write,
 ) -> io::Result<()> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let colours = io::stderr().is_terminal();
+    let (colours, path) = (io::stderr().is_terminal(), directory.unwrap_or_else(|| Path::new("")));
     write!(errors, "{}", render(problems, &read.files, &path.display().to_string(), colours))
 }

@@ -69,6 +69,34 @@ pub fn render(
         .collect()
 }
 
+/// One line for each problem, the errors first, and no more of them than a line of the log may hold. `directory` stands for itself
+/// where a problem is of no file in it.
+pub(crate) fn log_lines(
+    problems: &[Problem],
+    files: &BTreeMap<String, String>,
+    directory: &str,
+) -> Vec<String> {
+    const MOST: usize = 20;
+    let mut found = diagnostics(problems, files);
+    found.sort_by_key(|problem| problem.severity != Severity::Error.name());
+    let more = found.len().saturating_sub(MOST);
+    let lines = found.iter().take(MOST).map(|problem| {
+        let place = if problem.file.is_empty() {
+            format!("{directory}: ")
+        } else {
+            format!("{}:{}:{}: ", problem.file, problem.line, problem.column)
+        };
+        let label = if problem.label.is_empty() { String::new() } else { format!(": {}", problem.label) };
+        let help = problem.help.map_or_else(String::new, |help| format!(" ({help})"));
+        format!("{place}{}{label}{help}", problem.title)
+    });
+    let mut lines: Vec<String> = lines.collect();
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
 fn report<'a>(problem: &'a Problem, place: &'a Place<'a>, path: String) -> Group<'a> {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,

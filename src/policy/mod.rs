@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use quick_cache::sync::Cache;
 
 pub use changes::Change;
+pub(crate) use diagnose::log_lines;
 pub use diagnose::{Diagnostic, diagnostics, render};
 pub use effective::Settings;
 pub(crate) use lists::host_name_checked;

@@ -4,10 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use crate::config::PolicyDirectory;
-use crate::policy::{Policy, Problem, diagnostics, render};
-
-/// Most problems that a log line names.
-const MAX_PROBLEMS: usize = 20;
+use crate::policy::{Policy, Problem, log_lines, render};
 
 /// What is on disk.
 #[derive(Debug)]
@@ -43,13 +40,13 @@ impl Read {
             Ok((policy, problems)) => Self::Good {
                 fingerprint,
                 changes: policy.changes_since(old).iter().map(ToString::to_string).collect(),
-                warnings: lines(&problems, &read, &root),
+                warnings: log_lines(&problems, &read.files, &root),
                 diagnostics: show(&problems),
                 policy: Box::new(policy),
             },
             Err(problems) => Self::Bad {
                 fingerprint: Some(fingerprint),
-                errors: lines(&problems, &read, &root),
+                errors: log_lines(&problems, &read.files, &root),
                 diagnostics: show(&problems),
             },
         }
@@ -60,27 +57,4 @@ impl Read {
         let text = format!("reading the policy failed: {fault}");
         Self::Bad { fingerprint: None, errors: vec![text.clone()], diagnostics: text + "\n" }
     }
-}
-
-/// One line for each problem of the directory `root`, the errors first.
-fn lines(problems: &[Problem], read: &PolicyDirectory, root: &str) -> Vec<String> {
-    let mut found = diagnostics(problems, &read.files);
-    found.sort_by_key(|problem| problem.severity != "error");
-    let more = found.len().saturating_sub(MAX_PROBLEMS);
-    let lines = found.iter().take(MAX_PROBLEMS).map(|problem| {
-        let place = if problem.file.is_empty() {
-            // It is about the directory itself.
-            format!("{root}: ")
-        } else {
-            format!("{}:{}:{}: ", problem.file, problem.line, problem.column)
-        };
-        let label = if problem.label.is_empty() { String::new() } else { format!(": {}", problem.label) };
-        let help = problem.help.map_or_else(String::new, |help| format!(" ({help})"));
-        format!("{place}{}{label}{help}", problem.title)
-    });
-    let mut lines: Vec<String> = lines.collect();
-    if more > 0 {
-        lines.push(format!("and {more} more"));
-    }
-    lines
 }

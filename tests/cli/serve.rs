@@ -1,6 +1,6 @@
 //! How `greylag serve` begins, and why it does not; how it ends.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::support::greylag::{Greylag, Setup, Store};
 use crate::support::milter::{ask, tell};
-use crate::support::process::{loopback, temp_dir};
+use crate::support::process::{Process, loopback, temp_dir};
 use crate::{Outcome, outcome};
 
 /// `greylag serve` on ports of the system's choice, for runs that are to fail.
@@ -109,6 +109,47 @@ fn too_few_threads_are_69_and_not_a_daemon_that_does_nothing() {
     let found = serve_with_threads(5, policies.path());
     assert_eq!(found.code, Some(69), "{}{}", found.out, found.errors);
     assert!(found.errors.contains("ERROR policies can no longer be reloaded"), "{}", found.errors);
+}
+
+#[test]
+fn warnings_of_the_policy_are_events_of_the_log() {
+    let greylag = Greylag::start(Setup {
+        policies: &[("helo.toml", "banned_names = [\"a.test\", \"a.test\"]\n"), ("notes.txt", "")],
+        configuration: "log_format = \"json\"\n",
+        ..Setup::default()
+    });
+    let lines = greylag.log_lines(&[]);
+    let events: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).expect("one line an event")).collect();
+    let warnings: Vec<_> = events.iter().filter(|event| event["level"] == "WARN").collect();
+    assert_eq!(warnings.len(), 1, "{lines:?}");
+    assert_eq!(warnings[0]["message"], "the policy has warnings");
+    let problems = "helo.toml:1:27: \"a.test\" is listed twice: already in this list; \
+                    notes.txt:1:1: notes.txt is not read: only *.toml, lists/*.txt and tests/*.toml are";
+    assert_eq!(warnings[0]["problems"], problems);
+}
+
+#[test]
+fn a_signal_to_reload_that_comes_early_ends_nothing() {
+    let dir = temp_dir();
+    let pipe = dir.path().join("greylag.toml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_greylag"));
+    command.env("STATE_DIRECTORY", dir.path()).arg("serve").arg("--config").arg(&pipe);
+    for service in ["--milter", "--policy", "--admin"] {
+        command.args([service, "127.0.0.1:0"]);
+    }
+    let mut greylag = Process::spawn(command.args(["--store", "memory:"]), &dir.path().join("log"));
+    // It reads its configuration from here on, for as long as the test wants.
+    let mut configuration = File::options().write(true).open(&pipe).unwrap();
+    greylag.hang_up();
+    sleep(Duration::from_millis(100));
+    configuration.write_all(b"log_level = \"info\"\n").unwrap();
+    drop(configuration);
+    greylag
+        .wait_until("serving", || fs::read_to_string(dir.path().join("log")).unwrap().contains(" serving "));
+    greylag.begin_to_terminate();
+    assert_eq!(greylag.wait(), Some(0));
 }
 
 #[test]

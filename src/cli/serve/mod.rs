@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use super::Exit;
 use super::configuration::read_configuration;
-use super::policies::use_or_report;
+use super::policies::report;
 use crate::admin::control::Control;
 use crate::admin::{Admin, Part, Readiness};
 use crate::config::{
@@ -28,7 +28,7 @@ use crate::config::{
 };
 use crate::dns::{self, DnsFault};
 use crate::driver::{Driver, Scanner};
-use crate::policy::Policy;
+use crate::policy::{Policy, log_lines};
 use crate::reload::{Cause, Reload, Reloader};
 use crate::store::{Store, StoreFault, StoreUrl};
 use crate::telemetry::{Trace, log, metrics};
@@ -85,18 +85,17 @@ pub(super) fn run(args: &Args, errors: &mut dyn Write) -> Exit {
 }
 
 fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
+    let runtime = runtime::build().map_err(|error| failed(errors, &error))?;
+    // Before anything is read, which may take its time: a signal that comes early is not lost, and SIGHUP ends nothing.
+    let signals = runtime.block_on(async { Signals::new() }).map_err(|error| failed(errors, &error))?;
     let (config, directory) = configuration(args, errors)?;
-    let read = directory.as_deref().map(PolicyDirectory::read).unwrap_or_default();
-    let policy = use_or_report(&read, directory.as_deref(), errors).ok().flatten().ok_or(Exit::Config)?;
     let metrics = metrics::install().map_err(|error| failed(errors, &error))?;
     // After the metrics, which count what the log does not take.
     log::init(config.log_format.into(), config.log_level.into()).map_err(|error| failed(errors, &error))?;
     let url = args.store.clone().unwrap_or_else(|| config.store_url(&Environment::current()));
     let url: StoreUrl = url.parse().map_err(|error| wrong(errors, &error))?;
-    let runtime = runtime::build().map_err(|error| failed(errors, &error))?;
+    let (policy, fingerprint) = policy(directory.as_deref(), errors)?;
     runtime.block_on(async {
-        // Before anything is served: a signal that comes early is not lost.
-        let signals = Signals::new().map_err(|error| failed(errors, &error))?;
         let readiness = Arc::new(Readiness::default());
         let store =
             store(&url, &config, &readiness).await.map_err(|fault| match fault.is_configuration() {
@@ -109,7 +108,7 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
         files::allow(config.max_milter_connections.get(), config.max_policy_connections.get());
         let drain = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (reloader, reload) = Reloader::new(directory, read.fingerprint(), Arc::clone(&driver));
+        let (reloader, reload) = Reloader::new(directory, fingerprint, Arc::clone(&driver));
         let reloading = tasks.spawn(reloader.run(drain.clone()));
         let control = Control {
             driver: Arc::clone(&driver),
@@ -171,6 +170,22 @@ fn configuration(args: &Args, errors: &mut dyn Write) -> Result<(Config, Option<
     }
     let policies = args.policies.clone().or_else(|| config.policies.directory(path));
     Ok((config, policies))
+}
+
+/// The policy in `directory`, or the built-in one, and the fingerprint of what was read. Its warnings are logged, as after a reload.
+fn policy(directory: Option<&Path>, errors: &mut dyn Write) -> Result<(Policy, u64), Exit> {
+    let read = directory.map(PolicyDirectory::read).unwrap_or_default();
+    let (policy, warnings) = read.load().map_err(|problems| {
+        // Nobody is left to tell when standard error is closed.
+        let _ = report(&problems, &read, directory, errors);
+        Exit::Config
+    })?;
+    if !warnings.is_empty() {
+        let root = directory.map(|path| path.display().to_string()).unwrap_or_default();
+        let problems = log_lines(&warnings, &read.files, &root).join("; ");
+        warn!(%problems, "the policy has warnings");
+    }
+    Ok((policy, read.fingerprint()))
 }
 
 async fn store(
