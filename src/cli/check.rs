@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::progress::Progress;
 use crate::config::{ConfigFile, DEFAULT_PATH, PolicyDirectory, is_missing};
-use crate::policy::{Policy, Problem, diagnostics, embedded, render, sort_problems};
+use crate::policy::{Mode, Policy, Problem, Severity, diagnostics, embedded, render, sort_problems};
+use crate::reason::Check;
 
 /// Check policy and configuration files: every mistake at once, with file, line and remedy.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -103,8 +104,31 @@ fn sources(args: &Args) -> Vec<Source> {
 fn policy_directory(path: &Path) -> Source {
     let _progress = Progress::at("checking", &path.display().to_string());
     let directory = PolicyDirectory::read_with_tests(path);
-    let problems = directory.load().map_or_else(|problems| problems, |(_, warnings)| warnings);
+    let problems = directory.load().map_or_else(
+        |problems| problems,
+        |(policy, mut warnings)| {
+            warnings
+                .extend(forgotten_users(&policy).filter(|found| directory.files.contains_key(&found.file)));
+            sort_problems(&mut warnings);
+            warnings
+        },
+    );
     Source { root: Some(path.display().to_string()), files: directory.files, problems }
+}
+
+/// A `scopes.toml` of one's own stands in for the shipped one, whose scope for clients that logged in is easily forgotten: a warning
+/// where they meet the checks for strangers.
+fn forgotten_users(policy: &Policy) -> Option<Problem> {
+    let runs = [Check::Helo, Check::Auth].iter().any(|check| policy.base().mode(*check) != Mode::Off);
+    let has_scope = policy.has_scope(|when| when.authenticated == Some(true) || when.login.is_some());
+    (runs && !has_scope).then(|| Problem {
+        severity: Severity::Warning,
+        file: "scopes.toml".to_owned(),
+        span: 0..0,
+        title: "no scope is for clients that logged in".to_owned(),
+        label: "HELO and SPF are checked for them as for strangers".to_owned(),
+        help: Some("keep the scope \"authenticated submission\" of the shipped scopes.toml".to_owned()),
+    })
 }
 
 fn built_in() -> Source {
@@ -231,7 +255,8 @@ mod tests {
         let config = root.path().join("greylag.toml");
         fs::write(&config, "policies = \".\"\nmilter = [\"127.0.0.1:11034\"]\npolicy = []\n").unwrap();
         let listener = "listener = [\"127.0.0.1:11034\", \"127.0.0.1:10034\"]";
-        let scope = format!("[[scope]]\nname = \"x\"\n{listener}\nset.helo.mode = \"off\"\n");
+        let scope =
+            format!("[[scope]]\nname = \"x\"\n{listener}\nauthenticated = true\nset.helo.mode = \"off\"\n");
         fs::write(root.path().join("scopes.toml"), scope).unwrap();
         fs::rename(&config, root.path().join(".greylag.toml")).unwrap();
         let args = Args { config: Some(root.path().join(".greylag.toml")), json: true, ..Args::default() };
@@ -248,6 +273,36 @@ mod tests {
         fs::write(root.path().join("helo.toml"), "mode = 1").unwrap();
         let (outcome, _) = check(&args);
         assert_eq!((outcome, Exit::from(outcome)), (Outcome::Errors, Exit::Config));
+    }
+
+    #[test]
+    fn scopes_that_forget_who_logged_in_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        let scopes = |condition: &str| {
+            let scope = format!("[[scope]]\nname = \"x\"\n{condition}\nset.helo.missing = \"tag\"\n");
+            fs::write(root.path().join("scopes.toml"), scope).unwrap();
+            let (_, text) =
+                check(&Args { directory: Some(root.path().to_owned()), json: true, config: None });
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            json[0]["problems"].clone()
+        };
+        let told = json!([{
+            "severity": "warning", "file": "scopes.toml", "line": 1, "column": 1,
+            "title": "no scope is for clients that logged in",
+            "label": "HELO and SPF are checked for them as for strangers",
+            "help": "keep the scope \"authenticated submission\" of the shipped scopes.toml",
+        }]);
+        for condition in ["client = [\"192.0.2.1\"]", "authenticated = false"] {
+            assert_eq!(scopes(condition), told, "{condition}");
+        }
+        for condition in ["authenticated = true", "login = [\"joe\"]"] {
+            assert_eq!(scopes(condition), json!([]), "{condition}");
+        }
+        fs::write(root.path().join("auth.toml"), "mode = \"off\"").unwrap();
+        assert_eq!(scopes("client = [\"192.0.2.1\"]"), told);
+        fs::write(root.path().join("helo.toml"), "mode = \"off\"").unwrap();
+        let idle = "\"`missing` has no effect: the helo check is off\"";
+        assert_eq!(scopes("client = [\"192.0.2.1\"]")[0]["title"].to_string(), idle);
     }
 
     #[test]
