@@ -2,8 +2,9 @@
 
 use memchr::memrchr;
 
-/// Longest part of an address that is kept, in bytes (RFC 5321 §4.5.3.1 allows 254; anything longer is cut, not refused).
-const MAX_ADDRESS: usize = 1024;
+/// How much is kept of a local part, of a domain and of a path, in bytes (RFC 5321 §4.5.3.1 allows 64, 255 and 256). Longer ones are
+/// cut, not refused, and only when they were taken apart: an MTA reads all of them.
+const MAX_KEPT: usize = 1024;
 
 /// A mailbox: local part and domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,12 +34,18 @@ impl Address {
             [b'@', ..] => text.split_once(':').map_or(text, |(_, address)| address),
             _ => text,
         };
-        let at = memrchr(b'@', text.as_bytes());
-        let (local, domain) =
-            at.map_or_else(|| split_without_at_sign(text), |at| (&text[..at], &text[at + 1..]));
+        let (local, domain) = split(text);
         assign_host_name(&mut self.domain, domain);
         self.local.clear();
         unquote(local, &mut self.local);
+        // Made anew, so that the memory of what is cut is not kept either.
+        if self.local.len() > MAX_KEPT {
+            self.local = cut(&self.local, MAX_KEPT).to_owned();
+        }
+        // Of a domain its end says whose it is.
+        if let Some(domain) = self.domain.as_mut().filter(|domain| domain.len() > MAX_KEPT) {
+            *domain = domain[domain.ceil_char_boundary(domain.len() - MAX_KEPT)..].to_owned();
+        }
     }
 
     /// The local part, unquoted, in the sender's own case.
@@ -138,11 +145,11 @@ impl Recipient {
     pub fn assign(&mut self, text: &str) {
         let text = bare(text);
         self.raw.clear();
-        self.raw.push_str(text);
+        self.raw.push_str(cut(text, MAX_KEPT));
         self.address.assign_bare(text);
     }
 
-    /// The path as the client wrote it, without angle brackets.
+    /// The path as the client wrote it, without angle brackets; of one that is no plain address, the mailbox that was found in it.
     pub fn raw(&self) -> &str {
         &self.raw
     }
@@ -184,6 +191,15 @@ pub(crate) fn assign_host_name(name: &mut Option<String>, text: &str) {
     }
 }
 
+/// Local part and domain: at the last `@`, unless that is quoted.
+fn split(text: &str) -> (&str, &str) {
+    let at = match text.as_bytes() {
+        [b'"', .., b'"'] => None,
+        text => memrchr(b'@', text),
+    };
+    at.map_or_else(|| split_without_at_sign(text), |at| (&text[..at], &text[at + 1..]))
+}
+
 /// Local part and domain where there is no `@`: MTAs still deliver `domain!local` as UUCP wrote it, and `local%domain` (RFC 1123
 /// §5.2.16), to that domain.
 fn split_without_at_sign(text: &str) -> (&str, &str) {
@@ -220,9 +236,9 @@ fn unquote(local: &str, out: &mut String) {
     }
 }
 
-/// What is kept of an address as it was written, without angle brackets.
+/// An address as it was written, without angle brackets.
 fn bare(text: &str) -> &str {
-    let text = cut(trim(text), MAX_ADDRESS);
+    let text = trim(text);
     let text = if let [b'<', ..] = text.as_bytes() { &text[1..] } else { text };
     if let [.., b'>'] = text.as_bytes() { &text[..text.len() - 1] } else { text }
 }
@@ -264,6 +280,7 @@ mod tests {
             ("<school.test!bob>", "bob", Some("school.test")),
             ("<a.test!b.test!bob%c>", "b.test!bob%c", Some("a.test")),
             ("\"bob%school.test\"", "bob%school.test", None),
+            ("\"bob@school.test\"", "bob@school.test", None),
             ("bob%b.test@a.test", "bob%b.test", Some("a.test")),
             ("100%", "100", None),
         ] {
@@ -297,6 +314,8 @@ mod tests {
             "<a@b@c.test>",
             "<;>",
             "<bob@[192.0.2.1]>",
+            &format!("postmaster@{}<bob@x.test>", "a".repeat(1100)),
+            &format!("<postmaster@{}<bob@x.test>>", "a".repeat(1100)),
         ] {
             assert!(!is_plain(path), "{path}");
         }
@@ -325,8 +344,27 @@ mod tests {
     }
 
     #[test]
+    fn overlong_addresses_are_taken_apart_before_they_are_cut() {
+        let long = "a".repeat(1100);
+        let address = Address::parse(&format!("<bob+{long}@x.test>"));
+        assert_eq!((address.local(), address.domain()), (&*format!("bob+{}", &long[..1020]), Some("x.test")));
+        let address = Address::parse(&format!("{}@attacker.test<ceo@bank.test>", "x".repeat(1010)));
+        assert_eq!(address.domain(), Some("bank.test"));
+        let address = Address::parse(&format!("<@{long}:bob@{long}.x.test>"));
+        assert_eq!((address.local(), address.domain()), ("bob", Some(&*format!("{}.x.test", &long[..1017]))));
+        let address = Address::parse(&format!("<bob@x.{}test>", "\u{ad}".repeat(1100)));
+        assert_eq!(address.domain(), Some("x.test"), "what IDNA leaves out is no part of a name");
+    }
+
+    #[test]
     fn overlong_addresses_are_cut_between_characters() {
-        let text = "\u{e9}".repeat(4000);
-        assert_eq!(Address::parse(&text).local().len(), MAX_ADDRESS);
+        let text = format!("{0}@{0}", "\u{65e5}".repeat(4000));
+        let recipient = Recipient::parse(&text);
+        let kept = "\u{65e5}".repeat(MAX_KEPT / 3);
+        assert_eq!((recipient.raw(), recipient.address().local()), (&*kept, &*kept));
+        assert_eq!(recipient.address().domain(), Some(&*kept));
+        let Recipient { raw, address: Address { local, domain } } = recipient;
+        let memory = [raw, local, domain.unwrap()].map(|part| part.capacity());
+        assert!(memory.iter().all(|memory| *memory <= MAX_KEPT), "{memory:?}");
     }
 }

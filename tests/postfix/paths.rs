@@ -26,6 +26,20 @@ fn no_spelling_of_a_recipient_escapes_the_greylist() {
         assert!(reply.starts_with("451 4.7.1 <bob@example.test>... Greylisted"), "{path}: {reply}");
         smtp.quit();
     }
+    // None is so long that only its beginning is looked at.
+    let long = "a".repeat(1100);
+    for (path, named) in [
+        (format!("postmaster@{long}<bob@example.test>"), "bob@example.test"),
+        (format!("<postmaster@{long}<bob@example.test>>"), "bob@example.test"),
+        (format!("<bob+{long}@example.test>"), "bob+aaaa"),
+    ] {
+        let mut smtp = site.connect();
+        smtp.mail(SENDER);
+        let reply = smtp.command(&format!("RCPT TO:{path}"));
+        assert!(reply.starts_with(&format!("451 4.7.1 <{named}")), "{path}: {reply}");
+        assert!(reply.contains("... Greylisted"), "{path}: {reply}");
+        smtp.quit();
+    }
     // It is one recipient, so it is one triplet.
     assert_eq!(site.greylag.log_lines(&["greylist.first_seen"]).len(), 1);
 }
@@ -33,7 +47,9 @@ fn no_spelling_of_a_recipient_escapes_the_greylist() {
 #[test]
 fn no_spelling_of_a_sender_escapes_spf() {
     let site = Site::start(HookUp::Milter, &[NO_GREYLIST]);
+    let long = format!("{}@no-spf.example<alice@sender.example>", "x".repeat(1010));
     for path in [
+        &long,
         "<alice@sender.example(x)>",
         "<alice@sender.example(x@[198.51.100.10]>",
         "alice@<alice@sender.example>",
