@@ -163,6 +163,8 @@ reasons! {
     ContentScanFault = Content 7 "content.scan_fault",
     /// The message takes more memory than `message_memory` or `total_message_memory` leaves to it, so that nobody looked into it.
     ContentTooLarge = Content 8 "content.too_large",
+    /// More than 100 `X-Greylag` fields, and `Authentication-Results` fields of our name, would have to be removed.
+    ContentForgedFields = Content 9 "content.forged_fields",
 
     /// An attachment's name ends in a forbidden extension.
     AttachmentForbiddenExtension = Attachments 1 "attachment.forbidden_extension",

@@ -245,6 +245,9 @@ impl Driver {
         }
         self.prefetch(stage, facts, transaction);
         let mut verdict = self.ask_until_done(stage, facts, transaction).await;
+        if stage == Stage::EndOfMessage {
+            filter::clean_header(facts, &transaction.policy, &transaction.tags, &mut verdict);
+        }
         self.adopted.remember(stage, facts, transaction.protocol, &verdict);
         if let Some(Answer::Known { .. }) = transaction.known.greylist.got() {
             self.regulars.remember(&seen, || self.regular(facts, transaction, &verdict));
@@ -259,7 +262,6 @@ impl Driver {
         }
         if stage == Stage::EndOfMessage {
             verdict.add(transaction.tags.drain(..));
-            verdict.edits.splice(..0, filter::tag_removals(facts, &verdict));
         }
         Judged::Anew(verdict)
     }

@@ -38,7 +38,7 @@ pub(super) fn key(reason: Reason, stage: Stage, facts: &Facts) -> Option<&'stati
         Reason::GreylistFirstSeen | Reason::GreylistTooEarly | Reason::GreylistMatured => Some("min_delay"),
         Reason::GreylistKnown => Some("pass_ttl"),
         Reason::GreylistStoreFailure => Some("on_store_failure"),
-        Reason::GreylistReleased | Reason::ContentTooLarge => None,
+        Reason::GreylistReleased | Reason::ContentTooLarge | Reason::ContentForgedFields => None,
         Reason::GreylistCapped => Some("network_cap"),
         _ => reason.code().split_once('.').map(|(_, cause)| cause),
     }
@@ -125,8 +125,11 @@ mod tests {
             for stage in [Stage::Rcpt, Stage::Data, Stage::EndOfMessage] {
                 match key(reason, stage, &Facts::default()) {
                     Some(key) => assert!(value(reason.check(), key, &settings).is_some(), "{reason}: {key}"),
-                    // The administrator's word, and a setting of greylag.toml.
-                    None if matches!(reason, Reason::GreylistReleased | Reason::ContentTooLarge) => {}
+                    // The administrator's word, a setting of greylag.toml, and a limit that is none.
+                    None if matches!(
+                        reason,
+                        Reason::GreylistReleased | Reason::ContentTooLarge | Reason::ContentForgedFields
+                    ) => {}
                     None => assert!(is_of_rule(reason), "{reason}"),
                 }
             }

@@ -145,6 +145,7 @@ fn refused(reason: Reason) -> Option<Refused> {
         Reason::ContentTooLarge => {
             Refused { finding: Some((Stage::EndOfMessage, Action::Defer)), ..in_message(Vec::new()) }
         }
+        Reason::ContentForgedFields => in_message(Vec::new()),
         // Those of what is found in attachments: each has a setting of its name.
         _ if reason.check() == Check::Attachments => in_message(set("attachments.toml", "\"reject\"")),
         _ => panic!("no mail that is refused for {reason}: write one here"),

@@ -20,7 +20,7 @@ mod tags;
 
 pub use interest::{Interest, reads_body};
 pub use known::{Fault, Known, Lookups, Needs, Slot};
-pub use tags::tag_removals;
+pub use tags::clean_header;
 
 use crate::checks::{self, address, attachments, auth, greylist, helo, recipients};
 use crate::facts::{Facts, Stage};

@@ -125,3 +125,28 @@ fn a_header_that_pretends_to_be_ours_is_removed() {
     assert_eq!(tags(&delivered), ["tag; reason=helo.no_address"]);
     assert_eq!(String::from_utf8_lossy(&delivered).to_lowercase().matches("x-greylag").count(), 1);
 }
+
+/// Postfix looks through the whole header for each field that is removed.
+#[test]
+fn a_message_with_more_such_headers_than_any_honest_one_is_refused() {
+    let site = Site::start(HookUp::Milter, &[NO_GREYLIST]);
+    let message = |tags: usize, results: usize| {
+        let header =
+            "X-Greylag:a\r\n".repeat(tags) + &"Authentication-Results: mx.example.test\r\n".repeat(results);
+        [header.as_bytes(), &mail::plain("forged")].concat()
+    };
+    let mut smtp = site.connect();
+    for (tags, results) in [(101, 0), (1, 100), (8000, 0)] {
+        assert_eq!(
+            smtp.send(SENDER, RECIPIENT, &message(tags, results)),
+            "554 5.6.0 Too many X-Greylag or Authentication-Results header fields, remove them and send again",
+            "{tags} tags, {results} results"
+        );
+    }
+    assert_eq!(site.greylag.log_lines(&["stage=end_of_message", "reason=content.forged_fields"]).len(), 3);
+    assert_queued(&smtp.send(SENDER, RECIPIENT, &message(50, 50)));
+    let delivered = site.sink.next().data;
+    assert_eq!(tags(&delivered), [""; 0]);
+    let text = String::from_utf8_lossy(&delivered);
+    assert_eq!(text.matches("Authentication-Results: mx.example.test").count(), 1, "ours alone: {text}");
+}
