@@ -117,8 +117,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 /// Accepts connections until `drain` is cancelled, gives each to `handle` on a task of its own, and returns when the last of them
 /// has ended. `handle` has to watch `drain` itself.
 ///
-/// A connection beyond `connections` waits in the socket's backlog until another one ends: refused, it would get the MTA's default
-/// action, which is worse than a short wait.
+/// A connection beyond `connections` waits until another one ends, the first of each listener accepted and unheard, the others in its
+/// socket's backlog: refused, it would get the MTA's default action, which is worse than a short wait.
 pub async fn serve<H, F>(
     listener: Listener,
     connections: Arc<Semaphore>,
@@ -161,6 +161,8 @@ async fn accept(
     name: &str,
     connections: &Arc<Semaphore>,
 ) -> io::Result<(Stream, String, OwnedSemaphorePermit)> {
+    // The connection first: a listener that waits for one must hold no permit that others could use.
+    let (stream, peer) = listener.accept(name).await?;
     let permit = match Arc::clone(connections).try_acquire_owned() {
         Ok(permit) => permit,
         Err(_) => {
@@ -168,7 +170,6 @@ async fn accept(
             Arc::clone(connections).acquire_owned().await.map_err(io::Error::other)?
         }
     };
-    let (stream, peer) = listener.accept(name).await?;
     Ok((stream, peer, permit))
 }
 
@@ -187,6 +188,29 @@ mod tests {
         assert_eq!(listener.name(), format!("unix:{}", path.display()));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
         assert_eq!(Listener::bind(&address).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn a_listener_without_connections_leaves_its_share_to_the_others() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let connections = Arc::new(Semaphore::new(1));
+        let directory = tempfile::tempdir().unwrap();
+        let paths = ["a", "b"].map(|name| directory.path().join(name));
+        for path in &paths {
+            let listener = Listener::bind(&ListenAddress::Unix(path.clone())).await.unwrap();
+            let greet = |mut stream: Stream, _| async move {
+                stream.write_all(b"hello").await.unwrap();
+                stream.read_to_end(&mut Vec::new()).await.unwrap();
+            };
+            tokio::spawn(serve(listener, Arc::clone(&connections), CancellationToken::new(), greet));
+        }
+        let [a, b] = &paths;
+        for path in [a, b, a, a, b] {
+            let mut stream = UnixStream::connect(path).await.unwrap();
+            let mut greeting = [0; 5];
+            let heard = tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut greeting)).await;
+            assert_eq!(heard.ok().map(Result::unwrap), Some(5), "{}", path.display());
+        }
     }
 
     #[tokio::test]
