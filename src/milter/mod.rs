@@ -13,6 +13,7 @@
 //! | `memory` | how much of it messages may take |
 //! | `state` | which command may follow which: the transition table |
 //! | `session` | turns commands into [`Facts`](crate::facts::Facts) and says when to judge them |
+//! | `path` | which mailbox the MTA finds in an envelope path |
 //! | `peer` | what CONNECT and its macros say of the client |
 //! | `render` | turns a [`Verdict`](crate::verdict::Verdict) into a response |
 //! | `reply` | writes the packets to the MTA; an illegal one cannot be expressed |
@@ -26,6 +27,7 @@ mod frame;
 mod macros;
 mod memory;
 mod options;
+mod path;
 mod peer;
 mod render;
 mod reply;

@@ -1,5 +1,6 @@
 //! One milter connection, without its socket: packets in, facts and answers out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use super::memory::{MessageMemory, Share};
 use super::options::{NegotiationError, Options, Wishes};
 use super::reply::{Refusal, Response};
 use super::state::{CommandKind, State};
-use super::{peer, render};
+use super::{path, peer, render};
 use crate::facts::{Facts, Message, Recipient, ReversePath, Stage, is_plain};
 use crate::filter::Interest;
 use crate::verdict::Verdict;
@@ -303,9 +304,9 @@ impl Session {
             Command::Rcpt(path) => {
                 self.macros.enter(MacroStage::Rcpt);
                 self.learn_queue_id(MacroStage::Rcpt);
-                let address = self.resolved(MacroStage::Rcpt, "rcpt_addr", &path);
-                let address = address.filter(|address| !address.is_empty()).unwrap_or(path);
-                self.facts.recipient = Some(Recipient::parse(&address));
+                let mailbox = self.mailbox(MacroStage::Rcpt, "rcpt_addr", &path);
+                let mailbox = if mailbox.is_empty() { &path } else { &*mailbox };
+                self.facts.recipient = Some(Recipient::parse(mailbox));
                 self.macros.forget(MacroStage::Rcpt);
                 self.judge(Stage::Rcpt, kind)
             }
@@ -361,18 +362,19 @@ impl Session {
         if state.in_message() {
             self.begin_transaction();
         }
-        let address = self.resolved(MacroStage::Mail, "mail_addr", path);
-        self.facts.sender = Some(ReversePath::parse(address.as_deref().unwrap_or(path)));
+        let sender = ReversePath::parse(&self.mailbox(MacroStage::Mail, "mail_addr", path));
+        self.facts.sender = Some(sender);
         [self.facts.login] = self.macros.get(["auth_authen"]);
         self.learn_queue_id(MacroStage::Mail);
         self.macros.forget(MacroStage::Mail);
     }
 
-    /// What the MTA made of a path that is no plain address. MTAs read comments, routes, quotes and more than one `@` as RFC 822 has
-    /// them, and hand on what the client typed: judged by that, a mail would be another's than the one they deliver. Of plain ones this
-    /// is not asked, as it is completed and rewritten.
-    fn resolved(&self, stage: MacroStage, name: &str, path: &str) -> Option<String> {
-        if is_plain(path) { None } else { self.macros.defined(stage, name) }
+    /// What the MTA finds in a path. Of plain addresses it is not asked, as it completes and rewrites them.
+    fn mailbox<'a>(&self, stage: MacroStage, name: &str, path: &'a str) -> Cow<'a, str> {
+        if is_plain(path) {
+            return path.into();
+        }
+        path::mailbox(path, self.macros.defined(stage, name), &self.facts.connection.mta)
     }
 
     /// Keeps a piece of the body, and declines the others where nothing comes of them.

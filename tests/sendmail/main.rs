@@ -39,11 +39,15 @@ impl Site {
     }
 
     fn start_with(policies: &[(&str, &str)]) -> Self {
+        Self::start_serving(&[], policies)
+    }
+
+    fn start_serving(virtual_users: &[(&str, &str)], policies: &[(&str, &str)]) -> Self {
         let dns = Dns::start();
         let greylag = Greylag::start(Setup { policies, dns: Some(dns.address()), ..Setup::default() });
         let sink = Sink::start();
         let tap = Tap::start(greylag.ports().milter);
-        let sendmail = Sendmail::start(tap.port(), &sink);
+        let sendmail = Sendmail::start(tap.port(), &sink, virtual_users);
         Self { sendmail, tap, greylag, sink, _dns: dns }
     }
 
@@ -89,6 +93,52 @@ fn no_spelling_of_an_address_escapes_the_greylist() {
     // It is one triplet.
     assert_eq!(site.greylag.log_lines(&["greylist.first_seen"]).len(), 1);
     assert_eq!(site.greylag.log_lines(&["greylist.too_early"]).len(), 8);
+}
+
+/// Sendmail says of a local recipient, or sender, only whose account it is.
+#[test]
+fn no_spelling_of_a_local_address_escapes_its_scope_or_tells_whose_it_is() {
+    let scope =
+        "[[scope]]\nname = \"school\"\nrecipient = [\"@school.test\"]\nset.greylist.mode = \"enforce\"\n";
+    let policies = [("greylist.toml", "mode = \"off\"\n"), ("scopes.toml", scope)];
+    let users = [("info@school.test", "john.private"), ("far@school.test", "john@private.example")];
+    let site = Site::start_serving(&users, &policies);
+    let spellings = [
+        "<USER@school.test>",
+        "<\"USER\"@school.test>",
+        "<USER@school.test(x)>",
+        "<@a.test:USER@school.test>",
+        "<@[IPv6:::1]:USER@school.test>",
+        "postmaster@<USER@school.test>",
+        "<USER%school.test>",
+        "<USER%school.test@mx.example.test>",
+        "<\"USER@school.test\">",
+        "<\"USER@school.test\"@mx.example.test>",
+        "<school.test!USER>",
+        "list:USER@school.test;",
+    ];
+    for user in ["bob", "info", "far"] {
+        for path in spellings.map(|spelling| spelling.replace("USER", user)) {
+            let mut smtp = site.connect(HELO);
+            smtp.mail(SENDER);
+            let reply = smtp.command(&format!("RCPT TO:{path}"));
+            assert!(reply.starts_with("451 4.7.1 <") && reply.contains(">... Greylisted"), "{path}: {reply}");
+            assert!(reply.contains(user) && !reply.contains("private"), "{path}: {reply}");
+            smtp.quit();
+        }
+    }
+    // Each user is one triplet.
+    assert_eq!(site.greylag.log_lines(&["greylist.first_seen"]).len(), 3);
+    assert_eq!(site.greylag.log_lines(&["greylist.too_early"]).len(), 3 * (spellings.len() - 1));
+
+    // Of a sender, too, it is the domain that SPF is asked of.
+    for sender in ["<\"info\"@school.test>", "<info%school.test@mx.example.test>"] {
+        let mut smtp = site.connect(HELO);
+        smtp.command(&format!("MAIL FROM:{sender}"));
+        smtp.rcpt("bob@school.test");
+        smtp.quit();
+    }
+    assert_eq!(site.greylag.log_lines(&["stage=rcpt", "sender=info@school.test"]).len(), 2);
 }
 
 #[test]

@@ -26,8 +26,9 @@ pub struct Sendmail {
 }
 
 impl Sendmail {
-    /// Starts one that asks the milter at this port and delivers to `sink`.
-    pub fn start(milter: u16, sink: &Sink) -> Self {
+    /// Starts one that asks the milter at this port and delivers to `sink`. Its virtual users are those of a `virtusertable`, whose
+    /// domains are its own.
+    pub fn start(milter: u16, sink: &Sink, virtual_users: &[(&str, &str)]) -> Self {
         let installed = Path::new(ROOT).join(&PROGRAM[1..]).is_file();
         assert!(installed, "Sendmail is not there: run .ci/setup as root, which unpacks it to {ROOT}");
         let dir = tempfile::Builder::new()
@@ -39,8 +40,13 @@ impl Sendmail {
         std::fs::DirBuilder::new().mode(0o700).create(dir.path().join("queue")).unwrap();
         // What Sendmail, in its root, calls `dir`.
         let inside = Path::new("/tmp").join(dir.path().file_name().unwrap());
-        std::fs::write(dir.path().join("sendmail.mc"), sendmail_mc(&inside, port, milter, sink.port()))
-            .unwrap();
+        let table: String =
+            virtual_users.iter().map(|(user, account)| format!("{user} {account}\n")).collect();
+        std::fs::write(dir.path().join("virtual-users"), table).unwrap();
+        let domains = virtual_users.iter().filter_map(|(user, _)| user.split_once('@'));
+        let domains: Vec<&str> = domains.map(|(_, domain)| domain).collect();
+        let mc = sendmail_mc(&inside, port, milter, sink.port(), &domains.join(" "));
+        std::fs::write(dir.path().join("sendmail.mc"), mc).unwrap();
         std::fs::write(dir.path().join("sendmail.cf"), compile(&dir.path().join("sendmail.mc"))).unwrap();
         let mut command = Command::new(process::program("chroot"));
         command.args([ROOT, PROGRAM, "-bD", "-C"]).arg(inside.join("sendmail.cf"));
@@ -57,7 +63,7 @@ impl Sendmail {
     }
 }
 
-fn sendmail_mc(dir: &Path, port: u16, milter: u16, sink: u16) -> String {
+fn sendmail_mc(dir: &Path, port: u16, milter: u16, sink: u16, domains: &str) -> String {
     let shipped = "S=inet:10034@127.0.0.1";
     assert!(MILTER_LINES.contains(shipped), "deploy/sendmail no longer says {shipped}");
     let milter_lines = MILTER_LINES.replace(shipped, &format!("S=inet:{milter}@127.0.0.1"));
@@ -84,7 +90,10 @@ FEATURE(`promiscuous_relay')dnl
 DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port={port}')dnl
 define(`SMART_HOST', `esmtp:[127.0.0.1]')dnl
 define(`ESMTP_MAILER_ARGS', `TCP $h {sink}')dnl
-{milter_lines}MAILER(`smtp')dnl
+LOCAL_DOMAIN(`{domains}')dnl
+FEATURE(`virtusertable', `text -k0 -v1 {dir}/virtual-users')dnl
+{milter_lines}MAILER(`local')dnl
+MAILER(`smtp')dnl
 "
     )
 }

@@ -212,8 +212,11 @@ fn what_the_mta_made_of_a_path_is_judged_where_it_is_no_plain_address() {
     assert_eq!(of_the_first, Recipient::parse(trick), "a set is of one recipient");
     let completed = recipient(postfix, "<bob>", [b"", b"{rcpt_addr}\0bob@mx.test\0"]);
     assert_eq!(completed, Recipient::parse("<bob>"));
-    let local = [&b""[..], b"{rcpt_addr}\0bob\0"];
-    assert_eq!(recipient(sendmail, "postmaster@<bob@school.test>", local), Recipient::parse("bob"));
+    let local = [&b""[..], b"{rcpt_addr}\0john.private\0"];
+    assert_eq!(
+        recipient(sendmail, "postmaster@<bob@school.test>", local),
+        Recipient::parse("bob@school.test")
+    );
 }
 
 #[test]
