@@ -11,8 +11,8 @@ use std::time::Duration;
 use greylag::milter::Limits;
 use greylag::milter::server::ListenerOptions;
 use greylag::telemetry::TraceQuery;
-use support::accepting_driver;
 use support::milter::{Agreed, EndOfMessage, Mta, OFFER, Offer, Reply, Server, cstrs, options, packet};
+use support::{accepting_driver, driver_with_checks_off};
 use tokio::sync::Semaphore;
 
 const CLIENT: &str = "192.0.2.1:4242";
@@ -364,23 +364,31 @@ async fn a_large_body_arrives_in_pieces() {
     mta.quit().await;
 }
 
+/// What is answered to a message too large to be kept, for a recipient with every check off and for one whose attachments are
+/// looked into.
 #[tokio::test]
-async fn a_message_too_large_to_keep_is_deferred() {
+async fn a_message_too_large_to_keep_is_deferred_where_its_body_is_read() {
+    let scope =
+        "[[scope]]\nname = \"read\"\nrecipient = [\"@read.test\"]\nset.attachments.mode = \"enforce\"\n";
+    let driver = driver_with_checks_off(scope);
     let limits = Limits { message_bytes: 200_000, ..Limits::default() };
-    let driver = accepting_driver();
     let server = Server::tcp(Arc::clone(&driver), ListenerOptions { limits, ..options() }).await;
     let mut mta = server.negotiated().await;
     greet(&mut mta).await;
+    let large = format!("Subject: large\r\n\r\n{}", "x\r\n".repeat(70_000));
     mta.mail("<a@b.test>").await;
     mta.rcpt("<bob@example.test>").await;
-    let content = mta.content(&format!("Subject: large\r\n\r\n{}", "x\r\n".repeat(70_000))).await;
+    assert_eq!(mta.content(&large).await, EndOfMessage::unchanged());
+
+    mta.mail("<a@b.test>").await;
+    mta.rcpt("<bob@read.test>").await;
     let reply = "451 4.3.4 Message too large to be checked now, try again later";
-    assert_eq!(content.reply.text(), reply);
+    assert_eq!(mta.content(&large).await.reply.text(), reply);
     let [mail] = driver.trace().find(&TraceQuery { last: 1, ..TraceQuery::default() }).try_into().unwrap();
     let logged = &mail.steps.last().unwrap().decision;
     let said = ["stage", "action", "reason", "reply"].map(|key| logged[key].as_str().unwrap_or_default());
     assert_eq!(said, ["end_of_message", "defer", "content.too_large", reply]);
-    assert_eq!(logged["recipients"], serde_json::json!(["bob@example.test"]));
+    assert_eq!(logged["recipients"], serde_json::json!(["bob@read.test"]));
     deliver(&mut mta).await;
     mta.quit().await;
 }

@@ -60,7 +60,14 @@ impl Share {
     }
 
     pub(super) fn give_back(&mut self) {
-        let all = std::mem::take(&mut self.taken) + std::mem::take(&mut self.spare);
+        self.shrink_to(0);
+    }
+
+    /// Gives back what was taken beyond `bytes`.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        let beyond = self.taken.saturating_sub(bytes);
+        self.taken -= beyond;
+        let all = beyond + std::mem::take(&mut self.spare);
         if all > 0 {
             self.memory.free.fetch_add(all, Ordering::Relaxed);
         }
@@ -102,6 +109,8 @@ mod tests {
         assert!(one.take(STEP - 120) && !one.take(1));
         drop(other);
         assert!(one.take(100));
+        one.shrink_to(60);
+        assert_eq!((one.taken(), memory.free.load(Ordering::Relaxed)), (60, STEP + 40));
         one.give_back();
         assert_eq!((one.taken(), memory.free.load(Ordering::Relaxed)), (0, STEP + 100));
     }

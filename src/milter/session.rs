@@ -24,7 +24,7 @@ const PACKET_OVERHEAD: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Memory for one message, in bytes: its recipients, header and body, and the packets between them. A
-    /// larger message is not kept and is deferred at its end; it is never judged by a part.
+    /// larger message is not kept and is deferred at its end; it is never judged by a part, unless nobody reads the rest.
     pub message_bytes: usize,
     /// Memory for the messages of all connections that share it. A message it has no room for is deferred too.
     pub memory: MessageMemory,
@@ -48,8 +48,9 @@ pub struct Session {
     message: Message,
     /// What the open message took so far, as [`Limits::message_bytes`] counts it.
     memory: Share,
-    /// The open message takes more than it may; it is not kept.
-    too_large: bool,
+    /// What the open message had taken when its body began.
+    memory_before_body: usize,
+    kept: Kept,
     /// Whether its body is read; `None` until that was asked, which is done only where the MTA lets us decline it.
     reads_body: Option<bool>,
     /// A refusal found where nobody waited for an answer, for every answer the open message still has.
@@ -58,6 +59,17 @@ pub struct Session {
     listener: Arc<str>,
     limits: Limits,
     wishes: Wishes,
+}
+
+/// What is kept of the open message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// All of it.
+    Whole,
+    /// Envelope and header: with its body it takes more than it may.
+    Header,
+    /// Nothing: it takes more than it may even without a body.
+    Nothing,
 }
 
 /// What to do after a packet.
@@ -72,6 +84,8 @@ pub enum Step {
     /// The message was too large to be kept, so that there is nothing to judge: its deferral goes to [`Session::on_verdict`], which has
     /// the answer.
     Defer(Pending),
+    /// The body was too large to be kept. Where it is read, this is as [`Self::Defer`], and else as [`Self::Judge`].
+    JudgeUnlessRead(Pending),
     /// Judge the facts, then give the verdict to [`Session::on_unheard`]: the MTA goes on without an answer.
     JudgeUnheard(Unheard),
     /// Say to [`Session::on_body_weighed`], which has the answer, whether the body of this mail is read.
@@ -149,7 +163,8 @@ impl Session {
             facts: nothing_known(),
             message: Message::default(),
             memory: limits.memory.share(),
-            too_large: false,
+            memory_before_body: 0,
+            kept: Kept::Whole,
             reads_body: None,
             held: None,
             transaction: 0,
@@ -179,7 +194,8 @@ impl Session {
     /// Takes the next packet.
     pub fn on_frame(&mut self, frame: Frame) -> Step {
         if self.state.in_message() {
-            self.charge(frame.wire_len() + PACKET_OVERHEAD);
+            let state = if frame.code == CommandKind::Body.code() { State::Body } else { self.state };
+            self.charge(frame.wire_len() + PACKET_OVERHEAD, state);
         }
         match Command::parse(frame) {
             Ok(command) => self.on_command(command),
@@ -195,8 +211,8 @@ impl Session {
         if self.reads_body == Some(false) {
             return None;
         }
-        self.charge(wire_len + PACKET_OVERHEAD);
-        if self.too_large {
+        self.charge(wire_len + PACKET_OVERHEAD, next);
+        if self.kept != Kept::Whole {
             return None;
         }
         self.state = next;
@@ -247,7 +263,7 @@ impl Session {
 
     fn respond(&mut self, stage: Stage, verdict: &Verdict) -> Response {
         let response = match (render::response(stage, verdict, &self.facts, &self.options), &self.held) {
-            (Response::Refuse(refusal), held) if held.is_none() || !self.too_large => {
+            (Response::Refuse(refusal), held) if held.is_none() || self.kept == Kept::Whole => {
                 Response::Refuse(refusal)
             }
             (_, Some(refusal)) => Response::Refuse(refusal.clone()),
@@ -257,7 +273,7 @@ impl Session {
             Stage::Rcpt => {
                 let is_refused = matches!(response, Response::Refuse(_));
                 let accepted = self.facts.recipient.take().filter(|_| !is_refused);
-                if !self.too_large {
+                if self.kept == Kept::Whole {
                     self.facts.accepted.extend(accepted);
                 }
             }
@@ -379,7 +395,7 @@ impl Session {
 
     /// Keeps a piece of the body, and declines the others where nothing comes of them.
     fn on_body(&mut self, chunk: Bytes) -> Step {
-        if (self.too_large && self.options.may_skip_body()) || self.reads_body == Some(false) {
+        if (self.kept != Kept::Whole && self.options.may_skip_body()) || self.reads_body == Some(false) {
             return Step::Answer(Response::SkipBody);
         }
         self.keep_body(&chunk);
@@ -388,13 +404,14 @@ impl Session {
 
     fn on_end_of_message(&mut self) -> Step {
         self.learn_queue_id(MacroStage::EndOfMessage);
-        if self.too_large {
-            return Step::Defer(Pending(Stage::EndOfMessage));
+        // The one stage that is always answered.
+        let pending = Pending(Stage::EndOfMessage);
+        if self.kept == Kept::Nothing {
+            return Step::Defer(pending);
         }
         self.message.set_exact(self.options.exact_headers());
         self.facts.message = Some(std::mem::take(&mut self.message));
-        // The one stage that is always answered.
-        Step::Judge(Pending(Stage::EndOfMessage))
+        if self.kept == Kept::Header { Step::JudgeUnlessRead(pending) } else { Step::Judge(pending) }
     }
 
     /// Sendmail has a queue id at MAIL, Postfix from the second RCPT or DATA on. What came with earlier commands of the message was
@@ -405,17 +422,28 @@ impl Session {
         }
     }
 
-    fn charge(&mut self, bytes: usize) {
+    /// Takes memory for a packet that comes in `state`.
+    fn charge(&mut self, bytes: usize, state: State) {
+        if self.kept != Kept::Whole {
+            return;
+        }
         let may_take = self.limits.message_bytes.saturating_sub(self.memory.taken());
-        if self.too_large || bytes > may_take || !self.memory.take(bytes) {
-            self.too_large = true;
+        let fits = bytes <= may_take && self.memory.take(bytes);
+        if fits && state != State::Body {
+            self.memory_before_body = self.memory.taken();
+        } else if !fits && state == State::Body {
+            self.kept = Kept::Header;
+            self.message.clear_body();
+            self.memory.shrink_to(self.memory_before_body);
+        } else if !fits {
+            self.kept = Kept::Nothing;
             self.message = Message::default();
             self.memory.give_back();
         }
     }
 
     fn keep(&mut self, add: impl FnOnce(&mut Message)) {
-        if !self.too_large {
+        if self.kept == Kept::Whole {
             add(&mut self.message);
         }
     }
@@ -452,7 +480,8 @@ impl Session {
         self.facts.end_transaction();
         self.message = Message::default();
         self.memory.give_back();
-        self.too_large = false;
+        self.memory_before_body = 0;
+        self.kept = Kept::Whole;
         self.reads_body = None;
         self.held = None;
         self.transaction += 1;

@@ -58,7 +58,9 @@ impl Mta {
         match self.session.on_command(command) {
             Step::Silent => None,
             Step::Answer(response) => Some(response),
-            Step::Judge(pending) | Step::Defer(pending) => Some(self.session.on_verdict(pending, verdict)),
+            Step::Judge(pending) | Step::JudgeUnlessRead(pending) | Step::Defer(pending) => {
+                Some(self.session.on_verdict(pending, verdict))
+            }
             Step::JudgeUnheard(unheard) => {
                 self.session.on_unheard(unheard, verdict);
                 None
@@ -78,8 +80,9 @@ impl Mta {
     }
 
     /// Sends a whole packet and expects no answer.
-    fn silent_frame(&mut self, code: u8, payload: &'static [u8]) {
-        assert_eq!(self.session.on_frame(Frame { code, payload: Bytes::from_static(payload) }), Step::Silent);
+    fn silent_frame(&mut self, code: u8, payload: &[u8]) {
+        let payload = Bytes::copy_from_slice(payload);
+        assert_eq!(self.session.on_frame(Frame { code, payload }), Step::Silent);
     }
 
     fn facts(&self) -> &Facts {
@@ -361,7 +364,8 @@ fn a_message_too_large_is_deferred_and_not_judged() {
     }
     mta.silent_frame(b'L', b"Subject\0hi\0");
     assert_eq!(mta.session.message.headers().len(), 1);
-    mta.silent_frame(b'B', &[b'x'; 1000]);
+    mta.silent_frame(b'L', &[b"X-Large\0", &[b'x'; 1000][..], b"\0"].concat());
+    mta.silent_frame(b'L', b"To\0bob\0");
     mta.silent_frame(b'B', b"end\r\n");
     assert!(mta.session.message.is_empty(), "nothing is kept");
 
@@ -377,6 +381,31 @@ fn a_message_too_large_is_deferred_and_not_judged() {
 }
 
 #[test]
+fn a_message_whose_body_is_too_large_is_judged_where_nobody_reads_it() {
+    let memory = MessageMemory::new(100_000);
+    let limits = Limits { message_bytes: 1000, memory: memory.clone() };
+    let mut mta = Mta::with(OFFER, limits);
+    for command in [connect(), mail(), rcpt("bob"), Command::Data] {
+        mta.accept(command);
+    }
+    mta.silent_frame(b'L', b"Subject\0hi\0");
+    mta.silent_frame(b'B', &[b'x'; 500]);
+    mta.silent_frame(b'B', &[b'x'; 500]);
+    mta.silent_frame(b'B', b"end\r\n");
+    assert!(mta.session.message.body().is_empty());
+    let header = 5 + 11 + PACKET_OVERHEAD;
+    assert!(memory.share().take(100_000 - header) && !memory.share().take(100_001 - header));
+
+    let step = mta.session.on_frame(Frame { code: b'E', payload: Bytes::from_static(b"end") });
+    let Step::JudgeUnlessRead(pending) = step else { panic!("{step:?}") };
+    let message = mta.facts().message.as_ref().unwrap();
+    assert_eq!(message.text(), b"Subject:hi\r\n\r\n");
+    assert_eq!(mta.accepted(), ["bob@x.test"]);
+    assert_eq!(mta.session.on_verdict(pending, &Verdict::default()), Response::Deliver(Vec::new()));
+    assert!(memory.share().take(100_000));
+}
+
+#[test]
 fn a_message_that_others_left_no_room_for_is_deferred_until_they_are_done() {
     let limits = Limits { message_bytes: 1000, memory: MessageMemory::new(1200) };
     let (mut one, mut other) = (Mta::with(OFFER, limits.clone()), Mta::with(OFFER, limits));
@@ -388,7 +417,7 @@ fn a_message_that_others_left_no_room_for_is_deferred_until_they_are_done() {
     one.silent_frame(b'B', &[b'x'; 500]);
     other.silent_frame(b'B', &[b'x'; 500]);
     let step = other.session.on_frame(Frame { code: b'E', payload: Bytes::new() });
-    let Step::Defer(pending) = step else { panic!("{step:?}") };
+    let Step::JudgeUnlessRead(pending) = step else { panic!("{step:?}") };
     assert!(matches!(other.session.on_verdict(pending, &refusing()), Response::Refuse(_)));
     assert_eq!(one.accept(end()), Some(Response::Deliver(Vec::new())));
     other.accept(mail());
@@ -481,7 +510,7 @@ fn letter(step: &Step) -> char {
         Step::Answer(Response::Negotiated(_)) => 'o',
         Step::Answer(Response::Continue) => 'c',
         Step::Answer(_) => '?',
-        Step::Judge(_) | Step::Defer(_) => 'j',
+        Step::Judge(_) | Step::JudgeUnlessRead(_) | Step::Defer(_) => 'j',
         Step::JudgeUnheard(_) => 'u',
         Step::WeighBody(_) => 'w',
         Step::Quit => 'q',
@@ -541,7 +570,7 @@ proptest! {
             match session.on_command(command(kind, offer)) {
                 Step::Silent => prop_assert!(silent, "{kind} was not answered"),
                 Step::Answer(_) => prop_assert!(!silent, "{kind} was answered"),
-                Step::Judge(pending) | Step::Defer(pending) => {
+                Step::Judge(pending) | Step::JudgeUnlessRead(pending) | Step::Defer(pending) => {
                     prop_assert!(!silent, "{kind} was answered");
                     let response = session.on_verdict(pending, &verdict);
                     let held = matches!(kind, CommandKind::Connect | CommandKind::Helo);

@@ -36,7 +36,7 @@ fn a_refusal_nobody_waited_for_is_told_with_every_answer_the_message_still_has()
     }
     assert_eq!(mta.send(rcpt("bob"), &refusing()), None);
     assert!(mta.accepted().is_empty());
-    mta.session.charge(1000);
+    mta.session.charge(1000, State::Header);
     assert_eq!(mta.accept(end()), refused(), "it is too large, and was refused before");
 }
 
@@ -68,9 +68,9 @@ fn a_body_that_nobody_reads_is_declined() {
 
     let mut large = begun(true);
     assert_eq!(large.accept(body()), Some(Response::Continue));
-    large.session.charge(1001);
+    large.session.charge(1001, State::Body);
     assert_eq!(large.accept(body()), Some(Response::SkipBody), "what is deferred anyway need not come");
-    assert!(matches!(large.session.on_command(end()), Step::Defer(_)));
+    assert!(matches!(large.session.on_command(end()), Step::JudgeUnlessRead(_)));
 
     // The next message is asked about anew.
     skipped.reads_body = true;
