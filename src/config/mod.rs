@@ -48,7 +48,7 @@ crate::settings! {
         /// Connections by the policy delegation protocol at one time, over all its listeners; further ones wait. Counted apart, so
         /// that a mail server that asks by both protocols never waits for itself.
         max_policy_connections: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999),
-        /// What one message may take in memory; a larger one is deferred.
+        /// What one message may take in memory; a larger one is deferred, but for one whose body is what is too large and read by nobody.
         message_memory: ByteSize = ByteSize::mib(64),
         /// What all messages together may take in memory.
         total_message_memory: ByteSize = ByteSize::mib(512),

@@ -18,7 +18,7 @@ const DOMAIN_SIGNS: [char; 3] = ['@', '%', '!'];
 /// local one, and another's where there is a virtual user, whom the client must not hear of.
 pub(super) fn mailbox<'a>(path: &'a str, named: Option<String>, mta: &Mta) -> Cow<'a, str> {
     if mta.is_postfix() {
-        return named.map_or(path.into(), Cow::from);
+        return named.map_or(Cow::Borrowed(path), Cow::Owned);
     }
     as_sendmail(path, named.as_deref()).into()
 }
@@ -147,10 +147,10 @@ fn innermost(path: &str) -> Vec<Symbol> {
         text.pop();
     }
     let group = text.iter().position(|symbol| matches!(symbol, Symbol::Plain(':' | '[')));
-    if let Some(at) = group.filter(|at| !in_brackets && text[*at] == Symbol::Plain(':')) {
-        if text[0] != Symbol::Plain('@') {
-            text.drain(..=at);
-        }
+    if let Some(at) = group.filter(|_| !in_brackets && text.first() != Some(&Symbol::Plain('@')))
+        && text.get(at) == Some(&Symbol::Plain(':'))
+    {
+        text.drain(..=at);
     }
     text
 }
