@@ -124,7 +124,7 @@ pub fn judge(stage: Stage, facts: &Facts, settings: &Settings, known: &Known) ->
     if settings.auth.trusted_forwarders.contains(&facts.connection) {
         return Vec::new();
     }
-    let held = settings.auth.forwarded_dkim_saves && facts.content_follows;
+    let held = settings.auth.forwarded_dkim_saves && (facts.content_follows || facts.milter_follows);
     let spf = known.spf.got();
     let failure = spf.filter(|spf| spf.result == SpfResult::Fail);
     match stage {
@@ -356,6 +356,10 @@ mod tests {
         let refused = vec![(Reason::AuthSpfFail, Action::Reject)];
         assert_eq!(judged(Stage::Rcpt, &facts(true), never(), &fail), refused);
         assert_eq!(judged(Stage::EndOfMessage, &facts(true), never(), &fail), vec![]);
+        let before_milter = Facts { milter_follows: true, ..facts(false) };
+        assert_eq!(judged(Stage::Rcpt, &before_milter, AuthSettings::default(), &fail), vec![]);
+        assert_eq!(judged(Stage::Rcpt, &before_milter, AuthSettings::default(), &soft).len(), 1);
+        assert_eq!(judged(Stage::Rcpt, &before_milter, never(), &fail), refused);
     }
 
     #[test]

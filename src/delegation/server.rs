@@ -163,6 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Readable + Unpin> Connection<S> {
                     if begins {
                         driver.begin_next(&mut self.transaction, |_| true);
                     }
+                    self.session.set_milter_follows(driver.milter_follows(self.session.facts()));
                     let judged = driver.judge(stage, self.session.facts(), &mut self.transaction).await;
                     let response = self.session.on_verdict(stage, &judged);
                     response.encode(&mut self.output);
@@ -238,6 +239,7 @@ mod tests {
     use super::*;
     use crate::dns::{Cached, Zone};
     use crate::driver::{Clock, Scanner};
+    use crate::facts::{Client, Facts, Stage};
     use crate::policy::Policy;
     use crate::store::{EmbeddedStore, Timestamp};
     use crate::telemetry::{TraceQuery, Traced};
@@ -369,5 +371,27 @@ mod tests {
         };
         assert_ne!(first.transaction, second.transaction);
         assert_eq!(decision(first), decision(second));
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_spf_waits_where_a_milter_follows() {
+        let directory = tempfile::tempdir().unwrap();
+        let driver = driver(directory.path()).await;
+        let mut milter = driver.begin(Protocol::Milter);
+        let mut client = Facts::default();
+        client.connection.client = Client::parse("198.51.100.1");
+        client.connection.client_port = 7;
+        driver.judge(Stage::Connect, &client, &mut milter).await;
+        let mut connection = connection(&driver);
+        let refused = "action=550 5.7.23 SPF: sender.test does not permit";
+        // With a milter it comes regularly, and is no regular without one.
+        let asked =
+            [(6, refused), (7, "action=DUNNO"), (7, "action=DUNNO"), (7, "action=DUNNO"), (6, refused)];
+        for (instance, (port, expected)) in asked.into_iter().enumerate() {
+            let request = request("RCPT", &instance.to_string(), 0, "alice", port);
+            let forwarded = request.replace("client_address=192.0.2.1", "client_address=198.51.100.1");
+            let answer = connection.ask(&driver, &forwarded).await;
+            assert!(answer.starts_with(expected), "{instance}: {answer}");
+        }
     }
 }

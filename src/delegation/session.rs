@@ -56,6 +56,11 @@ impl Session {
         &self.facts
     }
 
+    /// Takes note of whether the milter asks about this mail too.
+    pub(super) const fn set_milter_follows(&mut self, follows: bool) {
+        self.facts.milter_follows = follows;
+    }
+
     /// Whether a request of this instance is the first about a mail, whatever else it says.
     pub(super) fn is_first_of(&self, instance: Option<&[u8]>) -> bool {
         instance.is_none() || instance != self.instance.as_deref()

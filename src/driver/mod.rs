@@ -214,6 +214,11 @@ impl Driver {
         tags.clear();
     }
 
+    /// Whether a milter was told of this client, so that it asks about a mail after the policy service.
+    pub fn milter_follows(&self, facts: &Facts) -> bool {
+        self.adopted.is_wanted((facts.connection.client, facts.connection.client_port))
+    }
+
     /// Judges what is known at `stage`: asks the world what the filter needs, each question under its deadline, until there is a
     /// verdict. Always answers, within 2 s before the end of message. What is decided is counted and logged here.
     pub async fn judge(&self, stage: Stage, facts: &Facts, transaction: &mut Transaction) -> Judged {
@@ -351,7 +356,8 @@ impl Driver {
             asked: facts.content_follows.then(|| asked().into()),
             again: Again {
                 client: facts.connection.client,
-                passes: Again::passes(verdict),
+                // Where no milter follows, more is judged.
+                passes: Again::passes(verdict).filter(|_| !facts.milter_follows),
                 answer: *known.greylist.got()?,
                 said: said.into(),
                 policy: Arc::downgrade(policy),

@@ -155,6 +155,7 @@ struct Grounds<'a> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Fixed {
     content_follows: bool,
+    milter_follows: bool,
     client: Client,
     local: Option<SocketAddr>,
     /// [`ABSENT`] where there is none.
@@ -180,6 +181,7 @@ impl<'a> Grounds<'a> {
             policy_context,
             recipient,
             content_follows,
+            milter_follows,
             queue_id: _,
             accepted: _,
             recipient_count: _,
@@ -207,6 +209,7 @@ impl<'a> Grounds<'a> {
         ];
         let fixed = Fixed {
             content_follows: *content_follows,
+            milter_follows: *milter_follows,
             client: *client,
             local: *local,
             lengths: [ABSENT; TEXTS],
@@ -444,6 +447,7 @@ mod tests {
             Facts { policy_context: Some("mx".into()), ..regular() },
             Facts { accepted: vec![Recipient::parse("<alice@example.test>")], ..regular() },
             Facts { content_follows: true, ..regular() },
+            Facts { milter_follows: true, ..regular() },
         ] {
             assert_eq!(site.ask_with(&other).await, ASKED, "{other:?}");
         }
@@ -507,6 +511,7 @@ mod tests {
         add(&|facts| facts.sender = None);
         add(&|facts| facts.recipient = None);
         add(&|facts| facts.content_follows = true);
+        add(&|facts| facts.milter_follows = true);
 
         let kept: Vec<KeptGrounds> = all.iter().map(KeptGrounds::of).collect();
         for (kept, of) in kept.iter().zip(&all) {

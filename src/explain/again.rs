@@ -27,6 +27,10 @@ const MAX_RECIPIENTS: usize = 10_000;
 /// What a look-up came to that the line does not tell.
 pub(super) const NOT_LOGGED: &str = "not in the log";
 
+/// What the line does not tell of a failure of SPF that the policy service did not refuse.
+const HELD_FOR_MILTER: &str =
+    "if the milter was asked after the policy service, SPF was judged at the end of the message";
+
 /// What SPF can have said.
 const SPF_RESULTS: [SpfResult; 7] = [
     SpfResult::Pass,
@@ -265,6 +269,10 @@ fn recipient(
     // The answer stood in for the one of then, which is not on the line but for its outcome.
     verdict.findings.retain(|finding| finding.reason != Reason::GreylistStoreFailure);
     verdict.would.retain(|finding| finding.reason != Reason::GreylistStoreFailure);
+    let fails = verdict.findings.iter().any(|finding| finding.reason == Reason::AuthSpfFail);
+    if fails && !facts.content_follows && then.decided.reason != Some(Reason::AuthSpfFail) {
+        notes.push(HELD_FOR_MILTER);
+    }
     let mixed = then.decided.reason == Some(Reason::RecipientsMixed);
     (verdict, mixed || asks_greylist && then.is(Check::Greylist))
 }

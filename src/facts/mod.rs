@@ -38,6 +38,8 @@ pub struct Facts {
     /// Whether the content of this mail will be seen at [`Stage::EndOfMessage`], so that what it may excuse is judged there. A
     /// property of how the MTA asks: it holds for the whole session.
     pub content_follows: bool,
+    /// Whether the milter asks about this mail too, after the policy service that asks now: what the content may excuse is judged there.
+    pub milter_follows: bool,
 }
 
 impl Facts {

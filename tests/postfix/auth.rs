@@ -62,3 +62,30 @@ fn a_policy_service_sees_no_signature_and_refuses_at_the_recipient() {
     let expected = format!("{code}<{RECIPIENT}>: Recipient address rejected: {text}");
     assert_eq!(smtp.rcpt(RECIPIENT), expected);
 }
+
+#[test]
+fn with_both_hooks_the_milter_judges_what_fails_spf() {
+    let site = Site::start(HookUp::Both, &[NO_GREYLIST]);
+    let mut smtp = Smtp::connect_as(site.postfix.port(), FORWARDER, HELO);
+    let signed = sign(&mail("forwarded"), "sender.example", Canonicalization::Relaxed);
+    assert_queued(&smtp.send(SENDER, RECIPIENT, &crlf(&signed)));
+    site.sink.next();
+    assert_eq!(smtp.send(SENDER, RECIPIENT, &crlf(&mail("plain"))), REFUSAL);
+    site.sink.assert_empty();
+    assert_eq!(site.greylag.log_lines(&["stage=rcpt", "protocol=policy", "action=accept"]).len(), 2);
+    let judged = ["stage=end_of_message", "protocol=milter", "reason=auth.spf_fail"];
+    assert_eq!(site.greylag.log_lines(&judged).len(), 2);
+}
+
+#[test]
+fn with_both_hooks_what_fails_spf_is_tagged_once_and_not_where_it_is_excused() {
+    let site = Site::start(HookUp::Both, &[NO_GREYLIST, ("auth.toml", "spf_fail = \"tag\"\n")]);
+    let mut smtp = Smtp::connect_as(site.postfix.port(), FORWARDER, HELO);
+    let tags = |message: &str, smtp: &mut Smtp| {
+        assert_queued(&smtp.send(SENDER, RECIPIENT, &crlf(message)));
+        String::from_utf8(site.sink.next().data).unwrap().matches("X-Greylag: ").count()
+    };
+    let signed = sign(&mail("forwarded"), "sender.example", Canonicalization::Relaxed);
+    assert_eq!(tags(&signed, &mut smtp), 0);
+    assert_eq!(tags(&mail("plain"), &mut smtp), 1);
+}
