@@ -19,8 +19,8 @@ crate::settings! {
         /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run
         /// ("off").
         mode: Mode = Mode::Enforce,
-        /// How many recipients one message may have. Set smtpd_recipient_limit in Postfix to the same number: Postfix counts a
-        /// 452 of ours as an error of the client, and gives up after 20.
+        /// How many recipients one message may have; where theirs differ, the smallest number counts. Set smtpd_recipient_limit in
+        /// Postfix to the same number: Postfix counts a 452 of ours as an error of the client, and gives up after 20.
         max_recipients: NonZeroU32 = NonZeroU32::MIN.saturating_add(99),
         /// (2) Unique addresses in To, Cc and Bcc beyond the cap, in mail of an authenticated client.
         too_many_in_header_authenticated: Action = Action::Reject,
@@ -98,6 +98,15 @@ pub fn judge_other_content(settings: &Settings) -> Option<Finding> {
         detail: "settings for content differ from those of the first recipient".to_owned(),
     })
 }
+
+/// Judges a recipient by the cap of one accepted before it, whose `settings` these are: it holds for the whole message.
+pub fn judge_cap_of_another(facts: &Facts, settings: &Settings) -> Option<Finding> {
+    let finding = judge(Stage::Rcpt, facts, settings)?;
+    Some(Finding { detail: CAP_OF_ANOTHER.to_owned(), ..finding })
+}
+
+/// The detail of what [`judge_cap_of_another`] finds.
+pub const CAP_OF_ANOTHER: &str = "a recipient accepted before allows no more";
 
 /// RFC 5321 §4.5.3.1.10: 452, after which the sender delivers to those accepted and comes again for the rest.
 fn excess_recipient(max: usize) -> Finding {

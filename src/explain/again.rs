@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Cause, checks, deciding};
 use crate::auth::{SpfOutcome, SpfResult};
+use crate::checks::recipients::CAP_OF_ANOTHER;
 use crate::dns::{Addresses, HeloResolution};
 use crate::driver::Protocol;
 use crate::facts::{Client, Connection, Facts, Recipient, ReversePath, Stage, host_name};
@@ -88,7 +89,9 @@ impl<'a> Then<'a> {
 
     /// Whether it kept the recipient from the greylist, which is asked last but for what splits messages.
     fn spared_greylist(&self) -> bool {
-        let after = self.is(Check::Greylist) || self.decided.reason == Some(Reason::RecipientsMixed);
+        let after = self.is(Check::Greylist)
+            || self.decided.reason == Some(Reason::RecipientsMixed)
+            || self.detail == CAP_OF_ANOTHER;
         self.counted && self.decided.action.refuses() && !after
     }
 
@@ -273,8 +276,8 @@ fn recipient(
     if fails && !facts.content_follows && then.decided.reason != Some(Reason::AuthSpfFail) {
         notes.push(HELD_FOR_MILTER);
     }
-    let mixed = then.decided.reason == Some(Reason::RecipientsMixed);
-    (verdict, mixed || asks_greylist && then.is(Check::Greylist))
+    let by_others = then.decided.reason == Some(Reason::RecipientsMixed) || then.detail == CAP_OF_ANOTHER;
+    (verdict, by_others || asks_greylist && then.is(Check::Greylist))
 }
 
 fn helo(decision: &LoggedDecision) -> Slot<HeloResolution> {

@@ -225,3 +225,12 @@ async fn a_recipient_that_begins_like_a_number_of_more_is_judged() {
         is_reproduced(Reason::AddressInvalidLocalPart, &to(local)).await;
     }
 }
+
+#[tokio::test]
+async fn a_recipient_beyond_the_cap_of_another_is_reproduced() {
+    let mut mail = ordinary();
+    mail.facts.accepted = ["a@small.test", "c@example.test"].map(Recipient::parse).into();
+    let scope = "[[scope]]\nname = \"s\"\nrecipient = [\"@small.test\"]\nset.recipients.max_recipients = 2\n";
+    mail.files = vec![("scopes.toml", scope.to_owned()), ("greylist.toml", "mode = \"off\"\n".to_owned())];
+    is_reproduced(Reason::RecipientsTooMany, &mail).await;
+}

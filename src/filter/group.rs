@@ -41,6 +41,21 @@ pub(super) fn split(facts: &Facts, policy: &Policy, known: &Known) -> (Mode, Opt
     (first.recipients.mode, finding)
 }
 
+/// Whether the recipient, accepted otherwise, is one too many for those accepted before it, whose smallest cap holds for the message;
+/// its own cap was judged already.
+pub(super) fn excess(facts: &Facts, policy: &Policy, known: &Known) -> Vec<(Mode, Finding)> {
+    if facts.accepted.len() < policy.smallest_cap() {
+        return Vec::new();
+    }
+    let own = known.settings(facts, policy);
+    let others = of_accepted(facts, policy);
+    let others = others.iter().filter(|settings| !Arc::ptr_eq(&settings.recipients, &own.recipients));
+    let found = |settings: &Arc<Settings>| {
+        Some((settings.recipients.mode, recipients::judge_cap_of_another(facts, settings)?))
+    };
+    others.filter_map(found).collect()
+}
+
 /// Whether content is judged alike: by equal settings of every check that runs at the end of the message. Equal settings of a check
 /// are one `Arc`.
 fn same_content(one: &Settings, other: &Settings) -> bool {
@@ -139,6 +154,47 @@ mod tests {
         let excess = verdict(&facts(&["a@x.test"], "b@open.test"), &policy, &Known::default());
         assert_eq!(excess.findings.len(), 1, "{excess:?}");
         assert_eq!(excess.findings[0].reason, crate::reason::Reason::RecipientsTooMany);
+    }
+
+    #[test]
+    fn the_smallest_cap_of_all_recipients_holds_in_whatever_order_they_come() {
+        let text = "452 4.5.3 Too many recipients: at most 2 in one message, send the others in another one";
+        let policy = |mode: &str| {
+            let scope = "[[scope]]\nname = \"s\"\nrecipient = [\"@small.test\"]\n\
+                         set.recipients.max_recipients = 2\n"
+                .to_owned();
+            let off = "mode = \"off\"".to_owned();
+            let files = [
+                ("recipients.toml", "max_recipients = 3\nmixed_recipients = \"strictest\"".to_owned()),
+                ("scopes.toml", scope + mode),
+                ("helo.toml", off.clone()),
+                ("greylist.toml", off),
+            ];
+            let files: BTreeMap<_, _> = files.map(|(file, text)| (file.to_owned(), text)).into();
+            Policy::load(&files).map(|(policy, _)| policy).unwrap()
+        };
+        for content_follows in [false, true] {
+            let offered = |accepted: &[&str], recipient: &str, policy: &Policy| {
+                let facts = Facts { content_follows, ..facts(accepted, recipient) };
+                verdict(&facts, policy, &Known::default())
+            };
+            for (accepted, recipient, is_refused) in [
+                (&["x@small.test"][..], "a@x.test", false),
+                (&["x@small.test", "a@x.test"], "b@x.test", true),
+                (&["a@x.test", "x@small.test"], "b@x.test", true),
+                (&["a@x.test", "b@x.test"], "x@small.test", true),
+                (&["a@x.test", "x@small.test"], "y@small.test", true),
+                (&["a@x.test", "b@x.test"], "c@x.test", false),
+            ] {
+                let found = offered(accepted, recipient, &policy(""));
+                let expected = is_refused.then(|| text.to_owned());
+                assert_eq!(found.reply().map(ToString::to_string), expected, "{accepted:?} {recipient}");
+                assert_eq!(found.findings.len(), usize::from(is_refused), "{accepted:?} {recipient}");
+            }
+            let watched = policy("set.recipients.mode = \"monitor\"\n");
+            let found = offered(&["x@small.test", "a@x.test"], "b@x.test", &watched);
+            assert_eq!((found.action(), found.would.len()), (Action::Accept, 1));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | connect, helo, mail | nothing yet: what is found is held until a recipient is named, so that the log knows for whom the mail was |
 //! | rcpt | address → recipients → helo → greylist, which is asked only when nothing refuses before it, because asking it writes |
-//! | | then, where all of them accept: whether its content can be judged together with that of the first recipient |
+//! | | then, where all of them accept: whether it can come in one message with the recipients before it |
 //! | data | recipients |
 //! | end of message | recipients (To, Cc, Bcc) → auth → content → attachments |
 //!
@@ -102,6 +102,9 @@ fn recipient(facts: &Facts, policy: &Policy, known: &Known) -> Step {
         // Last, so that the greylist remembers the recipient when it comes in a message of its own.
         let (mode, findings) = group::split(facts, policy, known);
         fold.add(mode, findings);
+    }
+    if !fold.action().refuses() {
+        group::excess(facts, policy, known).into_iter().for_each(|(mode, finding)| fold.add(mode, [finding]));
     }
     Step::Done(fold.verdict())
 }

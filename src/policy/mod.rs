@@ -58,6 +58,7 @@ pub struct Policy {
     effective: Arc<Effective>,
     origins: Arc<Origins>,
     reaches: Reaches,
+    smallest_cap: usize,
 }
 
 impl Policy {
@@ -87,6 +88,11 @@ impl Policy {
     /// For whom `check` may run.
     pub fn reach(&self, check: Check) -> Reach {
         self.reaches.of(check)
+    }
+
+    /// The smallest cap on recipients of one message that anybody has: no message with fewer has too many.
+    pub const fn smallest_cap(&self) -> usize {
+        self.smallest_cap
     }
 
     /// The settings in force for `facts.recipient`, or for the whole mail where no recipient is judged.
@@ -178,12 +184,20 @@ impl Policy {
         let effective = Effective { by_scopes, pool: Mutex::new(pool) };
         Self {
             reaches: Reaches::new(&base, &scopes),
+            smallest_cap: smallest_cap(&base, &scopes),
             base: Arc::new(base),
             scopes: Arc::new(scopes),
             effective: Arc::new(effective),
             origins: Arc::default(),
         }
     }
+}
+
+fn smallest_cap(base: &Settings, scopes: &Scopes) -> usize {
+    let settings = scopes.all().iter().map(|scope| &scope.values).chain([base]);
+    // A scope that does not set it has that of the base.
+    let caps = settings.map(|settings| settings.recipients.max_recipients.get() as usize);
+    caps.min().unwrap_or_default()
 }
 
 /// The policy of the shipped files.
