@@ -125,7 +125,7 @@ impl Session {
         }
         self.facts.recipient = request.recipient.as_deref().filter(|_| stage == Stage::Rcpt).map(|text| {
             let mut recipient = spare.unwrap_or_default();
-            recipient.assign(text);
+            recipient.assign_internal(text);
             recipient
         });
         Step::Judge { stage, begins }
@@ -197,7 +197,7 @@ fn learn(facts: &mut Facts, request: &Request<'_>, stage: Stage) {
     // Empty means the null reverse-path from MAIL on, and not yet known before.
     match request.sender.as_deref().unwrap_or_default() {
         _ if stage < Stage::Mail => facts.sender = None,
-        sender => facts.sender.get_or_insert(ReversePath::Null).assign(sender),
+        sender => facts.sender.get_or_insert(ReversePath::Null).assign_internal(sender),
     }
     set(&mut facts.login, request.sasl_username.as_deref());
     set(&mut facts.tls, request.encryption_protocol.as_deref());
@@ -300,6 +300,34 @@ mod tests {
         assert_eq!(facts.tls.as_deref(), Some("TLSv1.3"));
         assert_eq!(facts.policy_context.as_deref(), Some("submission"));
         assert_eq!(facts.recipient_count, None);
+    }
+
+    #[test]
+    fn addresses_are_taken_in_the_internal_form_as_they_are() {
+        let read = |sender: &str, recipient: &str| {
+            let request = format!(
+                "request=smtpd_access_policy\nprotocol_state=RCPT\nsender={sender}\nrecipient={recipient}\n\n"
+            );
+            let mut session = session();
+            session.on_request(&Decoder::default().decode(request.as_bytes()).unwrap().unwrap());
+            let Facts { sender, recipient, .. } = session.facts.clone();
+            (sender.unwrap(), recipient.unwrap())
+        };
+        for local in
+            ["<postmaster", " postmaster", "postmaster ", "@a:postmaster", "\"postmaster\"", "a@postmaster"]
+        {
+            let address = format!("{local}@Example.test");
+            let (sender, recipient) = read(&address, &address);
+            let found = recipient.address();
+            assert_eq!((found.local(), found.domain()), (local, Some("example.test")), "{local}");
+            assert_eq!((recipient.raw(), recipient.is_role()), (&*address, false), "{local}");
+            assert_eq!(sender.address(), Some(found), "{local}");
+        }
+        assert!(read("", "Postmaster@example.test").1.is_role());
+        assert_eq!(read("", "a@b").0, ReversePath::Null);
+        assert_eq!(read("<>", "a@b").0.key(), "<>", "a local part, which was quoted");
+        let found = read("", "bob%Example.test").1;
+        assert_eq!(found.address().key(), "bob@example.test", "Postfix delivers it there");
     }
 
     #[test]

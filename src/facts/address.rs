@@ -38,7 +38,11 @@ impl Address {
         assign_host_name(&mut self.domain, domain);
         self.local.clear();
         unquote(local, &mut self.local);
-        // Made anew, so that the memory of what is cut is not kept either.
+        self.cut();
+    }
+
+    /// Made anew, so that the memory of what is cut is not kept either.
+    fn cut(&mut self) {
         if self.local.len() > MAX_KEPT {
             self.local = cut(&self.local, MAX_KEPT).to_owned();
         }
@@ -46,6 +50,18 @@ impl Address {
         if let Some(domain) = self.domain.as_mut().filter(|domain| domain.len() > MAX_KEPT) {
             *domain = domain[domain.ceil_char_boundary(domain.len() - MAX_KEPT)..].to_owned();
         }
+    }
+
+    /// Becomes the address with this internal form, in the memory it has: Postfix took quotes, brackets and routes off already, and
+    /// what looks like them is part of the local part.
+    fn assign_internal(&mut self, text: &str) {
+        let at = memrchr(b'@', text.as_bytes());
+        let (local, domain) =
+            at.map_or_else(|| split_without_at_sign(text), |at| (&text[..at], &text[at + 1..]));
+        assign_host_name(&mut self.domain, domain);
+        self.local.clear();
+        self.local.push_str(local);
+        self.cut();
     }
 
     /// The local part, unquoted, in the sender's own case.
@@ -86,7 +102,7 @@ pub enum ReversePath {
 }
 
 impl ReversePath {
-    /// Reads the argument of MAIL FROM, or the `sender` attribute of the policy protocol.
+    /// Reads the argument of MAIL FROM.
     pub fn parse(text: &str) -> Self {
         match trim(text) {
             "" | "<>" => Self::Null,
@@ -100,6 +116,20 @@ impl ReversePath {
             (_, "" | "<>") => *self = Self::Null,
             (Self::Address(address), text) => address.assign(text),
             (Self::Null, text) => *self = Self::Address(Address::parse(text)),
+        }
+    }
+
+    /// Becomes the path with this internal form, as the `sender` attribute of the policy protocol has it, in the memory it has.
+    pub fn assign_internal(&mut self, text: &str) {
+        if text.is_empty() {
+            *self = Self::Null;
+            return;
+        }
+        if let Self::Null = self {
+            *self = Self::Address(Address::default());
+        }
+        if let Self::Address(address) = self {
+            address.assign_internal(text);
         }
     }
 
@@ -134,7 +164,7 @@ pub struct Recipient {
 }
 
 impl Recipient {
-    /// Reads the argument of RCPT TO, or the `recipient` attribute of the policy protocol.
+    /// Reads the argument of RCPT TO.
     pub fn parse(text: &str) -> Self {
         let mut recipient = Self::default();
         recipient.assign(text);
@@ -147,6 +177,13 @@ impl Recipient {
         self.raw.clear();
         self.raw.push_str(cut(text, MAX_KEPT));
         self.address.assign_bare(text);
+    }
+
+    /// Becomes the recipient with this internal form, as the `recipient` attribute of the policy protocol has it, in the memory it has.
+    pub fn assign_internal(&mut self, text: &str) {
+        self.raw.clear();
+        self.raw.push_str(cut(text, MAX_KEPT));
+        self.address.assign_internal(text);
     }
 
     /// The path as the client wrote it, without angle brackets; of one that is no plain address, the mailbox that was found in it.

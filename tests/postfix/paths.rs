@@ -71,3 +71,23 @@ fn no_spelling_of_a_sender_escapes_spf() {
     smtp.rcpt(crate::RECIPIENT);
     assert_eq!(site.greylag.log_lines(&["stage=rcpt", "sender=<>"]).len(), 1);
 }
+
+#[test]
+fn no_quoted_recipient_is_the_postmaster_to_the_policy_service() {
+    let site = Site::start(HookUp::Policy, &[]);
+    for (path, is_role) in [
+        ("<postmaster@example.test>", true),
+        ("<\"postmaster\"@example.test>", true),
+        ("<@relay.test:postmaster@example.test>", true),
+        ("<\"<postmaster\"@example.test>", false),
+        ("<\" postmaster\"@example.test>", false),
+        ("<\"@a:postmaster\"@example.test>", false),
+    ] {
+        let mut smtp = site.connect();
+        smtp.mail(SENDER);
+        let reply = smtp.command(&format!("RCPT TO:{path}"));
+        let expected = if is_role { "250 2.1.5 Ok" } else { "450 4.7.1 " };
+        assert!(reply.starts_with(expected), "{path}: {reply}");
+        smtp.quit();
+    }
+}
