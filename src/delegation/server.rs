@@ -394,4 +394,31 @@ mod tests {
             assert!(answer.starts_with(expected), "{instance}: {answer}");
         }
     }
+
+    #[tokio::test]
+    async fn a_recipient_that_is_asked_about_twice_takes_one_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let driver = driver(directory.path()).await;
+        let files = [("recipients.toml", "max_recipients = 2"), ("greylist.toml", "mode = \"off\"")];
+        let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
+        driver.set_policy(Policy::load(&files).map(|(policy, _)| policy).unwrap());
+        let mut connection = connection(&driver);
+        for (recipient, expected) in [
+            ("alice", "action=DUNNO\n\n"),
+            ("alice", "action=DUNNO\n\n"),
+            ("bob", "action=DUNNO\n\n"),
+            ("bob", "action=DUNNO\n\n"),
+            ("alice", "action=DUNNO\n\n"),
+            (
+                "carol",
+                "action=452 4.5.3 Too many recipients: at most 2 in one message, send the others in another one\n\n",
+            ),
+        ] {
+            assert_eq!(
+                connection.ask(&driver, &request("RCPT", "m", 0, recipient, 7)).await,
+                expected,
+                "{recipient}"
+            );
+        }
+    }
 }

@@ -128,6 +128,11 @@ impl Session {
             recipient.assign_internal(text);
             recipient
         });
+        // Where Postfix asks in several restriction lists, it asks about one recipient several times: it is accepted when it passes
+        // the last of them, and takes no place from itself until then.
+        if let Some(recipient) = &self.facts.recipient {
+            self.facts.accepted.retain(|accepted| accepted != recipient);
+        }
         Step::Judge { stage, begins }
     }
 
@@ -159,12 +164,10 @@ impl Session {
         }
     }
 
-    /// Where Postfix asks in several restriction lists, it asks about one recipient several times.
     fn remember_recipient(&mut self) {
         let accepted = &mut self.facts.accepted;
         if let Some(recipient) = self.facts.recipient.take()
             && accepted.len() < MAX_REMEMBERED
-            && !accepted.contains(&recipient)
         {
             accepted.push(recipient);
         }
@@ -395,8 +398,15 @@ mod tests {
         session.on_verdict(Stage::Rcpt, &tag());
         // Asked about again in another restriction list.
         assert_eq!(rcpt(&mut session, "1", "c@x"), JUDGE_NEXT);
+        assert_eq!(accepted(&session), ["a@x"], "it takes no place from itself");
         session.on_verdict(Stage::Rcpt, &Verdict::default());
         assert_eq!(accepted(&session), ["a@x", "c@x"]);
+        assert_eq!(rcpt(&mut session, "1", "a@x"), JUDGE_NEXT);
+        session.on_verdict(Stage::Rcpt, &refused);
+        assert_eq!(accepted(&session), ["c@x"], "the later list refused it");
+        assert_eq!(rcpt(&mut session, "1", "a@x"), JUDGE_NEXT);
+        session.on_verdict(Stage::Rcpt, &Verdict::default());
+        assert_eq!(accepted(&session), ["c@x", "a@x"]);
 
         let step = ask(&mut session, "protocol_state=DATA instance=1 recipient= recipient_count=3");
         assert_eq!(step, Step::Judge { stage: Stage::Data, begins: false });
