@@ -23,7 +23,9 @@ pub(super) fn lint(scopes: &[Scope], base: &Settings, reading: &mut Reading<'_>)
     let place = |scope: &Scope| format!("{} on line {}", quoted(&scope.name), lines.number(scope.span.start));
     let mut later = Later::default();
     for (index, scope) in scopes.iter().enumerate().rev() {
-        if let Some(by) = later.overriding(scope, scopes) {
+        // A scope that rules name is of use whatever it sets.
+        let by = later.overriding(scope, scopes).filter(|_| !base.content.rule.names_scope(&scope.name));
+        if let Some(by) = by {
             let by: Vec<String> = by.into_iter().map(place).collect();
             let title = format!("the scope {} has no effect", quoted(&scope.name));
             reading
@@ -243,6 +245,24 @@ mod tests {
             "recipient = ['@b.test'] | set.greylist.mode = 'off'",
         ];
         assert_eq!(warned(&together), ["the scope \"0\" has no effect"]);
+    }
+
+    #[test]
+    fn a_scope_that_rules_name_has_an_effect_whatever_it_sets() {
+        let rule =
+            "[[rule]]\nname = \"r\"\nscope = \"sales\"\nin = [\"body\"]\nwords = [\"x\"]\naction = \"tag\"\n";
+        for sets in ["", "set.helo.mode = \"monitor\"\n"] {
+            let scopes = format!(
+                "[[scope]]\nname = \"sales\"\nrecipient = [\"@sales.test\"]\n{sets}\
+                 [[scope]]\nname = \"all\"\nrecipient = [\"@*.test\"]\nset.helo.mode = \"off\"\n"
+            );
+            let files = BTreeMap::from([
+                ("scopes.toml".to_owned(), scopes),
+                ("content.toml".to_owned(), rule.to_owned()),
+            ]);
+            let (_, warnings) = Policy::load(&files).unwrap();
+            assert_eq!(warnings, [], "{sets}");
+        }
     }
 
     #[test]
