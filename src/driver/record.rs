@@ -9,10 +9,10 @@ use crate::facts::{Facts, Stage};
 use crate::reason::Reason;
 use crate::store::Timestamp;
 use crate::telemetry::{Decision, Made, Trace, metrics};
-use crate::verdict::Verdict;
+use crate::verdict::{Action, Verdict};
 
 /// Counts, logs and traces what was decided of a recipient or a message at `now`, and what a check in monitor mode would have decided. Stages that
-/// only collect leave no trace, and DATA only where it is refused.
+/// only collect leave no trace, and DATA only where something is found there.
 pub(super) fn decision(
     stage: Stage,
     facts: &Facts,
@@ -24,7 +24,7 @@ pub(super) fn decision(
     metrics::decision_duration(transaction.protocol, stage, took);
     let decides = match stage {
         Stage::Connect | Stage::Helo | Stage::Mail => false,
-        Stage::Data => verdict.action().refuses() || !verdict.would.is_empty(),
+        Stage::Data => verdict.action() != Action::Accept || !verdict.would.is_empty(),
         Stage::Rcpt | Stage::EndOfMessage => true,
     };
     if !decides {
@@ -105,4 +105,31 @@ fn said_again(
     metrics::greylist(answer);
     metrics::decision_remembered();
     trace.record_again(Made { transaction, at, took, protocol, stage, queue_id }, said);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::{Driver, Protocol};
+    use crate::policy::Policy;
+    use crate::telemetry::TraceQuery;
+
+    #[tokio::test]
+    async fn what_is_found_at_data_is_written_down_and_nothing_else() {
+        for (action, count, expected) in
+            [("tag", 2, Some("tag")), ("reject", 2, Some("reject")), ("accept", 2, None), ("tag", 1, None)]
+        {
+            let driver = Driver::accepting();
+            let file = format!("max_recipients = 1\ntoo_many_at_data = {action:?}\n");
+            let files = [("recipients.toml".to_owned(), file)].into();
+            driver.set_policy(Policy::load(&files).map(|(policy, _)| policy).unwrap());
+            let mut mail = driver.begin(Protocol::Policy);
+            let facts = Facts { recipient_count: Some(count), ..Facts::default() };
+            driver.judge(Stage::Data, &facts, &mut mail).await;
+            let traced = driver.trace().find(&TraceQuery { last: 2, ..TraceQuery::default() });
+            let steps: Vec<_> = traced.iter().flat_map(|mail| &mail.steps).collect();
+            let actions: Vec<_> = steps.iter().map(|step| step.decision["action"].as_str()).collect();
+            assert_eq!(actions, expected.map(Some).into_iter().collect::<Vec<_>>(), "{action} {count}");
+        }
+    }
 }
