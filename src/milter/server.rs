@@ -224,7 +224,8 @@ impl<S: Conversation> Connection<S> {
     }
 
     async fn judge(&mut self, stage: Stage) -> io::Result<Judged> {
-        if self.transaction_number != self.session.transaction_number() {
+        // At MAIL in any case: since the client was met, the policy may have changed.
+        if stage == Stage::Mail || self.transaction_number != self.session.transaction_number() {
             self.transaction_number = self.session.transaction_number();
             let session = &self.session;
             let serves = |policy: &Policy| session.serves(&Interest::of(policy));
@@ -537,5 +538,39 @@ mod tests {
         let error = connection.run().await.unwrap_err();
         assert_eq!(error.to_string(), "nothing heard for 7210 s");
         assert_eq!(begun.elapsed().as_secs(), 7210);
+    }
+
+    #[tokio::test]
+    async fn the_first_mail_is_judged_by_the_policy_it_begins_with() {
+        let policy = |helo: &str| {
+            let off = crate::reason::Check::ALL
+                .map(|check| (format!("{}.toml", check.name()), "mode = \"off\"".to_owned()));
+            let mut files = std::collections::BTreeMap::from(off);
+            files.insert("helo.toml".to_owned(), format!("localhost = {helo:?}\nunresolvable = \"accept\""));
+            Policy::load(&files).map(|(policy, _)| policy).unwrap()
+        };
+        let driver = Arc::new(Driver::accepting());
+        driver.set_policy(policy("reject"));
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        let mut connection = connection(ours, &driver);
+        let offer = packet(b'O', &[6, 0x1ff, 0].map(u32::to_be_bytes).concat());
+        let client = packet(b'C', b"mx.sender.test\x004\0\x19192.0.2.1\0");
+        theirs.write_all(&[offer, client, packet(b'H', b"localhost\0")].concat()).await.unwrap();
+        let conversation = async {
+            for _ in [b'O', b'C', b'H'] {
+                let length = theirs.read_u32().await.unwrap();
+                theirs.read_exact(&mut vec![0; length as usize]).await.unwrap();
+            }
+            driver.set_policy(policy("accept"));
+            let mail = [packet(b'M', b"<a@sender.test>\0"), packet(b'R', b"<bob@example.test>\0")];
+            theirs.write_all(&mail.concat()).await.unwrap();
+            let mut answers = [0; 10];
+            theirs.read_exact(&mut answers).await.unwrap();
+            drop(theirs);
+            answers
+        };
+        let (ended, answers) = tokio::join!(connection.run(), conversation);
+        ended.unwrap();
+        assert_eq!(answers[..], packet(b'c', b"").repeat(2));
     }
 }
