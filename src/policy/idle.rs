@@ -10,7 +10,7 @@ use super::embedded;
 use super::lists::is_list;
 use super::problem::{Problem, Severity};
 use super::reading::Reading;
-use super::scopes::Scope;
+use super::scopes::{self, Scope};
 use crate::reason::Check;
 
 /// A setting that stands in the file of a check.
@@ -20,13 +20,15 @@ pub(super) struct Written {
     pub(super) span: Range<usize>,
 }
 
-/// Warns of settings of checks that are off, unless a scope may switch them on: one warning for each file and each scope.
+/// Warns of settings of checks that are off, unless a scope may switch them on: one warning for each file and each scope, but for
+/// scopes as they were shipped, which the administrator did not write.
 pub(super) fn settings_of_idle_checks(
     base: &Settings,
     written: &[Written],
     scopes: &[Scope],
     scopes_file: &mut Reading<'_>,
 ) {
+    let shipped = scopes::shipped(base);
     for check in Check::ALL {
         let starts = |scope: &Scope| scope.has(check, MODE) && !is_off(&scope.values, check);
         let off = is_off(base, check);
@@ -57,7 +59,7 @@ pub(super) fn settings_of_idle_checks(
                 !off || scopes.iter().any(starts)
             };
             let idle = scope.sets.iter().find(|set| set.check == check && set.key != MODE);
-            if let Some(set) = idle.filter(|_| !runs) {
+            if let Some(set) = idle.filter(|_| !runs && !shipped.iter().any(|shipped| shipped.is(scope))) {
                 let why = if is_set {
                     "this scope switches it off"
                 } else {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use toml::de::{DeTable, DeValue};
 
 use super::effective::Settings;
+use super::embedded;
 use super::idle::{self, Written};
 use super::origins::Origins;
 use super::problem::{self, Problem};
@@ -47,8 +48,8 @@ pub(super) fn load(files: &BTreeMap<String, String>) -> Result<Loaded, Vec<Probl
         });
     }
     let mut scopes = Vec::new();
+    let text = files.get(SCOPES).map(String::as_str).or_else(|| embedded::text(SCOPES)).unwrap_or_default();
     let mut reading = Reading { file: SCOPES, files, problems: &mut problems };
-    let text = reading.text(SCOPES).unwrap_or_default();
     reading.document(text, |table, reading| {
         idle::lists_named(table, &mut named);
         scopes = scopes::read(table, &base, reading);
@@ -70,8 +71,7 @@ pub(super) fn load(files: &BTreeMap<String, String>) -> Result<Loaded, Vec<Probl
     if problems.iter().any(Problem::is_error) {
         return Err(problems);
     }
-    let text = files.get(SCOPES).map_or("", String::as_str);
-    origins.read_scopes(&scopes, text);
+    origins.read_scopes(&scopes, text, files.contains_key(SCOPES));
     Ok(Loaded { base, scopes, origins, warnings: problems })
 }
 
@@ -149,6 +149,26 @@ mod tests {
         assert_eq!(loaded.base.helo.banned_names, defaults.helo.banned_names);
         assert_eq!(loaded.base.greylist, defaults.greylist);
         assert_eq!(loaded.warnings, []);
+    }
+
+    #[test]
+    fn scopes_as_they_were_shipped_are_no_mistake_where_their_check_is_off() {
+        let shipped = embedded::text(SCOPES).unwrap();
+        let own = "[[scope]]\nname = \"own\"\ntls = true\nset.auth.spf_fail = \"tag\"\n";
+        let changed = shipped.replace("spf_fail = \"tag\"", "spf_fail = \"defer\"");
+        let title = |key: &str| format!("`{key}` has no effect: the auth check is off");
+        for (scopes, expected) in [
+            (None, vec![]),
+            (Some(shipped.to_owned()), vec![]),
+            (Some(own.to_owned() + shipped), vec![title("spf_fail")]),
+            (Some(changed), vec![title("dmarc_reject")]),
+        ] {
+            let off = ("auth.toml".to_owned(), "mode = \"off\"".to_owned());
+            let files = scopes.map(|text| (SCOPES.to_owned(), text)).into_iter().chain([off]).collect();
+            let warnings = load(&files).map_or_else(|problems| problems, |loaded| loaded.warnings);
+            let found: Vec<String> = warnings.into_iter().map(|warning| warning.title).collect();
+            assert_eq!(found, expected, "{files:?}");
+        }
     }
 
     #[test]

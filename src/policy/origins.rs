@@ -11,7 +11,7 @@ use crate::reason::Check;
 /// A place in the policy files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The file, relative to the policy directory.
+    /// The file, relative to the policy directory; "built-in scopes.toml" where there is none there.
     pub file: String,
     /// The line, counted from 1.
     pub line: usize,
@@ -25,6 +25,7 @@ pub(super) struct Origins {
     settings: HashMap<(Check, String), usize>,
     rules: HashMap<String, usize>,
     scopes: Vec<ScopeLines>,
+    scopes_are_built_in: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -51,14 +52,15 @@ impl Origins {
         }
     }
 
-    /// Takes note of the scopes.
-    pub(super) fn read_scopes(&mut self, scopes: &[Scope], text: &str) {
+    /// Takes note of the scopes in `text`, which is a file of the policy directory or built in.
+    pub(super) fn read_scopes(&mut self, scopes: &[Scope], text: &str, is_file: bool) {
         let lines = Lines::new(text);
         let lines_of = |scope: &Scope| ScopeLines {
             scope: lines.number(scope.span().start),
             sets: scope.sets.iter().map(|set| lines.number(set.span.start)).collect(),
         };
         self.scopes = scopes.iter().map(lines_of).collect();
+        self.scopes_are_built_in = !is_file;
     }
 
     /// Where `key` stands in the file of `check`.
@@ -83,7 +85,8 @@ impl Origins {
                 *lines.sets.get(at)?
             }
         };
-        Some(Place { file: "scopes.toml".to_owned(), line, scope: Some(scope.name().to_owned()) })
+        let file = if self.scopes_are_built_in { "built-in scopes.toml" } else { "scopes.toml" };
+        Some(Place { file: file.to_owned(), line, scope: Some(scope.name().to_owned()) })
     }
 }
 
@@ -91,7 +94,7 @@ impl Origins {
 mod tests {
     use super::*;
     use crate::facts::{Facts, Recipient};
-    use crate::policy::Policy;
+    use crate::policy::{Policy, embedded};
 
     #[test]
     fn what_is_set_last_is_where_it_stands() {
@@ -120,6 +123,11 @@ mod tests {
         assert_eq!(place("b@x.test", "localhost"), at("scopes.toml:10", "two"));
         assert_eq!(place("b@x.test", "missing"), at("scopes.toml:9", "two"));
         assert_eq!(place("a@x.test", "missing"), None);
+        let built_in =
+            Policy::default().scope_places(&Facts { login: Some("joe".into()), ..Facts::default() });
+        let [place] = built_in.as_slice() else { panic!("{built_in:?}") };
+        let text = embedded::text("scopes.toml").and_then(|text| text.lines().nth(place.line)).unwrap();
+        assert_eq!((&*place.file, text), ("built-in scopes.toml", "name = \"authenticated submission\""));
         let rule = Place { file: "content.toml".into(), line: 2, scope: None };
         assert_eq!((policy.place_of_rule("a"), policy.place_of_rule("b")), (Some(rule), None));
     }

@@ -17,7 +17,7 @@ use crate::reason::Check;
 
 pub(super) use listeners::unknown_listeners;
 pub use names::{Listeners, Logins, PolicyContexts};
-pub(super) use read::read;
+pub(super) use read::{read, shipped};
 
 crate::settings! {
     /// When a scope holds: all keys that are given must match, of a list one entry is enough.
@@ -182,6 +182,16 @@ impl Scope {
         for set in &self.sets {
             settings.copy(set.check, set.key, &self.values);
         }
+    }
+
+    /// Whether both say the same, wherever they stand.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let value = |scope: &Self, set: &Set| {
+            scope.values.entries(set.check).into_iter().find(|(key, _)| *key == set.key)
+        };
+        let sets =
+            |scope: &Self| scope.sets.iter().map(|set| (set.check, value(scope, set))).collect::<Vec<_>>();
+        self.name == other.name && self.when == other.when && sets(self) == sets(other)
     }
 
     pub(super) const fn span(&self) -> &Range<usize> {

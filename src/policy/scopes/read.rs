@@ -1,6 +1,6 @@
 //! Reads `scopes.toml`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -9,6 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::{Scope, Set, When, lint};
 use crate::policy::effective::Settings;
+use crate::policy::embedded;
 use crate::policy::problem::{Lines, Problem};
 use crate::policy::reading::{Reading, quoted};
 use crate::policy::settings::CheckSettings;
@@ -43,6 +44,15 @@ pub(in crate::policy) fn read(table: &DeTable<'_>, base: &Settings, reading: &mu
     if !reading.problems[before..].iter().any(Problem::is_error) {
         lint::lint(&scopes, base, reading);
     }
+    scopes
+}
+
+/// The shipped scopes, on top of `base`.
+pub(in crate::policy) fn shipped(base: &Settings) -> Vec<Scope> {
+    let (files, mut problems, mut scopes) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let mut reading = Reading { file: "scopes.toml", files: &files, problems: &mut problems };
+    let text = embedded::text(reading.file).unwrap_or_default();
+    reading.document(text, |table, reading| scopes = read(table, base, reading));
     scopes
 }
 
