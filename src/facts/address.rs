@@ -262,6 +262,14 @@ pub(crate) fn is_plain(path: &str) -> bool {
     })
 }
 
+/// The mailbox name of a local part: what stands before a `+`, unless that comes first. Keys of the greylist are made of it.
+pub(crate) fn without_extension(local: &str) -> &str {
+    match local.bytes().position(|byte| byte == b'+') {
+        None | Some(0) => local,
+        Some(plus) => &local[..plus],
+    }
+}
+
 fn unquote(local: &str, out: &mut String) {
     let [b'"', .., b'"'] = local.as_bytes() else { return out.push_str(local) };
     let mut chars = local[1..local.len() - 1].chars();

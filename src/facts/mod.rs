@@ -6,7 +6,7 @@ mod message;
 mod spare;
 
 pub use address::{Address, Recipient, ReversePath, host_name};
-pub(crate) use address::{assign_host_name, is_plain};
+pub(crate) use address::{assign_host_name, is_plain, without_extension};
 pub use connection::{Client, Connection, Mta};
 pub use message::{HeaderField, Message};
 

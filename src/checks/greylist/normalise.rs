@@ -21,7 +21,7 @@ mod words;
 
 use std::borrow::Cow;
 
-use crate::facts::Address;
+use crate::facts::{Address, without_extension};
 use words::Bounds;
 
 /// How the greylist knows a sender; found out once a mail.
@@ -100,13 +100,6 @@ fn join(local: &str, domain: Option<&str>) -> String {
             joined
         }
         None => local.to_owned(),
-    }
-}
-
-fn without_extension(local: &str) -> &str {
-    match local.bytes().position(|byte| byte == b'+') {
-        None | Some(0) => local,
-        Some(plus) => &local[..plus],
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::hosts::{parse_name, suffixes};
 use super::names::NameMap;
 use super::{BadEntry, Entry, Set};
-use crate::facts::Address;
+use crate::facts::{Address, without_extension};
 
 /// One entry of a list of mail addresses, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +114,19 @@ impl<T> AddressMap<T> {
         }
     }
 
+    /// As [`Self::for_each_match`], for a recipient: where it has an extension (`user+…@domain`), with the value of the mailbox too.
+    pub fn for_each_match_of_recipient(&self, recipient: &Address, mut found: impl FnMut(&T)) {
+        self.for_each_match(Some(recipient), &mut found);
+        let local = recipient.local();
+        let plain = without_extension(local);
+        if plain.len() < local.len()
+            && !self.mailboxes.is_empty()
+            && let Some(domain) = recipient.domain()
+        {
+            self.mailboxes.get(&format!("{}@{domain}", plain.to_lowercase())).into_iter().for_each(found);
+        }
+    }
+
     /// Calls `found` with the value of every pattern that matches all that `pattern` matches: its own and that of wider ones.
     pub fn for_each_cover(&self, pattern: &AddressPattern, found: impl FnMut(&T)) {
         let wider = pattern.wider();
@@ -187,6 +200,13 @@ impl AddressMap<()> {
         self.for_each_match(address, |()| listed = true);
         listed
     }
+
+    /// Whether `recipient` matches a pattern, be it without its extension.
+    pub fn contains_recipient(&self, recipient: &Address) -> bool {
+        let mut listed = false;
+        self.for_each_match_of_recipient(recipient, |()| listed = true);
+        listed
+    }
 }
 
 impl Set<AddressPattern> for AddressMap<()> {
@@ -254,6 +274,30 @@ mod tests {
         let mut again = AddressMap::default();
         list.patterns().for_each(|pattern| assert!(again.insert(&pattern)));
         assert_eq!(again, *list);
+    }
+
+    #[test]
+    fn a_mailbox_is_found_with_an_extension_where_it_is_a_recipient() {
+        let list: AddressPatterns =
+            ["bob@example.test", "joe+shop@example.test", "abuse@"].into_iter().collect();
+        for (address, is_recipient, is_sender) in [
+            ("bob@example.test", true, true),
+            ("Bob+x+y@Example.test", true, false),
+            ("bob+@example.test", true, false),
+            ("bob-x@example.test", false, false),
+            ("joe+shop@example.test", true, true),
+            ("joe+shop+x@example.test", false, false),
+            ("joe@example.test", false, false),
+            ("+bob@example.test", false, false),
+            ("bob+x@other.test", false, false),
+            ("bob+x", false, false),
+            ("abuse@other.test", true, true),
+            ("abuse+x@other.test", false, false),
+        ] {
+            let address = Address::parse(address);
+            let found = (list.contains_recipient(&address), list.contains(Some(&address)));
+            assert_eq!(found, (is_recipient, is_sender), "{address}");
+        }
     }
 
     #[test]

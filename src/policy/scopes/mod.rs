@@ -30,7 +30,8 @@ crate::settings! {
         helo: Option<HostPatterns> = None,
         /// The reverse-path.
         sender: Option<AddressPatterns> = None,
-        /// The recipient; a scope that names recipients does not hold where no recipient is judged.
+        /// The recipient; a scope that names recipients does not hold where no recipient is judged. "bob@example.test" holds for
+        /// bob+shop@example.test too; a scope for that one alone comes after it.
         recipient: Option<AddressPatterns> = None,
         /// Whether the client logged in.
         authenticated: Option<bool> = None,
@@ -59,7 +60,7 @@ impl When {
                 facts.sender.as_ref().is_some_and(|path| list.contains(path.address()))
             })
             && holds(&self.recipient, |list| {
-                recipient.is_some_and(|recipient| list.contains(Some(recipient.address())))
+                recipient.is_some_and(|recipient| list.contains_recipient(recipient.address()))
             })
             && holds(&self.authenticated, |wanted| facts.login.is_some() == *wanted)
             && holds(&self.login, |list| facts.login.as_deref().is_some_and(|login| list.contains(login)))
@@ -145,7 +146,7 @@ impl Scopes {
         };
         add(&self.others);
         if let Some(recipient) = recipient {
-            self.by_recipient.for_each_match(Some(recipient.address()), &mut add);
+            self.by_recipient.for_each_match_of_recipient(recipient.address(), &mut add);
         }
         if let Some(sender) = &facts.sender {
             self.by_sender.for_each_match(sender.address(), add);

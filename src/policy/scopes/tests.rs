@@ -82,6 +82,26 @@ fn what_is_not_known_matches_no_list() {
 }
 
 #[test]
+fn a_scope_of_a_recipient_holds_for_its_extensions_however_it_is_found() {
+    let many: String = (0..INDEXED).map(|number| format!(", \"r{number}@x.test\"")).collect();
+    for more in ["", &many] {
+        let policy = policy(
+            &(scope("bob", &format!("recipient = [\"bob@x.test\"{more}]\nset.helo.mode = \"off\""))
+                + &scope("shop", "recipient = [\"bob+shop@x.test\"]\nset.helo.mode = \"monitor\"")),
+        );
+        for (recipient, holding, mode) in [
+            ("<bob@x.test>", &["bob"][..], Mode::Off),
+            ("<Bob+news@x.test>", &["bob"], Mode::Off),
+            ("<bob+shop@x.test>", &["bob", "shop"], Mode::Monitor),
+            ("<bobby@x.test>", &[], Mode::Enforce),
+        ] {
+            assert_eq!(policy.scope_names(&to(recipient)), holding, "{recipient}");
+            assert_eq!(policy.settings(&to(recipient)).helo.mode, mode, "{recipient}");
+        }
+    }
+}
+
+#[test]
 fn logins_are_named_or_taken_by_their_domain() {
     let policy = policy(&scope("x", "login = [\"joe\", \"*@x.test\"]\nset.helo.mode = \"off\""));
     for (login, holds) in [("Joe", true), ("ann@X.test", true), ("ann", false)] {
