@@ -38,11 +38,11 @@ impl Address {
         assign_host_name(&mut self.domain, domain);
         self.local.clear();
         unquote(local, &mut self.local);
-        self.cut();
+        self.bound();
     }
 
-    /// Made anew, so that the memory of what is cut is not kept either.
-    fn cut(&mut self) {
+    /// Cuts parts that are too long. They are made anew, so that the memory of what is cut is not kept either.
+    fn bound(&mut self) {
         if self.local.len() > MAX_KEPT {
             self.local = cut(&self.local, MAX_KEPT).to_owned();
         }
@@ -61,7 +61,7 @@ impl Address {
         assign_host_name(&mut self.domain, domain);
         self.local.clear();
         self.local.push_str(local);
-        self.cut();
+        self.bound();
     }
 
     /// The local part, unquoted, in the sender's own case.
