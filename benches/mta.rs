@@ -159,7 +159,7 @@ fn drive(case: &Case, milter: Option<u16>, sink: &Sink, mails: u32, sessions: u3
     if case.name.starts_with("Sendmail") {
         // Sendmail tempfails without its filter: where there is none to be, it is not measured.
         let Some(milter) = milter else { return f64::NAN };
-        let sendmail = Sendmail::start(milter, sink);
+        let sendmail = Sendmail::start(milter, sink, &[]);
         return load(case, sendmail.port(), mails, sessions);
     }
     let lines = milter.map_or_else(String::new, |milter| {

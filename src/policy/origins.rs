@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(place("b@x.test", "missing"), at("scopes.toml:9", "two"));
         assert_eq!(place("a@x.test", "missing"), None);
         let built_in =
-            Policy::default().scope_places(&Facts { login: Some("joe".into()), ..Facts::default() });
+            Policy::default().scope_places(&Facts { login: Some("joe".into()), ..Facts::default() }, None);
         let [place] = built_in.as_slice() else { panic!("{built_in:?}") };
         let text = embedded::text("scopes.toml").and_then(|text| text.lines().nth(place.line)).unwrap();
         assert_eq!((&*place.file, text), ("built-in scopes.toml", "name = \"authenticated submission\""));
