@@ -8,45 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greylag::auth::{
-    self, DkimResult, DkimSignature, DmarcPolicy, DmarcResult, MessageAuth, SpfIdentity, SpfOutcome,
-    SpfResult,
+    self, DkimResult, DkimSignature, DmarcPolicy, DmarcResult, MessageAuth, SpfOutcome, SpfResult,
 };
 use greylag::checks::auth as check;
 use greylag::dns::{Resolver, Zone};
-use greylag::facts::{Client, Facts, HeaderField, Message, ReversePath, Stage};
+use greylag::facts::{Client, Facts, Message, ReversePath, Stage};
 use greylag::filter::{Known, Slot};
 use greylag::policy::Settings;
 use greylag::reason::Reason;
 use greylag::verdict::{Action, Finding, HeaderEdit, HeaderName};
 use mail_auth::dkim::Canonicalization;
+use support::auth::{checked, exact, spf};
 use support::dkim::{published, sign};
 
 const MAIL: &str = "From: Joe <joe@example.org>\nTo: ann@example.test\nSubject: hello\n\nHello Ann\n";
-
-/// The message as an MTA hands it over that leaves the space after the colon.
-fn exact(mail: &str) -> Message {
-    let (header, body) = mail.split_once("\n\n").unwrap();
-    let mut headers: Vec<(String, String)> = Vec::new();
-    for line in header.lines() {
-        match (line.split_once(':'), headers.last_mut()) {
-            (_, Some((_, value))) if line.starts_with([' ', '\t']) => *value += &format!("\n{line}"),
-            (Some((name, value)), _) => headers.push((name.to_owned(), value.to_owned())),
-            (None, _) => panic!("{line:?} is no header line"),
-        }
-    }
-    let field = |(name, value): (String, String)| HeaderField { name: name.into(), value: value.into() };
-    let body = body.replace('\n', "\r\n");
-    Message::new(headers.into_iter().map(field).collect(), body.as_bytes(), true)
-}
-
-fn spf(result: SpfResult, domain: &str) -> SpfOutcome {
-    SpfOutcome { result, identity: SpfIdentity::MailFrom, domain: domain.into(), passes_anyone: false }
-}
-
-async fn checked(message: &Message, spf: &SpfOutcome, zone: &str) -> MessageAuth {
-    let resolver: Arc<dyn Resolver> = Arc::new(Zone::parse(zone));
-    auth::message(message, spf, &resolver).await.unwrap()
-}
 
 async fn dkim(mail: &str, zone: &str) -> Vec<(DkimResult, bool)> {
     let found = checked(&exact(mail), &SpfOutcome::none(), zone).await;

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mail_auth::crypto::Algorithm;
-use mail_auth::dkim::DkimError;
+use mail_auth::dkim::{DkimError, Signature};
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::dmarc::{Alignment, Policy};
 use mail_auth::{AuthenticatedMessage, DkimOutput, Error, Parameters, SpfOutput};
 use tokio::task::JoinSet;
 
 use super::answers::{Answers, Purpose, verifier};
+use super::spf::MAX_NAME;
 use super::{SpfOutcome, SpfResult};
 use crate::dns::{RecordType, Resolver};
 use crate::facts::{Message, host_name};
@@ -198,10 +199,11 @@ fn questions(message: &AuthenticatedMessage<'_>, spf: &SpfOutcome) -> BTreeSet<(
     let mut questions = BTreeSet::new();
     let signatures = || message.dkim_signatures().iter().map(|field| &field.header);
     for signature in signatures() {
-        questions.extend(question(format!("{}._domainkey.{}", signature.s, signature.d), Purpose::Key));
+        questions.extend(question(key_name(signature), Purpose::Key));
     }
     let Some(author) = author_domain(message) else { return questions };
-    let others = signatures().filter_map(|signature| host_name(&signature.d)).chain([spf.domain.to_string()]);
+    let others =
+        signatures().filter_map(|signature| domain_name(&signature.d)).chain(domain_name(&spf.domain));
     let related = others.filter(|domain| registrable(domain) == registrable(&author));
     for domain in related.chain([author.clone()]) {
         let policies =
@@ -213,7 +215,7 @@ fn questions(message: &AuthenticatedMessage<'_>, spf: &SpfOutcome) -> BTreeSet<(
 }
 
 fn question(mut name: String, purpose: Purpose) -> Option<(String, Purpose)> {
-    let fits = name.len() <= 253 && name.split('.').all(|label| (1..=63).contains(&label.len()));
+    let fits = name.len() <= MAX_NAME && name.split('.').all(|label| (1..=63).contains(&label.len()));
     if name.is_ascii() {
         name.make_ascii_lowercase();
     } else {
@@ -222,10 +224,22 @@ fn question(mut name: String, purpose: Purpose) -> Option<(String, Purpose)> {
     fits.then_some((name, purpose))
 }
 
+/// Where the key of a signature is.
+fn key_name(signature: &Signature) -> String {
+    format!("{}._domainkey.{}", signature.s, signature.d)
+}
+
+/// What is in `text`, where it can be a domain: the sender chooses how long it is, so that is looked at first. No character takes
+/// more than four bytes, and none is left out where the DNS writes it.
+fn domain_name(text: &str) -> Option<String> {
+    let may_fit = text.len() <= 4 * MAX_NAME;
+    may_fit.then(|| host_name(text)).flatten().filter(|name| name.len() <= MAX_NAME)
+}
+
 /// The domain itself, and every domain above it that RFC 9989 §4.10 asks.
 fn ancestors(domain: &str) -> impl Iterator<Item = &str> {
-    let above = domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
-    [domain].into_iter().chain(above.filter(|name| name.split('.').count() <= MAX_POLICY_LABELS))
+    let above = domain.rmatch_indices('.').map(|(dot, _)| &domain[dot + 1..]);
+    above.take(MAX_POLICY_LABELS).chain([domain])
 }
 
 async fn look_up(
@@ -292,12 +306,12 @@ async fn verify(
 }
 
 /// Reads the message, and leaves it the signatures that count. Those that cover only the beginning of the body (`l=`) do not, as
-/// anyone may append to it (RFC 6376 §8.2); nor do those by SHA-1 (RFC 8301 §3.1).
+/// anyone may append to it (RFC 6376 §8.2); nor do those by SHA-1 (RFC 8301 §3.1), or with names that nobody can look up.
 fn parse(raw: &[u8]) -> Option<AuthenticatedMessage<'_>> {
     let mut message = AuthenticatedMessage::parse(raw)?;
     let mut kept = 0;
     message.retain_dkim_signatures(|signature| {
-        if signature.a == Algorithm::RsaSha1 || kept == MAX_SIGNATURES {
+        if kept == MAX_SIGNATURES || !counts(signature) {
             return Err(DkimError::UnsupportedAlgorithm);
         }
         kept += 1;
@@ -306,9 +320,13 @@ fn parse(raw: &[u8]) -> Option<AuthenticatedMessage<'_>> {
     Some(message)
 }
 
+fn counts(signature: &Signature) -> bool {
+    signature.a != Algorithm::RsaSha1 && key_name(signature).len() <= MAX_NAME
+}
+
 /// The one domain of all From addresses.
 fn author_domain(message: &AuthenticatedMessage<'_>) -> Option<String> {
-    let domain = |address: &String| address.rsplit_once('@').and_then(|(_, domain)| host_name(domain));
+    let domain = |address: &String| address.rsplit_once('@').and_then(|(_, domain)| domain_name(domain));
     let mut domains = message.from_addresses().iter().map(domain);
     let first = domains.next()??;
     domains.all(|domain| domain.as_ref() == Some(&first)).then_some(first)
@@ -321,7 +339,7 @@ fn registrable(domain: &str) -> &str {
 
 fn signature(output: &DkimOutput<'_>, aligned: &impl Fn(&str) -> bool) -> Option<DkimSignature> {
     let signature = output.signature()?;
-    let domain = host_name(&signature.d)?;
+    let domain = domain_name(&signature.d)?;
     let aligned = aligned(&domain);
     let result = match output.result() {
         mail_auth::DkimResult::Pass => DkimResult::Pass,

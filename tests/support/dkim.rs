@@ -30,10 +30,20 @@ pub fn published(domain: &str) -> String {
 
 /// `mail` (lines ended by LF) with a signature by `domain` on top.
 pub fn sign(mail: &str, domain: &str, canonicalization: Canonicalization) -> String {
+    sign_headers(&["From", "To", "Subject"], mail, domain, canonicalization)
+}
+
+/// As [`sign`], over these header fields.
+pub fn sign_headers(
+    headers: &[&'static str],
+    mail: &str,
+    domain: &str,
+    canonicalization: Canonicalization,
+) -> String {
     let signer = DkimSigner::from_key(key())
         .domain(domain)
         .selector("s")
-        .headers(["From", "To", "Subject"])
+        .headers(headers.iter().copied())
         .header_canonicalization(canonicalization)
         .body_canonicalization(canonicalization);
     let signature = signer.sign(mail.replace('\n', "\r\n").as_bytes()).unwrap().to_header();

@@ -318,7 +318,7 @@ const fn is_boundless(mechanism: &Mechanism) -> bool {
 }
 
 /// Longest name in bytes, without final dot (RFC 1035 §2.3.4).
-const MAX_NAME: usize = 253;
+pub(in crate::auth) const MAX_NAME: usize = 253;
 
 /// Longest part of a name between dots, in bytes (RFC 1035 §2.3.4).
 const MAX_LABEL: usize = 63;

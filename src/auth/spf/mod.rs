@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::dns::Resolver;
 use crate::facts::{Address, ReversePath, host_name};
+pub(super) use evaluate::MAX_NAME;
 use evaluate::{Evaluation, Mailbox};
 use memory::About;
 pub use memory::SpfMemory;
