@@ -214,9 +214,9 @@ async fn dmarc_wants_one_of_both_aligned() {
         (
             "two authors",
             MAIL.replacen("Joe <", "a@other.test, <", 1),
-            fail(),
-            policy(reject),
-            (DmarcResult::None, DmarcPolicy::None),
+            pass("other.test"),
+            policy(reject) + "_dmarc.other.test TXT v=DMARC1; p=quarantine\n",
+            (DmarcResult::Fail, DmarcPolicy::Reject),
         ),
         (
             "no author",

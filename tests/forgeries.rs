@@ -6,9 +6,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use greylag::auth::{DkimResult, DmarcResult, MessageAuth, SpfResult};
+use greylag::auth::{DkimResult, DmarcPolicy, DmarcResult, MessageAuth, SpfResult};
 use support::auth::{checked, exact, spf};
 use support::dkim::published;
+
+const POLICY: &str = "_dmarc.bank.test TXT v=DMARC1; p=reject\n";
 
 /// Mail of the spammer's own server, which passes SPF.
 async fn forged(mail: &str, zone: &str) -> MessageAuth {
@@ -52,5 +54,46 @@ async fn names_longer_than_any_of_the_dns_are_not_looked_at() {
             assert_eq!(results(&found), [DkimResult::Fail; 8]);
             assert_eq!(found.dmarc.domain, "");
         }
+    }
+}
+
+#[tokio::test]
+async fn the_author_is_found_however_from_is_spelled() {
+    for from in [
+        "ceo@bank.test",
+        "CEO <ceo@bank.test.>",
+        "ceo @ bank . test",
+        "ceo@\n bank.test",
+        "<foo>, ceo@bank.test",
+        "ceo@bank.test, foo",
+        "CEO <ceo@bank . test>",
+        "a@, ceo@bank.test",
+        "a@[192.0.2.1], ceo@bank.test",
+        "ceo@(x)bank.test",
+        "ceo@\n (x)\n bank.test",
+        "CEO\n <ceo@\n bank.test\n >",
+        "\"CEO\n of\" Bank <ceo@bank.test>",
+        "=?utf-8?q?CEO?= <ceo@bank.test>",
+        "(x)ceo(y)@(z)bank.test",
+        "<@relay.test:ceo@bank.test>",
+        "<@relay.test,@b.test:ceo@bank.test>",
+        "\"x, y\"@bank.test",
+        "<ceo@bank.test",
+        ", , ceo@bank.test,",
+        "CEO <ceo@bank.test> x",
+        "CEO :-( <ceo@bank.test>",
+        "\"CEO <ceo@bank.test>",
+        "ceo@bank(x).test",
+        "ceo@bank.test (the (one) boss)",
+        "CEO <ceo@(\\)x)bank.test>",
+        "\"x@evil.test\" <ceo@Bank.Test>",
+        "bosses: ceo@bank.test, cto@bank.test;",
+        "x@evil.test, CEO <ceo@bank.test>",
+        "CEO <ceo@bank.test>, x@evil.test",
+        "x@evil.test\nFrom: ceo@bank.test",
+    ] {
+        let found = forged(&format!("From: {from}\n\nHello\n"), POLICY).await.dmarc;
+        let expected = (DmarcResult::Fail, DmarcPolicy::Reject, "bank.test");
+        assert_eq!((found.result, found.policy, found.domain.as_str()), expected, "{from}");
     }
 }

@@ -11,10 +11,11 @@ use mail_auth::{AuthenticatedMessage, DkimOutput, Error, Parameters, SpfOutput};
 use tokio::task::JoinSet;
 
 use super::answers::{Answers, Purpose, verifier};
-use super::spf::MAX_NAME;
+use super::author::{author_domains, domain_name};
+use super::spf::is_name;
 use super::{SpfOutcome, SpfResult};
 use crate::dns::{RecordType, Resolver};
-use crate::facts::{Message, host_name};
+use crate::facts::Message;
 use crate::patience::at_once;
 
 /// How many signatures of one message are checked, from the top.
@@ -54,7 +55,7 @@ impl MessageAuth {
 pub struct DkimSignature {
     /// The domain that signed (`d=`), in lower case.
     pub domain: String,
-    /// Which of its keys it used (`s=`).
+    /// Which of its keys it used (`s=`), in lower case.
     pub selector: String,
     /// Whether the signature holds.
     pub result: DkimResult,
@@ -98,7 +99,8 @@ pub struct DmarcOutcome {
     pub result: DmarcResult,
     /// What the domain wants done with mail that fails.
     pub policy: DmarcPolicy,
-    /// The author's domain (From), empty where there is no one such domain.
+    /// The author's domain (From), empty where there is none; of several, the one whose policy is the most strict among those that
+    /// fail.
     pub domain: String,
 }
 
@@ -109,7 +111,7 @@ pub enum DmarcResult {
     Pass,
     /// Neither did.
     Fail,
-    /// The domain publishes no policy, or there is no one author's domain.
+    /// The domain publishes no policy, or the author has no domain.
     #[default]
     None,
     /// The policy cannot be read.
@@ -132,7 +134,7 @@ impl DmarcResult {
 }
 
 /// What a domain wants done with mail that fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DmarcPolicy {
     /// Nothing.
     #[default]
@@ -196,44 +198,26 @@ pub async fn message(
 /// Every name whose records may matter: the keys of the signatures, and the policies of the author's domain and of those that may
 /// be aligned with it.
 fn questions(message: &AuthenticatedMessage<'_>, spf: &SpfOutcome) -> BTreeSet<(String, Purpose)> {
-    let mut questions = BTreeSet::new();
     let signatures = || message.dkim_signatures().iter().map(|field| &field.header);
-    for signature in signatures() {
-        questions.extend(question(key_name(signature), Purpose::Key));
+    let keys = signatures().filter_map(key_name).map(|name| (name, Purpose::Key));
+    let mut questions: BTreeSet<(String, Purpose)> = keys.collect();
+    let signers = signatures().filter_map(|signature| domain_name(&signature.d));
+    let others: Vec<String> = signers.chain(domain_name(&spf.domain)).collect();
+    for author in author_domains(message) {
+        let related = others.iter().filter(|domain| registrable(domain) == registrable(&author));
+        for domain in related.chain([&author]) {
+            let policies = ancestors(domain).map(|name| ["_dmarc.", name].concat());
+            questions.extend(policies.filter(|name| is_name(name)).map(|name| (name, Purpose::Policy)));
+        }
+        questions.insert((author, Purpose::Existence));
     }
-    let Some(author) = author_domain(message) else { return questions };
-    let others =
-        signatures().filter_map(|signature| domain_name(&signature.d)).chain(domain_name(&spf.domain));
-    let related = others.filter(|domain| registrable(domain) == registrable(&author));
-    for domain in related.chain([author.clone()]) {
-        let policies =
-            ancestors(&domain).flat_map(|name| question(["_dmarc.", name].concat(), Purpose::Policy));
-        questions.extend(policies);
-    }
-    questions.extend(question(author, Purpose::Existence));
     questions
 }
 
-fn question(mut name: String, purpose: Purpose) -> Option<(String, Purpose)> {
-    let fits = name.len() <= MAX_NAME && name.split('.').all(|label| (1..=63).contains(&label.len()));
-    if name.is_ascii() {
-        name.make_ascii_lowercase();
-    } else {
-        name = name.to_lowercase();
-    }
-    fits.then_some((name, purpose))
-}
-
-/// Where the key of a signature is.
-fn key_name(signature: &Signature) -> String {
-    format!("{}._domainkey.{}", signature.s, signature.d)
-}
-
-/// What is in `text`, where it can be a domain: the sender chooses how long it is, so that is looked at first. No character takes
-/// more than four bytes, and none is left out where the DNS writes it.
-fn domain_name(text: &str) -> Option<String> {
-    let may_fit = text.len() <= 4 * MAX_NAME;
-    may_fit.then(|| host_name(text)).flatten().filter(|name| name.len() <= MAX_NAME)
+/// Where the key of a signature is, as the DNS writes it (RFC 8616 §4 has U-labels in signatures).
+fn key_name(signature: &Signature) -> Option<String> {
+    let name = format!("{}._domainkey.{}", domain_name(&signature.s)?, domain_name(&signature.d)?);
+    is_name(&name).then_some(name)
 }
 
 /// The domain itself, and every domain above it that RFC 9989 §4.10 asks.
@@ -287,26 +271,33 @@ async fn verify(
     let verifier = verifier().map_err(MessageAuthError::NoVerifier)?;
     let dkim = verifier.verify_dkim(Parameters::new(message).with_cache(answers)).await;
     let spf_output = SpfOutput::new(spf.domain.to_string()).with_result(spf_result(spf.result));
-    let parameters = DmarcParameters::new(message, &dkim, &spf.domain, &spf_output);
-    let dmarc = verifier.verify_dmarc(Parameters::new(parameters).with_cache(answers)).await;
+    let authors = author_domains(message);
+    let mut outcomes = Vec::with_capacity(authors.len());
+    let mut strict = false;
+    for author in &authors {
+        // As we read From, which has more than one reading.
+        let from = format!("From: a@{author}\r\n\r\n");
+        let Some(from) = AuthenticatedMessage::parse(from.as_bytes()) else { continue };
+        let parameters = DmarcParameters::new(&from, &dkim, &spf.domain, &spf_output);
+        let dmarc = verifier.verify_dmarc(Parameters::new(parameters).with_cache(answers)).await;
+        strict |= dmarc.record().is_some_and(|record| record.adkim == Alignment::Strict);
+        outcomes.push(dmarc_outcome(&dmarc));
+    }
 
-    let strict = dmarc.record().is_some_and(|record| record.adkim == Alignment::Strict);
-    let author = author_domain(message);
-    let aligned = |domain: &str| {
-        author
-            .as_deref()
-            .is_some_and(|author| domain == author || (!strict && registrable(domain) == registrable(author)))
+    let aligned = |domain: &str| match &authors[..] {
+        [author] => domain == author || (!strict && registrable(domain) == registrable(author)),
+        _ => false,
     };
     let signatures = dkim.iter().filter_map(|output| signature(output, &aligned)).collect();
     Ok(MessageAuth {
         signatures,
         ignored_signatures: message.has_dkim_errors(),
-        dmarc: dmarc_outcome(&dmarc),
+        dmarc: most_strict(outcomes),
     })
 }
 
 /// Reads the message, and leaves it the signatures that count. Those that cover only the beginning of the body (`l=`) do not, as
-/// anyone may append to it (RFC 6376 §8.2); nor do those by SHA-1 (RFC 8301 §3.1), or with names that nobody can look up.
+/// anyone may append to it (RFC 6376 §8.2).
 fn parse(raw: &[u8]) -> Option<AuthenticatedMessage<'_>> {
     let mut message = AuthenticatedMessage::parse(raw)?;
     let mut kept = 0;
@@ -320,16 +311,21 @@ fn parse(raw: &[u8]) -> Option<AuthenticatedMessage<'_>> {
     Some(message)
 }
 
+/// Whether a signature can vouch for the author: by a hash that is trusted (RFC 8301 §3.1),
+/// naming a key that can be looked up.
 fn counts(signature: &Signature) -> bool {
-    signature.a != Algorithm::RsaSha1 && key_name(signature).len() <= MAX_NAME
+    let is_trusted = match signature.a {
+        Algorithm::RsaSha256 | Algorithm::Ed25519Sha256 => true,
+        Algorithm::RsaSha1 | Algorithm::MlDsa44 => false,
+    };
+    is_trusted && key_name(signature).is_some()
 }
 
-/// The one domain of all From addresses.
-fn author_domain(message: &AuthenticatedMessage<'_>) -> Option<String> {
-    let domain = |address: &String| address.rsplit_once('@').and_then(|(_, domain)| domain_name(domain));
-    let mut domains = message.from_addresses().iter().map(domain);
-    let first = domains.next()??;
-    domains.all(|domain| domain.as_ref() == Some(&first)).then_some(first)
+/// RFC 9989 §11.6, as RFC 7489 §6.6.1: of several authors' domains, what the most strict policy among those that fail says.
+fn most_strict(outcomes: Vec<DmarcOutcome>) -> DmarcOutcome {
+    let strictness = |outcome: &DmarcOutcome| (outcome.result == DmarcResult::Fail).then_some(outcome.policy);
+    // The last of equals is taken, which is to be the first.
+    outcomes.into_iter().rev().max_by_key(strictness).unwrap_or_default()
 }
 
 /// The domain someone registered, `example.co.uk` of `mail.example.co.uk`; a public suffix stands for itself.
@@ -339,7 +335,7 @@ fn registrable(domain: &str) -> &str {
 
 fn signature(output: &DkimOutput<'_>, aligned: &impl Fn(&str) -> bool) -> Option<DkimSignature> {
     let signature = output.signature()?;
-    let domain = domain_name(&signature.d)?;
+    let (domain, selector) = (domain_name(&signature.d)?, domain_name(&signature.s)?);
     let aligned = aligned(&domain);
     let result = match output.result() {
         mail_auth::DkimResult::Pass => DkimResult::Pass,
@@ -349,7 +345,7 @@ fn signature(output: &DkimOutput<'_>, aligned: &impl Fn(&str) -> bool) -> Option
         mail_auth::DkimResult::PermError(_) => DkimResult::PermError,
         mail_auth::DkimResult::TempError(_) => DkimResult::TempError,
     };
-    Some(DkimSignature { domain, selector: signature.s.clone(), result, aligned })
+    Some(DkimSignature { domain, selector, result, aligned })
 }
 
 fn dmarc_outcome(output: &mail_auth::DmarcOutput) -> DmarcOutcome {

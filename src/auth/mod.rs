@@ -1,6 +1,7 @@
 //! Who sent this mail: SPF, DKIM and DMARC, by mail-auth, with every DNS question put to our own resolver.
 
 mod answers;
+mod author;
 mod message;
 mod results;
 mod spf;

@@ -329,7 +329,7 @@ pub(super) fn is_asked(domain: &str) -> bool {
 }
 
 /// Whether the DNS can be asked for `name`.
-fn is_name(name: &str) -> bool {
+pub(in crate::auth) fn is_name(name: &str) -> bool {
     labels(name).is_some()
 }
 

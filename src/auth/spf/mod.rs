@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use crate::dns::Resolver;
 use crate::facts::{Address, ReversePath, host_name};
-pub(super) use evaluate::MAX_NAME;
 use evaluate::{Evaluation, Mailbox};
+pub(super) use evaluate::{MAX_NAME, is_name};
 use memory::About;
 pub use memory::SpfMemory;
 
