@@ -58,6 +58,26 @@ async fn names_longer_than_any_of_the_dns_are_not_looked_at() {
 }
 
 #[tokio::test]
+async fn a_long_list_of_signed_fields_does_not_count() {
+    let names: Vec<String> = (0..3_000).map(|number| format!("x{number}")).collect();
+    let fields = "zz1:\n".repeat(10_000);
+    let from = "From: ceo@bank.test\n";
+    let zone = published("bank.test") + POLICY;
+    let mail =
+        |names: &str| signature_field("bank.test", "s", names).repeat(8) + from + &fields + "\nHello\n";
+    let began = Instant::now();
+    let found = forged(&mail(&format!("From:{}", names.join(":"))), &zone).await;
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert_eq!((results(&found), found.ignored_signatures), (vec![], true));
+    assert_eq!((found.dmarc.result, found.dmarc.policy), (DmarcResult::Fail, DmarcPolicy::Reject));
+
+    let began = Instant::now();
+    let found = forged(&mail(&format!("From:{}", names[..99].join(":"))), &zone).await;
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert_eq!(results(&found), [DkimResult::Fail; 8]);
+}
+
+#[tokio::test]
 async fn the_author_is_found_however_from_is_spelled() {
     for from in [
         "ceo@bank.test",

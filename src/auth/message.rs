@@ -20,6 +20,8 @@ use crate::patience::at_once;
 
 /// How many signatures of one message are checked, from the top.
 const MAX_SIGNATURES: usize = 8;
+/// How many fields a signature may name. Others name some thirty; the time to find them all grows with each.
+const MAX_SIGNED_FIELDS: usize = 100;
 /// Longest name, in labels, that is asked for a DMARC policy beside the domain itself (RFC 9989 §4.10).
 const MAX_POLICY_LABELS: usize = 7;
 
@@ -312,13 +314,13 @@ fn parse(raw: &[u8]) -> Option<AuthenticatedMessage<'_>> {
 }
 
 /// Whether a signature can vouch for the author: by a hash that is trusted (RFC 8301 §3.1),
-/// naming a key that can be looked up.
+/// naming a key that can be looked up, and no more fields than can be gone through.
 fn counts(signature: &Signature) -> bool {
     let is_trusted = match signature.a {
         Algorithm::RsaSha256 | Algorithm::Ed25519Sha256 => true,
         Algorithm::RsaSha1 | Algorithm::MlDsa44 => false,
     };
-    is_trusted && key_name(signature).is_some()
+    is_trusted && signature.h.len() <= MAX_SIGNED_FIELDS && key_name(signature).is_some()
 }
 
 /// RFC 9989 §11.6, as RFC 7489 §6.6.1: of several authors' domains, what the most strict policy among those that fail says.
