@@ -77,6 +77,21 @@ async fn a_long_list_of_signed_fields_does_not_count() {
     assert_eq!(results(&found), [DkimResult::Fail; 8]);
 }
 
+/// By OpenSSL with a key of 512 bits.
+#[tokio::test]
+async fn a_weak_key_vouches_for_nobody() {
+    let zone = "weak._domainkey.bank.test TXT v=DKIM1; k=rsa; p=\
+        MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAM2pYQsHHjHsc7AYC62RugtJEzwIH3B29KcPuWgu+fE8nK0lcslsAtEp/k/x/EyP/1Pg7QFt1zCpt6UcINfjN7ECAwEAAQ==\n"
+        .to_owned() + POLICY;
+    let mail = "DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=bank.test; s=weak; h=From:To:Subject; \
+        bh=Ba3gj8+xBPQLJTahTfzW6RbWQ/XPgESxkCi2B66PSQg=; \
+        b=aAtmGcIkMmKo6q0w0tpOvwEpoeKiQP/XRdbapKHvfaKOF71aFD2lRVBEtwksyzo6GuozZ09+h8BeNx33ocZGxQ==\n\
+        From: CEO <ceo@bank.test>\nTo: a@here.test\nSubject: x\n\nHello\n";
+    let found = forged(mail, &zone).await;
+    assert_eq!((results(&found), found.ignored_signatures), (vec![], true));
+    assert_eq!(found.dmarc.result, DmarcResult::Fail);
+}
+
 #[tokio::test]
 async fn the_author_is_found_however_from_is_spelled() {
     for from in [

@@ -22,6 +22,8 @@ use crate::patience::at_once;
 const MAX_SIGNATURES: usize = 8;
 /// How many fields a signature may name. Others name some thirty; the time to find them all grows with each.
 const MAX_SIGNED_FIELDS: usize = 100;
+/// Shortest signature by RSA, which is as long as the key, in bytes: those of fewer than 1024 bits do not count (RFC 8301 §3.2).
+const MIN_RSA_BYTES: usize = 128;
 /// Longest name, in labels, that is asked for a DMARC policy beside the domain itself (RFC 9989 §4.10).
 const MAX_POLICY_LABELS: usize = 7;
 
@@ -313,11 +315,12 @@ fn parse(raw: &[u8]) -> Option<AuthenticatedMessage<'_>> {
     Some(message)
 }
 
-/// Whether a signature can vouch for the author: by a hash that is trusted (RFC 8301 §3.1),
+/// Whether a signature can vouch for the author: by a hash and a key that are trusted (RFC 8301 §3),
 /// naming a key that can be looked up, and no more fields than can be gone through.
 fn counts(signature: &Signature) -> bool {
     let is_trusted = match signature.a {
-        Algorithm::RsaSha256 | Algorithm::Ed25519Sha256 => true,
+        Algorithm::RsaSha256 => signature.b.len() >= MIN_RSA_BYTES,
+        Algorithm::Ed25519Sha256 => true,
         Algorithm::RsaSha1 | Algorithm::MlDsa44 => false,
     };
     is_trusted && signature.h.len() <= MAX_SIGNED_FIELDS && key_name(signature).is_some()
