@@ -4,11 +4,14 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greylag::auth::{DkimResult, DmarcPolicy, DmarcResult, MessageAuth, SpfResult};
+use greylag::auth::{self, DkimResult, DmarcPolicy, DmarcResult, MessageAuth, SpfOutcome, SpfResult};
+use greylag::dns::{DnsFault, Lookup, RecordType, Resolver, Zone};
+use mail_auth::dkim::Canonicalization::Relaxed;
 use support::auth::{checked, exact, spf};
-use support::dkim::published;
+use support::dkim::{published, record, sign};
 
 const POLICY: &str = "_dmarc.bank.test TXT v=DMARC1; p=reject\n";
 
@@ -90,6 +93,46 @@ async fn a_weak_key_vouches_for_nobody() {
     let found = forged(mail, &zone).await;
     assert_eq!((results(&found), found.ignored_signatures), (vec![], true));
     assert_eq!(found.dmarc.result, DmarcResult::Fail);
+}
+
+/// As real servers are asked: what is not ASCII cannot be.
+#[derive(Debug)]
+struct AsciiOnly(Zone);
+
+impl Resolver for AsciiOnly {
+    fn lookup<'a>(&'a self, name: &'a str, record_type: RecordType) -> Lookup<'a> {
+        if name.is_ascii() {
+            return self.0.lookup(name, record_type);
+        }
+        Box::pin(std::future::ready(Err(DnsFault::Failed("not ASCII".into()))))
+    }
+}
+
+#[tokio::test]
+async fn names_of_other_letters_are_asked_for_as_the_dns_writes_them() {
+    let zone = published("xn--bcher-kva.test")
+        + &format!("xn--tda._domainkey.bank.test TXT {}\n", record())
+        + POLICY
+        + "_dmarc.xn--bcher-kva.test TXT v=DMARC1; p=reject\n";
+    let resolver: Arc<dyn Resolver> = Arc::new(AsciiOnly(Zone::parse(&zone)));
+    let of_bank = "From: ceo@bank.test\n\nHello\n";
+    let of_books = "From: joe@b\u{fc}cher.test\nTo: a@here.test\nSubject: x\n\nHello\n";
+    let books = sign(of_books, "b\u{fc}cher.test", Relaxed);
+    for (mail, signatures, dmarc) in [
+        (signature_field("bank.test", "\u{fc}", "From") + of_bank, vec![DkimResult::Fail], DmarcResult::Fail),
+        (
+            signature_field("bank.test", "\u{e4}", "From") + of_bank,
+            vec![DkimResult::PermError],
+            DmarcResult::Fail,
+        ),
+        (signature_field("bank.test", "\u{fffd}", "From") + of_bank, vec![], DmarcResult::Fail),
+        (books.clone(), vec![DkimResult::Pass], DmarcResult::Pass),
+        (books.replacen("d=b\u{fc}cher", "d=B\u{dc}cher", 1), vec![DkimResult::Fail], DmarcResult::Fail),
+    ] {
+        let found = auth::message(&exact(&mail), &SpfOutcome::none(), &resolver).await.unwrap();
+        assert_eq!((results(&found), found.dmarc.result), (signatures, dmarc), "{mail}");
+        assert!(found.signatures.iter().all(|signature| signature.aligned), "{mail}");
+    }
 }
 
 #[tokio::test]

@@ -61,6 +61,13 @@ impl Answers {
             }
         }
     }
+
+    /// Adds what the DNS said of the texts of `name` (as in [`Self::add`]) under `called` (with a final dot), too.
+    pub(super) fn also_called(&mut self, name: &str, called: &str) {
+        if let Some(text) = self.texts.known.get([name, "."].concat().as_str()).cloned() {
+            self.texts.known.insert(called.into(), text);
+        }
+    }
 }
 
 /// RFC 9989 §4.7: several policies are none.

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mail_auth::crypto::Algorithm;
-use mail_auth::dkim::{DkimError, Signature};
+use mail_auth::dkim::{DkimError, Signature, VerifySignature};
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::dmarc::{Alignment, Policy};
+use mail_auth::dns::ToFqdn;
 use mail_auth::{AuthenticatedMessage, DkimOutput, Error, Parameters, SpfOutput};
 use tokio::task::JoinSet;
 
@@ -186,7 +187,14 @@ pub async fn message(
 ) -> Result<MessageAuth, MessageAuthError> {
     let header = message.header_text();
     let Some(read) = parse(header) else { return Ok(MessageAuth::default()) };
-    let answers = look_up(questions(&read, spf), resolver).await?;
+    let mut answers = look_up(questions(&read, spf), resolver).await?;
+    for signature in read.dkim_signatures().iter().map(|field| &field.header) {
+        // mail-auth asks for U-labels as they stand.
+        let called = signature.domain_key();
+        if let Some(name) = key_name(signature).filter(|_| !called.is_ascii()) {
+            answers.also_called(&name, &called.to_fqdn());
+        }
+    }
     if read.dkim_signatures().is_empty() {
         // DMARC is about the header alone.
         return verify_at_once(&read, spf, &answers);
