@@ -11,7 +11,7 @@ use greylag::auth::{self, DkimResult, DmarcPolicy, DmarcResult, MessageAuth, Spf
 use greylag::dns::{DnsFault, Lookup, RecordType, Resolver, Zone};
 use mail_auth::dkim::Canonicalization::Relaxed;
 use support::auth::{checked, exact, spf};
-use support::dkim::{published, record, sign};
+use support::dkim::{name, published, record, sign, sign_headers};
 
 const POLICY: &str = "_dmarc.bank.test TXT v=DMARC1; p=reject\n";
 
@@ -173,5 +173,36 @@ async fn the_author_is_found_however_from_is_spelled() {
         let found = forged(&format!("From: {from}\n\nHello\n"), POLICY).await.dmarc;
         let expected = (DmarcResult::Fail, DmarcPolicy::Reject, "bank.test");
         assert_eq!((found.result, found.policy, found.domain.as_str()), expected, "{from}");
+    }
+}
+
+#[tokio::test]
+async fn a_signature_that_leaves_out_the_author_does_not_count() {
+    let mail = "From: ceo@bank.test\nTo: a@here.test\nSubject: x\n\nHello\n";
+    let zone = published("bank.test") + POLICY;
+    for (headers, counts) in [(&["From", "To"][..], true), (&["fRoM"], true), (&["To", "Subject"], false)] {
+        let found = forged(&sign_headers(headers, mail, "bank.test", Relaxed), &zone).await;
+        let expected =
+            if counts { (vec![DkimResult::Pass], DmarcResult::Pass) } else { (vec![], DmarcResult::Fail) };
+        assert_eq!((results(&found), found.dmarc.result), expected, "{headers:?}");
+        assert_eq!(found.ignored_signatures, !counts);
+    }
+}
+
+#[tokio::test]
+async fn a_key_counts_for_what_it_is_published_for() {
+    let mail = sign("From: ceo@bank.test\nTo: a@here.test\nSubject: x\n\nHello\n", "bank.test", Relaxed);
+    for (tags, expected) in [
+        ("", DkimResult::Pass),
+        ("h=sha256; ", DkimResult::Pass),
+        ("h=sha1 : SHA256; s=* ; ", DkimResult::Pass),
+        ("s=tlsrpt:Email; ", DkimResult::Pass),
+        ("h=; s=; ", DkimResult::Pass),
+        ("h=sha1; ", DkimResult::PermError),
+        ("S = tlsrpt; ", DkimResult::PermError),
+    ] {
+        let text = record().replacen("k=", &format!("{tags}k="), 1);
+        let zone = format!("{} TXT {text}\n", name("bank.test"));
+        assert_eq!(results(&forged(&mail, &zone).await), [expected], "{tags}");
     }
 }

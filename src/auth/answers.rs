@@ -51,7 +51,7 @@ impl Answers {
         let name = [name, "."].concat().into_boxed_str();
         match purpose {
             Purpose::Key => {
-                self.texts.known.insert(name, text(answer, DomainKey::parse_records));
+                self.texts.known.insert(name, text(answer, key_for_mail));
             }
             Purpose::Policy => {
                 self.texts.known.insert(name, text(answer, the_one_policy));
@@ -68,6 +68,22 @@ impl Answers {
             self.texts.known.insert(called.into(), text);
         }
     }
+}
+
+/// The first key that may be used for mail with SHA-256, the only hash we count (RFC 6376 §3.6.1). mail-auth looks at neither.
+fn key_for_mail(texts: &[Vec<u8>]) -> mail_auth::Result<DomainKey> {
+    let is_for_mail =
+        |text: &&Vec<u8>| permits(text, "h", &["sha256"]) && permits(text, "s", &["*", "email"]);
+    DomainKey::parse_records(&texts.iter().filter(is_for_mail).cloned().collect::<Vec<_>>())
+}
+
+/// Whether the list in a tag of a key has one of `these` in it. Without the tag, or with nothing in it, all are permitted.
+fn permits(key: &[u8], tag: &str, these: &[&str]) -> bool {
+    let key = String::from_utf8_lossy(key);
+    let mut tags = key.split(';').filter_map(|field| field.split_once('='));
+    let list = tags.find(|(name, _)| name.trim().eq_ignore_ascii_case(tag)).map_or("", |(_, list)| list);
+    let mut items = list.split(':').map(str::trim).filter(|item| !item.is_empty()).peekable();
+    items.peek().is_none() || items.any(|item| these.iter().any(|this| item.eq_ignore_ascii_case(this)))
 }
 
 /// RFC 9989 §4.7: several policies are none.

@@ -323,7 +323,7 @@ fn parse(raw: &[u8]) -> Option<AuthenticatedMessage<'_>> {
     Some(message)
 }
 
-/// Whether a signature can vouch for the author: by a hash and a key that are trusted (RFC 8301 §3),
+/// Whether a signature can vouch for the author: by a hash and a key that are trusted (RFC 8301 §3), over From (RFC 6376 §5.4),
 /// naming a key that can be looked up, and no more fields than can be gone through.
 fn counts(signature: &Signature) -> bool {
     let is_trusted = match signature.a {
@@ -331,7 +331,8 @@ fn counts(signature: &Signature) -> bool {
         Algorithm::Ed25519Sha256 => true,
         Algorithm::RsaSha1 | Algorithm::MlDsa44 => false,
     };
-    is_trusted && signature.h.len() <= MAX_SIGNED_FIELDS && key_name(signature).is_some()
+    let covers_author = signature.h.iter().any(|name| name.eq_ignore_ascii_case("from"));
+    is_trusted && covers_author && signature.h.len() <= MAX_SIGNED_FIELDS && key_name(signature).is_some()
 }
 
 /// RFC 9989 §11.6, as RFC 7489 §6.6.1: of several authors' domains, what the most strict policy among those that fail says.
