@@ -126,7 +126,7 @@ mod tests {
     fn each_domain_of_an_author_is_found_once_and_not_too_many() {
         for (from, domains) in [
             ("joe", &[][..]),
-            ("@, a@[192.0.2.1], a@b\"c.test", &[]),
+            ("@, a@[192.0.2.1], a@b!c.test", &[]),
             ("a@x.test, b@X.test., c@b\u{fc}cher.test", &["x.test", "xn--bcher-kva.test"]),
             ("a@1.test, a@2.test, a@3.test, a@4.test, a@5.test", &["1.test", "2.test", "3.test", "4.test"]),
         ] {
