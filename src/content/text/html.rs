@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use html5gum::{DefaultEmitter, HtmlString, StartTag, Token, Tokenizer};
+use html5gum::{HtmlString, StartTag, State, Token, Tokenizer};
+
+use super::foreign::Foreign;
 
 /// Attributes that lead somewhere, on whatever element they stand.
 const LEADING: &[&[u8]] = &[
@@ -17,11 +19,67 @@ const LEADING: &[&[u8]] = &[
     b"longdesc",
 ];
 
-/// Elements within a line: their tags do not part words.
-const INLINE: &[&[u8]] = &[
-    b"a", b"abbr", b"acronym", b"b", b"bdi", b"bdo", b"big", b"blink", b"cite", b"code", b"data", b"del",
-    b"dfn", b"em", b"font", b"i", b"ins", b"kbd", b"mark", b"nobr", b"o:p", b"q", b"s", b"samp", b"small",
-    b"span", b"strike", b"strong", b"sub", b"sup", b"time", b"tt", b"u", b"var", b"wbr", b"x",
+/// Elements that do not stand within a line, by the style sheet of the HTML standard (§15.3), and line breaks: their tags part
+/// words. Those of other elements do not, whether the standard knows them or not.
+const BLOCK: &[&[u8]] = &[
+    b"address",
+    b"article",
+    b"aside",
+    b"blockquote",
+    b"body",
+    b"br",
+    b"caption",
+    b"center",
+    b"col",
+    b"colgroup",
+    b"dd",
+    b"details",
+    b"dialog",
+    b"dir",
+    b"div",
+    b"dl",
+    b"dt",
+    b"fieldset",
+    b"figcaption",
+    b"figure",
+    b"footer",
+    b"form",
+    b"frame",
+    b"frameset",
+    b"h1",
+    b"h2",
+    b"h3",
+    b"h4",
+    b"h5",
+    b"h6",
+    b"header",
+    b"hgroup",
+    b"hr",
+    b"html",
+    b"legend",
+    b"li",
+    b"listing",
+    b"main",
+    b"menu",
+    b"nav",
+    b"ol",
+    b"optgroup",
+    b"option",
+    b"p",
+    b"plaintext",
+    b"pre",
+    b"search",
+    b"section",
+    b"summary",
+    b"table",
+    b"tbody",
+    b"td",
+    b"tfoot",
+    b"th",
+    b"thead",
+    b"tr",
+    b"ul",
+    b"xmp",
 ];
 
 /// Elements that have no end.
@@ -44,36 +102,34 @@ pub(in crate::content) struct Page {
 }
 
 impl Page {
-    /// Reads `html` as the HTML standard's tokenizer does, so that what a browser shows is what is seen.
+    /// Reads `html` as the HTML standard's tokenizer does, so that what a browser shows is what is seen. Scripts do not run in mail.
     pub(in crate::content) fn read(html: &str) -> Self {
-        let mut emitter = DefaultEmitter::default();
-        emitter.naively_switch_states(true);
+        let mut tokens = Tokenizer::new(html);
         let mut page = Self::default();
-        // Inside <script> and <style>, whose text nobody reads.
-        let mut silent = false;
+        let mut place = Place::Line;
+        // What stands apart from the lines, and parts none of their words.
+        let mut apart = String::new();
+        let mut foreign = Foreign::default();
         let mut curtain: Option<Curtain> = None;
-        for token in Tokenizer::new_with_emitter(html, emitter).flatten() {
+        while let Some(Ok(token)) = tokens.next() {
             match token {
-                Token::String(text) if !silent => page.text.push_str(&text_of(&text)),
+                Token::String(text) => match place {
+                    Place::Line => page.text.push_str(&text_of(&text)),
+                    Place::Apart => apart.push_str(&text_of(&text)),
+                    Place::Nowhere => {}
+                },
                 Token::StartTag(tag) => {
                     page.part_words(&tag.name.0);
                     match &mut curtain {
                         Some(curtain) => curtain.depth += usize::from(curtain.element == tag.name.0),
                         None => curtain = Curtain::of(&tag, page.text.len()),
                     }
-                    silent = !tag.self_closing && is_silent(&tag.name.0) || silent;
-                    for (name, value) in &tag.attributes {
-                        page.attribute(&tag.name.0, &name.0, &text_of(value));
-                    }
-                    if tag.name.0 == b"meta" {
-                        let value = |key: &[u8]| {
-                            let mut all = tag.attributes.iter();
-                            all.find(|(name, _)| name.0 == key).map(|(_, value)| text_of(value))
-                        };
-                        let is_refresh =
-                            value(b"http-equiv").is_some_and(|it| it.trim().eq_ignore_ascii_case("refresh"));
-                        page.links
-                            .extend(value(b"content").filter(|_| is_refresh).and_then(|it| refresh(&it)));
+                    page.attributes(&tag, &mut apart);
+                    let is_foreign = foreign.start(&tag);
+                    if let Some(state) = state_after(&tag.name.0).filter(|_| !is_foreign) {
+                        tokens.set_state(state);
+                        place = Place::of(&tag.name.0);
+                        apart.push(' ');
                     }
                 }
                 Token::EndTag(tag) => {
@@ -85,13 +141,16 @@ impl Page {
                         }
                     }
                     page.part_words(&tag.name.0);
-                    silent &= !is_silent(&tag.name.0);
+                    foreign.end(&tag.name.0);
+                    place = Place::Line;
                 }
                 _ => {}
             }
         }
         page.hidden.extend(curtain.map(|drawn| drawn.from..page.text.len()));
         page.hidden.retain(|hidden| !hidden.is_empty());
+        page.text.push(' ');
+        page.text.push_str(&apart);
         page
     }
 
@@ -112,12 +171,26 @@ impl Page {
     }
 
     fn part_words(&mut self, tag: &[u8]) {
-        if !INLINE.contains(&tag) {
+        if BLOCK.contains(&tag) {
             self.text.push(' ');
         }
     }
 
-    fn attribute(&mut self, tag: &[u8], name: &[u8], value: &str) {
+    fn attributes(&mut self, tag: &StartTag<()>, apart: &mut String) {
+        for (name, value) in &tag.attributes {
+            self.attribute(&tag.name.0, &name.0, &text_of(value), apart);
+        }
+        if tag.name.0 == b"meta" {
+            let value = |key: &[u8]| {
+                let mut all = tag.attributes.iter();
+                all.find(|(name, _)| name.0 == key).map(|(_, value)| text_of(value))
+            };
+            let is_refresh = value(b"http-equiv").is_some_and(|it| it.trim().eq_ignore_ascii_case("refresh"));
+            self.links.extend(value(b"content").filter(|_| is_refresh).and_then(|it| refresh(&it)));
+        }
+    }
+
+    fn attribute(&mut self, tag: &[u8], name: &[u8], value: &str, apart: &mut String) {
         match name {
             b"href" if tag == b"base" => {
                 self.base.get_or_insert_with(|| value.to_owned());
@@ -128,10 +201,15 @@ impl Page {
                 return;
             }
             // Read instead of a picture.
-            b"alt" | b"title" => {
+            b"alt" if !value.is_empty() => {
                 self.text.push(' ');
                 self.text.push_str(value);
                 self.text.push(' ');
+                return;
+            }
+            b"title" => {
+                apart.push(' ');
+                apart.push_str(value);
                 return;
             }
             _ => {}
@@ -183,8 +261,51 @@ fn hides(style: &str) -> bool {
     })
 }
 
-fn is_silent(tag: &[u8]) -> bool {
-    matches!(tag, b"script" | b"style")
+/// Where the text of an element is read.
+#[derive(Clone, Copy)]
+enum Place {
+    Line,
+    /// Not among the lines: in the title of the window.
+    Apart,
+    /// Scripts and styles, whose text nobody reads.
+    Nowhere,
+}
+
+impl Place {
+    const fn of(element: &[u8]) -> Self {
+        match element {
+            b"script" | b"style" => Self::Nowhere,
+            b"title" => Self::Apart,
+            _ => Self::Line,
+        }
+    }
+}
+
+/// How what is in an element is read, where there are no tags in it (HTML standard §13.2.6). `noscript` has tags, as scripts do
+/// not run.
+const fn state_after(element: &[u8]) -> Option<State> {
+    match element {
+        b"textarea" | b"title" => Some(State::RcData),
+        b"plaintext" => Some(State::PlainText),
+        b"script" => Some(State::ScriptData),
+        b"style" | b"iframe" | b"xmp" | b"noembed" | b"noframes" => Some(State::RawText),
+        _ => None,
+    }
+}
+
+/// `html` as Outlook reads it, where that makes a difference: with what stands in conditional comments
+/// (`<!--[if mso]>...<![endif]-->`, of which the end is a comment of its own).
+pub(super) fn for_outlook(html: &str) -> Option<String> {
+    const OPEN: &str = "<!--[if";
+    let lower = html.to_ascii_lowercase();
+    let mut out = String::new();
+    let mut end = 0;
+    while let Some(at) = lower.get(end..).and_then(|rest| rest.find(OPEN)).map(|at| end + at) {
+        let Some(length) = lower.get(at..).and_then(|rest| rest.find("]>")) else { break };
+        out.push_str(html.get(end..at).unwrap_or_default());
+        end = at + length + "]>".len();
+    }
+    (end > 0).then(|| out + html.get(end..).unwrap_or_default())
 }
 
 fn text_of(bytes: &HtmlString) -> String {
@@ -220,11 +341,46 @@ mod tests {
             ("<td>a<td>b", "a b"),
             ("&lt;free&gt; &amp; &#102;&#x72;&eacute;e&nbsp;now&#8203;!", "<free> & frée now!"),
             ("<style>hidden{}</style>seen<script>hidden()</script>", "seen"),
-            ("<title>head</title><img alt='picture'>", "head picture"),
+            ("<title>head</title><img alt='picture'>", "picture head"),
             ("a < b", "a < b"),
             ("<div", ""),
+            ("lot<zzz></zzz>te<o:p/>r<button>y</button>", "lottery"),
+            (
+                "lot<label></label><ruby></ruby><map></map><img width=0><meta x><link x><input type=hidden>tery",
+                "lottery",
+            ),
+            (
+                "lot<style>x</style><script>y</script><template></template><svg></svg><img alt=''>tery",
+                "lottery",
+            ),
+            ("lot<title>head</title>tery <b title='tip'>now</b>", "lottery now head tip"),
+            ("<noscript>lot<b></b>t&#101;ry</noscript>", "lottery"),
+            ("<svg><style><p>lot<b></b>tery", "lottery"),
+            ("<math><style><p>lot<b></b>tery", "lottery"),
+            ("<svg><title><p>lot<b></b>tery</title></svg><title>a<b>", "lottery a<b>"),
+            ("<svg><p><style><a b='</style>lottery'>", "lottery'>"),
+            ("<svg><foreignObject><style><a b='</style>lottery'>", "lottery'>"),
+            ("<math><mi><style><a b='</style>lottery'>", "lottery'>"),
+            ("<svg/><style><a b='</style>lottery'>", "lottery'>"),
+            ("<svg></svg><style><a b='</style>lottery'>", "lottery'>"),
+            ("<noframes>a<b></noframes>", "a<b>"),
         ] {
             assert_eq!(text(html), expected, "{html}");
+        }
+    }
+
+    #[test]
+    fn conditional_comments_are_read_as_outlook_does() {
+        for (html, expected) in [
+            ("a<!-- [if mso]>b<![endif]-->c", None),
+            ("lot<!--[if mso]>te<![endif]-->ry", Some("lottery")),
+            (
+                "<!--[IF (gte mso 9)|(IE)]><p>a</p><![endif]--><!--[if !mso]><!-->b<!--<![endif]-->",
+                Some("a b"),
+            ),
+            ("a<!--[if mso", None),
+        ] {
+            assert_eq!(for_outlook(html).map(|html| text(&html)).as_deref(), expected, "{html}");
         }
     }
 

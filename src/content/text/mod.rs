@@ -4,6 +4,7 @@
 
 mod charset;
 mod fold;
+mod foreign;
 mod header;
 mod html;
 
@@ -100,18 +101,29 @@ impl Texts {
         let label = content_type.and_then(|content_type| content_type.attribute("charset"));
         let is_html = matches!(part.kind(), PartKind::Html) || part.is_content_type("text", "html");
         for text in charset::readings(bytes, label.map(str::as_bytes), is_html) {
-            let readings = if is_html {
-                let page = html::Page::read(&text);
-                links.of_page(&page);
-                [Some(visible(&page.text)), page.shown().map(|text| visible(&text))]
+            if is_html {
+                self.page(&text, links);
+                if let Some(text) = html::for_outlook(&text) {
+                    self.page(&text, links);
+                }
             } else {
-                [Some(visible(&text)), None]
-            };
-            for text in readings.into_iter().flatten() {
-                links.of_text(&text);
-                self.bodies.push(text);
+                self.body(visible(&text), links);
             }
         }
+    }
+
+    fn page(&mut self, html: &str, links: &mut links::Links) {
+        let page = html::Page::read(html);
+        links.of_page(&page);
+        self.body(visible(&page.text), links);
+        if let Some(shown) = page.shown() {
+            self.body(visible(&shown), links);
+        }
+    }
+
+    fn body(&mut self, text: String, links: &mut links::Links) {
+        links.of_text(&text);
+        self.bodies.push(text);
     }
 }
 
