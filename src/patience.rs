@@ -28,6 +28,24 @@ pub(crate) fn at_once<T>(work: impl Future<Output = T>) -> Option<T> {
     }
 }
 
+/// What comes of each of `works`, which are done side by side, in their order.
+pub(crate) async fn all<T>(works: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut works: Vec<_> = works.map(|work| (Box::pin(work), None)).collect();
+    poll_fn(|context| {
+        for (work, done) in &mut works {
+            if done.is_none()
+                && let Poll::Ready(result) = work.as_mut().poll(context)
+            {
+                *done = Some(result);
+            }
+        }
+        let are_done = works.iter().all(|(_, done)| done.is_some());
+        if are_done { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    works.into_iter().filter_map(|(_, done)| done).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +61,19 @@ mod tests {
         assert_eq!(within(3 * second, pending::<()>()).await, None);
         assert_eq!(began.elapsed().as_secs(), 5);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn works_are_done_side_by_side() {
+        let began = Instant::now();
+        let works = [3, 1, 2].map(|seconds| async move {
+            sleep(Duration::from_secs(seconds)).await;
+            seconds
+        });
+        assert_eq!(all(works.into_iter()).await, [3, 1, 2]);
+        assert_eq!(began.elapsed().as_secs(), 3);
+        assert_eq!(all(std::iter::empty::<std::future::Ready<()>>()).await, []);
+    }
+
     #[tokio::test]
     async fn work_that_has_to_wait_is_given_up() {
         assert_eq!(at_once(async { ready(1).await + ready(2).await }), Some(3));

@@ -3,11 +3,14 @@
 
 mod suite;
 
+use std::time::Duration;
+
 use greylag::auth::SpfResult::{Fail, None, Pass};
 use greylag::auth::{SpfIdentity, SpfOutcome, SpfQuery, spf};
-use greylag::dns::Zone;
+use greylag::dns::{Lookup, RecordType, Resolver, Zone};
 use greylag::facts::ReversePath;
 use suite::{Group, SUITE, V4, V6};
+use tokio::time::timeout;
 
 async fn ask(zone: &str, client: &str, helo: &str, sender: &str) -> SpfOutcome {
     let client: std::net::IpAddr = client.parse().unwrap();
@@ -107,5 +110,69 @@ async fn a_domain_that_passes_anyone_vouches_for_nobody() {
             vouching,
             "{client} {sender}: {outcome:?}"
         );
+    }
+}
+
+/// A DNS that never answers for names that begin with `slow`.
+#[derive(Debug)]
+struct Dropping(Zone);
+
+impl Resolver for Dropping {
+    fn lookup<'a>(&'a self, name: &'a str, record_type: RecordType) -> Lookup<'a> {
+        if name.starts_with("slow") {
+            Box::pin(std::future::pending())
+        } else {
+            self.0.lookup(name, record_type)
+        }
+    }
+}
+
+/// RFC 7208 §5.5: what the client's own DNS does not answer in time is no name of it.
+#[tokio::test(start_paused = true)]
+async fn a_client_cannot_hold_an_evaluation_up_by_its_names() {
+    // What the daemon waits for SPF.
+    let budget = Duration::from_millis(1_400);
+    let zone = "
+        ptr.test TXT v=spf1 ptr -all
+        macro.test TXT v=spf1 exists:%{p}.macro.test -all
+        unknown.macro.test A 127.0.0.2
+        1.2.0.192.in-addr.arpa PTR slow1.evil.test
+        1.2.0.192.in-addr.arpa PTR slow2.evil.test
+        1.2.0.192.in-addr.arpa PTR mail.ptr.test
+        2.2.0.192.in-addr.arpa PTR slow1.evil.test
+        2.2.0.192.in-addr.arpa PTR slow2.evil.test
+        mail.ptr.test A 192.0.2.1";
+    for (client, sender, expected) in [
+        ("192.0.2.1", "<joe@ptr.test>", Pass),
+        ("192.0.2.2", "<joe@ptr.test>", Fail),
+        ("192.0.2.2", "<joe@macro.test>", Pass),
+        ("192.0.2.1", "<joe@macro.test>", Fail),
+    ] {
+        let query = SpfQuery {
+            client: client.parse().unwrap(),
+            helo: "mail.client.test".into(),
+            sender: ReversePath::parse(sender),
+        };
+        let zone = Dropping(Zone::parse(zone));
+        let outcome = timeout(budget, spf(&query, &zone)).await;
+        assert_eq!(outcome.map(|outcome| outcome.result), Ok(expected), "{client} {sender}");
+    }
+}
+
+#[tokio::test]
+async fn an_at_sign_in_a_local_part_is_no_end_of_it() {
+    let zone = "
+        domain.test TXT v=spf1 exists:%{o}.l.test -all
+        domain.test.l.test A 127.0.0.2
+        local.test TXT v=spf1 exists:%{l}.l.test -all
+        x.l.test A 127.0.0.2
+        x_y.l.test A 127.0.0.2";
+    for (sender, expected) in [
+        ("<\"x@y\"@domain.test>", Pass),
+        ("<x@domain.test>", Pass),
+        ("<\"x@y\"@local.test>", Fail),
+        ("<x@local.test>", Pass),
+    ] {
+        assert_eq!(ask(zone, V4, "mail.client.test", sender).await.result, expected, "{sender}");
     }
 }

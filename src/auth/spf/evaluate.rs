@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail_auth::spf::{Directive, Macro, Mechanism, Qualifier, SpfRecord, Variables};
+use tokio::time::Instant;
 
 use super::SpfResult;
 use super::memory::Records;
 use super::record::NoRecord;
-use crate::dns::{Answer, DnsFault, Record, RecordType, Resolver, look_up, reverse_name};
+use crate::dns::{Answer, DnsFault, Record, RecordType, Resolver, Timed, look_up, reverse_name};
 use crate::facts::host_name;
+use crate::patience::{all, within};
 
 /// Terms that look something up, all records of one evaluation together.
 const MAX_TERMS: u32 = 10;
@@ -19,6 +21,11 @@ const MAX_TERMS: u32 = 10;
 const MAX_VOID: u32 = 2;
 /// Names of one `mx` or `ptr`.
 const MAX_NAMES: usize = 10;
+/// How long the client's host names may take, which its own DNS answers for: less than half of what an evaluation has.
+const CLIENT_NAMES_BUDGET: Duration = Duration::from_millis(600);
+
+/// What stands for an at sign in a local part: a character that no address has, so that it is not taken for another one.
+const SUBSTITUTE: &str = "\u{1a}";
 
 /// One evaluation: what is asked about, and what it cost so far.
 pub(super) struct Evaluation<'a> {
@@ -219,7 +226,9 @@ impl<'a> Evaluation<'a> {
         let mut variables = Variables::new();
         let (sender, helo);
         if is_personal {
-            sender = [self.sender.local, "@", self.sender.domain].concat();
+            // mail-auth takes the domain from the first at sign on; a quoted local part may have more of them.
+            let local = self.sender.local.replace('@', SUBSTITUTE);
+            sender = [&local, "@", self.sender.domain].concat();
             helo = host_name(self.helo).unwrap_or_default();
             variables.set_ip(&self.client);
             variables.set_sender(sender.as_bytes());
@@ -239,22 +248,40 @@ impl<'a> Evaluation<'a> {
     /// Host names of the client that resolve back to it (RFC 7208 §5.5). What cannot be looked up is no name of it.
     async fn client_names(&mut self) -> &[String] {
         if self.client_names.is_none() {
-            let claimed = self.ask(&reverse_name(self.client), RecordType::Ptr).await.map(names);
-            let mut validated = Vec::new();
-            for name in claimed.unwrap_or_default().into_iter().take(MAX_NAMES) {
-                if self.addresses(&name).await.is_ok_and(|addresses| addresses.contains(&self.client)) {
-                    validated.push(name);
-                }
-            }
-            self.client_names = Some(validated);
+            self.client_names = Some(self.validated_names().await);
         }
         self.client_names.as_deref().unwrap_or_default()
     }
 
+    async fn validated_names(&mut self) -> Vec<String> {
+        let (resolver, client, record_type) = (self.resolver, self.client, self.address_type());
+        let deadline = Instant::now() + CLIENT_NAMES_BUDGET;
+        let in_time = async |name: &str, record_type| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            within(left, look_up(resolver, name, record_type)).await.unwrap_or(Err(DnsFault::Timeout))
+        };
+        let claimed = in_time(&reverse_name(client), RecordType::Ptr).await;
+        let claimed = self.noted(claimed).map(records_of).map(names).unwrap_or_default();
+        let claimed: Vec<String> = claimed.into_iter().filter(|name| is_name(name)).take(MAX_NAMES).collect();
+        let answers = all(claimed.iter().map(|name| in_time(name, record_type))).await;
+        let mut validated = Vec::new();
+        for (name, answer) in claimed.into_iter().zip(answers) {
+            let addresses = self.noted(answer).map(records_of).unwrap_or_default();
+            if addresses.iter().filter_map(Record::address).any(|address| address == client) {
+                validated.push(name);
+            }
+        }
+        validated
+    }
+
     /// Addresses of `name` of the client's kind.
     async fn addresses(&mut self, name: &str) -> Result<Vec<IpAddr>, Stop> {
-        let record_type = if self.client.is_ipv4() { RecordType::A } else { RecordType::Aaaa };
+        let record_type = self.address_type();
         Ok(self.ask(name, record_type).await?.iter().filter_map(Record::address).collect())
+    }
+
+    const fn address_type(&self) -> RecordType {
+        if self.client.is_ipv4() { RecordType::A } else { RecordType::Aaaa }
     }
 
     /// The records of `name`; what is no name has none.
@@ -267,6 +294,11 @@ impl<'a> Evaluation<'a> {
 
     async fn look_up(&mut self, name: &str, record_type: RecordType) -> Result<Answer, DnsFault> {
         let asked = look_up(self.resolver, name, record_type).await;
+        self.noted(asked)
+    }
+
+    /// The answer, whose time to live is that of the result, too.
+    fn noted(&mut self, asked: Result<Timed, DnsFault>) -> Result<Answer, DnsFault> {
         // What rests on a failure holds for this moment.
         self.ttl = self.ttl.min(asked.as_ref().map_or(Duration::ZERO, |timed| timed.ttl));
         asked.map(|timed| timed.answer)
