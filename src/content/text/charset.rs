@@ -19,7 +19,14 @@ pub(super) fn readings(bytes: &[u8], label: Option<&[u8]>, is_html: bool) -> Vec
     }
     match charset {
         // Charsets nobody decodes any more, and names nobody knows: mail programs show what they can.
-        None | Some(Charset::Replacement) => vec![guessed],
+        None | Some(Charset::Replacement) => with_western(guessed, bytes),
+        // Nothing tells the byte order, and programs differ (RFC 2781 §4.3, Encoding standard §14.4).
+        Some(Charset::Utf16) => {
+            let mut texts =
+                [Charset::Utf16Be, Charset::Utf16Le].map(|order| order.decode(bytes).into_owned()).to_vec();
+            texts.extend((!bytes.contains(&0)).then_some(guessed));
+            texts
+        }
         Some(charset) => {
             let declared = charset.decode(bytes).into_owned();
             let is_doubtful = declared != guessed && !agrees(charset, bytes, &declared);
@@ -51,12 +58,23 @@ fn with_byte_order_mark(bytes: &[u8]) -> Option<String> {
     Some(charset.decode(rest).into_owned())
 }
 
-/// UTF-8 where it is valid, else windows-1252, which has a character for every byte.
+/// UTF-8 where there is a character of it beyond ASCII, whatever stands between them, else windows-1252, which has a character for
+/// every byte.
 pub(super) fn guess(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => Charset::Windows1252.decode(bytes).into_owned(),
+    let text = String::from_utf8_lossy(bytes);
+    let is_utf8 = text.chars().any(|c| !c.is_ascii() && c != char::REPLACEMENT_CHARACTER);
+    if is_utf8 || bytes.is_ascii() {
+        text.into_owned()
+    } else {
+        Charset::Windows1252.decode(bytes).into_owned()
     }
+}
+
+/// The guess, and the other one where bytes speak against it.
+fn with_western(guessed: String, bytes: &[u8]) -> Vec<String> {
+    let western = Charset::Windows1252.decode(bytes);
+    let is_doubtful = std::str::from_utf8(bytes).is_err() && guessed != western;
+    if is_doubtful { vec![guessed, western.into_owned()] } else { vec![guessed] }
 }
 
 /// The value of `charset=` near the top of a page.
@@ -98,6 +116,9 @@ mod tests {
             ("utf-8", b"caf\xe9", &["caf\u{fffd}", "café"]),
             ("x-unknown", b"caf\xe9", &["café"]),
             ("hz-gb-2312", b"free", &["free"]),
+            ("x-unknown", b"\xc3\xa9t\xc3\xa9 \xff", &["été \u{fffd}", "Ã©tÃ© ÿ"]),
+            ("utf-16", b"\0f\0r", &["fr", "\u{6600}\u{7200}"]),
+            ("utf-16", b"f\0r\0", &["\u{6600}\u{7200}", "fr"]),
             ("iso-8859-1", b"plain", &["plain"]),
         ] {
             assert_eq!(readings(bytes, Some(label.as_bytes()), false), expected, "{label}");
@@ -111,6 +132,7 @@ mod tests {
         assert_eq!(readings(b"\xef\xbb\xbfhi", Some(b"utf-16"), false), ["hi"]);
         assert_eq!(readings(b"\xff\xfeh\0i\0", None, false), ["hi"]);
         assert_eq!(readings(b"caf\xe9", None, false), ["café"]);
+        assert_eq!(readings(b"\xd1\x82 \xff", None, false), ["т \u{fffd}", "Ñ‚ ÿ"]);
         let page = b"<meta http-equiv=x content='text/html; charset=koi8-r'>\xd0\xd2";
         assert!(readings(page, None, true)[0].ends_with("пр"));
         assert!(readings(page, None, false)[0].ends_with("ÐÒ"));

@@ -80,7 +80,8 @@ impl<'t> Word<'t> {
 fn flush(word: &mut Option<Word<'_>>, out: &mut String) {
     let Some(word) = word.take() else { return };
     match Charset::from_label(word.charset.as_bytes()) {
-        None | Some(Charset::Replacement) => out.push_str(&guess(&word.bytes)),
+        // Others than those of Western Europe are not labelled so by mistake, and few bytes of theirs may look like UTF-8.
+        None | Some(Charset::Replacement | Charset::Windows1252) => out.push_str(&guess(&word.bytes)),
         Some(charset) => out.push_str(&charset.decode(&word.bytes)),
     }
 }
@@ -101,6 +102,8 @@ mod tests {
             ("=?utf-8?B?ww==?= =?utf-8?B?qQ==?=", "é"),
             ("=?utf-8*en?Q?free?=", "free"),
             ("=?x-nobody?Q?free?=", "free"),
+            ("=?us-ascii?Q?caf=C3=A9?=", "café"),
+            ("=?iso-8859-1?Q?caf=C3=A9?=", "café"),
             ("\"=?utf-8?Q?Bank?=\" <a@b.test>", "\"Bank\" <a@b.test>"),
             ("a =? b ?= c", "a =? b ?= c"),
             ("=?utf-8?X?abc?=", "=?utf-8?X?abc?="),
@@ -109,6 +112,8 @@ mod tests {
             assert_eq!(decoded(value.as_bytes()), text, "{value}");
         }
         assert_eq!(decoded(b"caf\xe9 caf\xe9"), "café café");
+        assert_eq!(decoded("café \u{1}".as_bytes()), "café \u{1}");
+        assert_eq!(decoded(b"caf\xc3\xa9 \xff"), "café \u{fffd}");
     }
 
     #[test]

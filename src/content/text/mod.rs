@@ -10,7 +10,7 @@ mod html;
 
 use std::borrow::Cow;
 
-use mail_parser::{Encoding, MessagePart, PartKind};
+use mail_parser::{ContentType, Encoding, MessagePart, PartKind};
 
 pub(super) use fold::Folded;
 pub(crate) use fold::{folded, visible};
@@ -98,7 +98,7 @@ impl Texts {
         let bytes = bytes.get(..*left).unwrap_or(&bytes);
         *left -= bytes.len();
         let content_type = part.content_type();
-        let label = content_type.and_then(|content_type| content_type.attribute("charset"));
+        let label = content_type.as_ref().and_then(|content_type| content_type.attribute("charset"));
         let is_html = matches!(part.kind(), PartKind::Html) || part.is_content_type("text", "html");
         for text in charset::readings(bytes, label.map(str::as_bytes), is_html) {
             if is_html {
@@ -108,6 +108,9 @@ impl Texts {
                 }
             } else {
                 self.body(visible(&text), links);
+                if content_type.as_ref().is_some_and(is_joined) {
+                    self.body(visible(&text.replace(" \r\n", "").replace(" \n", "")), links);
+                }
             }
         }
     }
@@ -125,6 +128,12 @@ impl Texts {
         links.of_text(&text);
         self.bodies.push(text);
     }
+}
+
+/// Whether lines that end in a space go on in the next one, without the space (RFC 3676 §4.1 and §4.2).
+fn is_joined(content_type: &ContentType<'_>) -> bool {
+    let has = |name, value| content_type.attribute(name).is_some_and(|it| it.eq_ignore_ascii_case(value));
+    has("format", "flowed") && has("delsp", "yes")
 }
 
 /// Whether a part is shown as text. One without a type is text, as RFC 2045 §5.2 says.
@@ -214,6 +223,20 @@ mod tests {
         assert_eq!(read(true, false, true), (2, 0, 0, 1));
         assert_eq!(read(false, true, false), (0, 1, 1, 0));
         assert_eq!(read(false, false, false), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn lines_that_go_on_are_joined() {
+        let bodies = |parameters: &str| {
+            let mail =
+                format!("Content-Type: text/plain; charset=utf-8{parameters}\r\n\r\nthe lot \r\ntery\r\n");
+            let wanted = Wanted { fields: false, texts: true, names: false };
+            let structure = Structure::of(Message::from_bytes(mail.as_bytes()));
+            Texts::read(&structure, wanted, 1000, &Cancel::default()).bodies
+        };
+        assert_eq!(bodies("; format=flowed; delsp=yes"), ["the lot tery", "the lottery"]);
+        assert_eq!(bodies("; format=flowed"), ["the lot tery"]);
+        assert_eq!(bodies("; delsp=yes"), ["the lot tery"]);
     }
 
     #[test]
