@@ -176,8 +176,14 @@ fn pages() {
         ("a page in a text", part("Content-Type: TEXT/HTML", b"<b>prize</b> draw"), &["body"]),
         ("a page called text", plain("pri<b></b>ze draw"), &[]),
         ("an attribute", html("<p class='prize draw'>x</p>"), &[]),
+        ("an unknown element", html("pri<zzz></zzz>ze draw"), &["body"]),
+        ("what runs no scripts", html("<noscript>pri<b></b>ze draw</noscript>"), &["body"]),
+        ("a style that is none", html("<svg><style><p>pri<b></b>ze draw"), &["body"]),
+        ("what Outlook shows", html("<!--[if mso]><p>prize draw</p><![endif]-->x"), &["body"]),
+        ("what Outlook joins", html("pri<!--[if gte mso 9]>ze<![endif]--> draw"), &["body"]),
+        ("what others join", html("pri<!--[if mso]>x<![endif]-->ze draw"), &["body"]),
     ]);
-    assert_eq!(count, 18);
+    assert_eq!(count, 24);
 }
 
 #[test]
@@ -210,6 +216,11 @@ fn links() {
         ("a name in its own letters", plain("see https://www.BÜCHER.test/x"), &["link"]),
         ("punycode in capitals", plain("see HTTPS://XN--BCHER-KVA.TEST/x"), &["link"]),
         ("no colon", plain("http//evil.test"), &["link", "malformed"]),
+        (
+            "a link in Outlook",
+            html("<!--[if mso]><v:rect href='http:/evil.test'><![endif]-->"),
+            &["link", "malformed"],
+        ),
         ("no colon, a page", html("<a href='https//evil.test/'>x</a>"), &["link", "malformed"]),
         ("slash and backslash", html("<a href='http:/\\evil.test/'>x</a>"), &["link", "malformed"]),
         ("no slashes", html("<a href='https:evil.test'>x</a>"), &["link", "malformed"]),
@@ -225,7 +236,7 @@ fn links() {
         ("an empty host", html("<a href='http:///evil'>x</a>"), &["malformed"]),
         ("a query for a host", html("<a href='http://?evil'>x</a>"), &["malformed"]),
     ]);
-    assert_eq!(count, 19);
+    assert_eq!(count, 20);
 }
 
 #[test]
@@ -260,7 +271,7 @@ fn what_only_looks_like_a_disguise() {
         ),
         (
             "conditional comments",
-            html("<!--[if mso]><v:rect href='http:/x'><![endif]--><a href='https://example.com'>x</a>"),
+            html("<!--[if mso]><v:rect href='http://x.test'><![endif]--><a href='https://example.com'>x</a>"),
             &[],
         ),
     ]);
