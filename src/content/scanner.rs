@@ -124,7 +124,7 @@ impl<'s> Scanner<'s> {
         }
         let before = self.is_salvaging;
         self.is_salvaging |= place.is_salvaged;
-        let result = self.open(kind, name, part.data, place);
+        let result = self.open(kind, part.names, part.data, place);
         self.is_salvaging = before;
         result
     }
@@ -185,11 +185,11 @@ impl<'s> Scanner<'s> {
     pub(super) fn open(
         &mut self,
         kind: Kind,
-        name: &str,
+        names: &[String],
         data: &[u8],
         place: &Place,
     ) -> Result<(), Exceeded> {
-        let shown = filename::shown(name);
+        let shown = filename::shown(names.first().map_or("", String::as_str));
         let inside = match (kind, shown.as_str()) {
             (Kind::File, _) => return Ok(()),
             (kind, "") => place.child(kind.name()),
@@ -200,7 +200,7 @@ impl<'s> Scanner<'s> {
         }
         match kind {
             Kind::Message => message::scan(self, data, &inside),
-            kind => archive::scan(self, kind, name, data, &inside),
+            kind => archive::scan(self, kind, names, data, &inside),
         }
     }
 

@@ -107,7 +107,7 @@ pub(super) fn scan(
         }
         if !bytes.is_empty() {
             scanner.file_type(name, &bytes, place, entry.view);
-            scanner.open(kind, name, &bytes, place)?;
+            scanner.open(kind, entry.names, &bytes, place)?;
         }
     } else if let (Some(begins), Some(content)) = (begins, content)
         && is_readable

@@ -19,11 +19,9 @@ mod tnef;
 mod unix;
 mod zip;
 
-use super::Kind;
 use super::budget::Exceeded;
-use super::filename;
-use super::magic;
 use super::scanner::{Place, Scanner};
+use super::{Kind, filename, magic, message};
 
 /// Bytes of a file that tell what it is.
 pub(super) const PREFIX: usize = 512;
@@ -150,36 +148,57 @@ fn kind_of_name(name: &str) -> Option<Kind> {
 
 /// What stands behind the archive that a file begins as. Behind one of another kind, where the file is called otherwise, it
 /// is the whole: one program opens the one, another the other.
-fn behind<'d>(kind: Kind, other: Kind, name: &str, data: &'d [u8]) -> &'d [u8] {
+fn behind<'d>(kind: Kind, other: Kind, names: &[String], data: &'d [u8]) -> &'d [u8] {
     let end = match kind {
         Kind::Zip if other != Kind::Zip => zip::end(data),
         Kind::SevenZ => sevenz::end(data),
         Kind::Rar => rar::end(data),
-        _ if kind != other && kind_of_name(name) == Some(other) => 0,
+        _ if kind != other && names.iter().any(|name| kind_of_name(name) == Some(other)) => 0,
         _ => data.len(),
     };
     data.get(end..).unwrap_or_default()
 }
 
-/// Looks into a container of this `kind`, whose entries are in `place`.
+/// What else a file that begins as `kind` may be opened as, from its beginning on: a tar by its first header, and what its
+/// names say. A `.msg` that is no text is opened by its content alone.
+fn readings(kind: Kind, names: &[String], data: &[u8]) -> Vec<Kind> {
+    let claimed = names.iter().filter(|name| filename::extension(name) != "msg");
+    let claimed = claimed.filter_map(|name| kind_of_name(name));
+    let mut others = Vec::new();
+    for other in claimed.chain(tar::begins(data).then_some(Kind::Tar)) {
+        // These are looked for wherever they begin.
+        let is_done = other == kind || matches!(other, Kind::Zip | Kind::SevenZ | Kind::Rar);
+        if !is_done && !others.contains(&other) {
+            others.push(other);
+        }
+    }
+    others
+}
+
+/// Looks into a container of this `kind`, with all its `names`; its entries are in `place`.
 pub(super) fn scan(
     scanner: &mut Scanner<'_>,
     kind: Kind,
-    name: &str,
+    names: &[String],
     data: &[u8],
     place: &Place,
 ) -> Result<(), Exceeded> {
+    let name = names.first().map_or("", String::as_str);
     scanner.budget.work(data.len() as u64)?;
     read(scanner, kind, name, data, place)?;
     type IsIn = fn(&[u8]) -> bool;
     let others: [(Kind, IsIn); 3] =
         [(Kind::Zip, zip::is_embedded), (Kind::SevenZ, sevenz::is_embedded), (Kind::Rar, rar::is_embedded)];
     for (other, is_in) in others {
-        let rest = behind(kind, other, name, data);
+        let rest = behind(kind, other, names, data);
         scanner.budget.work(rest.len() as u64)?;
         if is_in(rest) {
             scanner.leniently(|scanner| read(scanner, other, name, rest, place))?;
         }
+    }
+    for other in readings(kind, names, data) {
+        scanner.budget.work(data.len() as u64)?;
+        scanner.leniently(|scanner| read(scanner, other, name, data, place))?;
     }
     Ok(())
 }
@@ -192,7 +211,8 @@ fn read(
     place: &Place,
 ) -> Result<(), Exceeded> {
     match kind {
-        Kind::File | Kind::Message => Ok(()),
+        Kind::File => Ok(()),
+        Kind::Message => message::scan(scanner, data, place),
         Kind::Zip => zip::scan(scanner, name, data, place),
         Kind::Tar => tar::scan(scanner, data, place),
         Kind::SevenZ => sevenz::scan(scanner, data, place),
@@ -318,14 +338,61 @@ pub(super) mod tests {
         assert_eq!(kind(&["a.zip".to_owned()], b"x", true), Kind::Zip);
     }
 
+    /// A zip of these files.
+    pub(super) fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut writer = ::zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, data) in files {
+            writer.start_file(*name, ::zip::write::SimpleFileOptions::default()).unwrap();
+            writer.write_all(data).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    /// A zip whose one entry, stored, is all of `data` but its first bytes, over which the header is written.
+    fn over(mut data: Vec<u8>) -> Vec<u8> {
+        let start = 30 + 5;
+        let size = (data.len() as u32 - start).to_le_bytes();
+        let fields =
+            [&[20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0, 0, 0, 0, 0], &size[..], &size, &[5, 0, 0, 0]].concat();
+        data[..start as usize].copy_from_slice(&[b"PK\x03\x04", &fields[..], b"r.txt"].concat());
+        let directory = data.len() as u32;
+        data.extend([b"PK\x01\x02\x14\0", &fields[..], &[0; 14], b"r.txt"].concat());
+        let length = data.len() as u32 - directory;
+        data.extend([b"PK\x05\x06\0\0\0\0\x01\0\x01\0", &length.to_le_bytes()[..]].concat());
+        data.extend([&directory.to_le_bytes()[..], &[0, 0]].concat());
+        data
+    }
+
+    #[test]
+    fn what_begins_as_several_kinds_is_read_as_each() {
+        let tar = [tar::tests::file("AAAA", b"hi"), tar::tests::file("evil.js", b"x")].concat();
+        for name in ["a.tar", "a.zip", "a.dat"] {
+            let expected = format!("attachment.forbidden_extension {name}/evil.js");
+            assert_eq!(causes(name, &over(tar.clone())), [expected]);
+        }
+        let mail = b"Content-Type: x/y; name=evil.js\r\n\r\nfoo\r\n";
+        let cabinet = [b"MSCF", &[0; 20][..], &[3, 1, 0, 0], b"\r\n"].concat();
+        for mail in [
+            over([&[b'x'; 40], &b"\r\nX: y\r\n"[..], mail].concat()),
+            [&cabinet, &mail[..]].concat(),
+            [b"\x1f\x8b\x08\0\r\n", &mail[..]].concat(),
+        ] {
+            let found = causes("fwd.eml", &mail);
+            let expected = "attachment.forbidden_extension fwd.eml/evil.js".to_owned();
+            assert!(found.contains(&expected), "{found:?}");
+        }
+        let harmless =
+            over([&[b'x'; 40], &b"\r\nX: y\r\nContent-Type: x/y; name=a.pdf\r\n\r\nfoo"[..]].concat());
+        assert_eq!(causes("fwd.eml", &harmless), [""; 0]);
+        // A message of Outlook holds the header of the mail it was, and is no such mail.
+        let outlook =
+            ole::tests::compound(&[("/__substg1.0_007D001E", b"\r\nContent-Type: x/y; name=evil.js\r\n")]);
+        assert_eq!(causes("a.msg", &outlook), [""; 0]);
+    }
+
     #[test]
     fn the_deepest_nesting_of_every_kind_fits_the_stack() {
-        let zip = |inner: &[u8]| {
-            let mut writer = ::zip::ZipWriter::new(Cursor::new(Vec::new()));
-            writer.start_file("a", ::zip::write::SimpleFileOptions::default()).unwrap();
-            writer.write_all(inner).unwrap();
-            writer.finish().unwrap().into_inner()
-        };
+        let zip = |inner: &[u8]| zip(&[("a", inner)]);
         type Wrap<'w> = &'w dyn Fn(&[u8]) -> Vec<u8>;
         let kinds: [Wrap<'_>; 5] = [
             &|inner| tar::tests::file("a", inner),
