@@ -19,6 +19,9 @@ use crate::content::budget::Exceeded;
 use crate::content::scanner::{Place, Scanner};
 
 const MARK: &[u8] = b"MSCF";
+/// The version, 1.3, its lower number first, and where it stands: there never was another.
+const VERSION: [u8; 2] = [3, 1];
+const VERSION_AT: usize = 24;
 /// Flags of the header: there is a cabinet before this one, there is one behind it, there are reserved areas.
 const HAS_PREVIOUS: u16 = 1;
 const HAS_NEXT: u16 = 2;
@@ -32,14 +35,17 @@ const BLOCK: u64 = 2 * WINDOW as u64;
 /// Work of listing a folder or a file, in bytes.
 const LISTED: u64 = 64;
 
-/// Whether a file begins as cabinets do.
+/// Whether a file begins as cabinets do. The mark alone may be a word of a text, or the name of a file in a tar; readers differ on
+/// whether the numbers between must be 0.
 pub(super) fn begins(data: &[u8]) -> bool {
-    data.starts_with(MARK)
+    data.starts_with(MARK) && data.get(VERSION_AT..).is_some_and(|rest| rest.starts_with(&VERSION))
 }
 
 /// Looks into the cabinet `data`, whose files are in `place`.
 pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Result<(), Exceeded> {
-    let Some((folders, mut files)) = Fields::new(data, 0).and_then(|fields| listing(data, fields)) else {
+    let listed = Fields::new(data, 0).and_then(|fields| listing(data, fields));
+    // No program makes a cabinet without files.
+    let Some((folders, mut files)) = listed.filter(|(_, files)| !files.is_empty()) else {
         scanner.unreadable_in(place);
         return Ok(());
     };
@@ -114,7 +120,8 @@ struct File<'c> {
 }
 
 fn listing<'c>(data: &'c [u8], mut header: Fields<'c>) -> Option<(Vec<Folder>, Vec<File<'c>>)> {
-    header.take(16)?;
+    header.take(MARK.len()).filter(|mark| *mark == MARK)?;
+    header.take(12)?;
     let files_at = header.u32()?;
     header.take(6)?;
     let (folder_count, file_count, flags) = (header.u16()?, header.u16()?, header.u16()?);
@@ -358,6 +365,22 @@ mod tests {
     }
 
     #[test]
+    fn the_mark_alone_makes_no_cabinet() {
+        let tar = [super::super::tar::tests::file("MSCF", b"hi"), tar("evil.js", b"x")].concat();
+        assert_eq!(causes("a.tar", &tar), ["attachment.forbidden_extension a.tar/evil.js"]);
+        let packed = super::super::compressed::tests::gzip("", &tar);
+        assert_eq!(causes("a.tgz", &packed), ["attachment.forbidden_extension a.tgz/a.tar/evil.js"]);
+        let zip = super::super::tests::zip(&[("evil.js", b"x")]);
+        let hidden = [MARK, &[0; 40], &zip].concat();
+        assert_eq!(causes("a.dat", &hidden), ["attachment.forbidden_extension a.dat/evil.js"]);
+        assert_eq!(causes("a.csv", b"MSCF,Date,Amount\r\n1,2026-11-28,2\r\n"), [""; 0]);
+        // Not all readers look at what is reserved.
+        let mut odd = by_hand(0, "evil.js", 0, 4, b"data");
+        odd[4] = 1;
+        assert_eq!(causes("a.dat", &odd), ["attachment.forbidden_extension a.dat/evil.js"]);
+    }
+
+    #[test]
     fn what_cannot_be_unpacked_is_told_by_name() {
         let quantum = 0x1472;
         assert_eq!(causes("x.cab", &by_hand(quantum, "a.txt", 0, 4, b"data")), [""; 0]);
@@ -366,6 +389,9 @@ mod tests {
         assert_eq!(causes("x.cab", &by_hand(0, "b.zip", CONTINUED, 4, b"data")), expected);
         assert_eq!(causes("x.cab", &by_hand(1, "b.zip", 0, 4, b"data")), expected);
         assert_eq!(causes("x.cab", b"text"), ["attachment.unreadable_container x.cab"]);
+        for no_cabinet in [vec![0; 100], [&[0; 64], &by_hand(0, "a.txt", 0, 4, b"data")[..]].concat()] {
+            assert_eq!(causes("x.cab", &no_cabinet), ["attachment.unreadable_container x.cab"]);
+        }
         let whole = by_hand(0, "evil.exe", 9, 4, b"data");
         assert_eq!(causes("x.cab", &whole), ["attachment.forbidden_extension x.cab/evil.exe"]);
         for cut in 0..whole.len() {
