@@ -19,6 +19,9 @@ use crate::reason::Reason;
 /// Multiparts around a part, for each message around it, that the parser follows.
 const MULTIPARTS_PER_MESSAGE: usize = 12;
 
+/// Work of a field that may name a part, in bytes, besides its own.
+const FIELD: u64 = 64;
+
 /// Kinds of `message/*` that hold fields about a message instead of one (RFC 3464, RFC 8098, RFC 5965, RFC 6533).
 const REPORTS: [&str; 5] = [
     "delivery-status",
@@ -249,8 +252,9 @@ impl<'m> Tree<'m> {
             scanner.budget.part()?;
             self.parts += 1;
             let place = places.get(part.message().id() as usize).cloned().unwrap_or_default();
-            let names = names(&part);
-            if let Some(location) = script_of_page(&part) {
+            let location = script_of_page(&part);
+            let names = names(scanner, &part, location.as_deref())?;
+            if let Some(location) = location {
                 scanner.know(location);
             }
             let name = names.first().map_or("", String::as_str);
@@ -498,19 +502,24 @@ fn other_decodings(
 }
 
 /// Every name a part can have: first as mail-parser decodes it, then as written in any instance of any
-/// `Content-*` field.
-fn names(part: &MessagePart<'_>) -> Vec<String> {
+/// `Content-*` field, but for the `location` of a script.
+fn names(
+    scanner: &mut Scanner<'_>,
+    part: &MessagePart<'_>,
+    location: Option<&str>,
+) -> Result<Vec<String>, Exceeded> {
     let mut names: Vec<String> = part.attachment_name().map(filename::shown).into_iter().collect();
     for header in part.headers().iter().filter(|header| raw::is_content_field(header.raw_name().as_bytes())) {
+        scanner.budget.work(FIELD + header.raw_value().len() as u64)?;
         if let Some(typed) = header.value().as_content_type() {
             let named = typed.attributes().filter(|(name, _)| name.contains("name"));
             names.extend(named.map(|(_, value)| value.to_owned()));
         }
         names.extend(parameters::names(header.raw_value()));
         let name = raw::name_of_field(header.raw_name().as_bytes(), header.raw_value());
-        names.extend(name.filter(|name| script_of_page(part).as_ref() != Some(name)));
+        names.extend(name.filter(|name| location != Some(name)));
     }
-    names
+    Ok(names)
 }
 
 /// Where a script of a saved page was (RFC 2557): a location that browsers look for, and no name under which a mail program

@@ -146,6 +146,19 @@ fn a_header_of_megabytes() {
 }
 
 #[test]
+fn fields_that_name_a_part_are_each_paid_for() {
+    for kind in ["text/plain", "text/javascript\r\nContent-Location: x.js"] {
+        let work = |fields: usize| {
+            let fields = "Content-ID:a\r\n".repeat(fields);
+            soon(kind, &mail(&[format!("Content-Type: {kind}\r\n{fields}\r\nx")])).work
+        };
+        let (some, four_times) = (work(20_000), work(80_000));
+        assert!(four_times <= 5 * some, "{kind}: {some}, then {four_times}");
+        assert!(four_times - some >= 60_000 * 64, "{kind}: {some}, then {four_times}");
+    }
+}
+
+#[test]
 fn bodies_of_headers_and_magic_numbers() {
     for unit in [
         "Content-Type: x; name=a.txt\r\n",
