@@ -98,6 +98,8 @@ fn unicode_names(field: &[u8]) -> Vec<String> {
     let mut names = names::readings(plain);
     if let Some(coded) = field.get(plain.len() + 1..) {
         names.insert(0, decoded(plain, coded).unwrap_or_default());
+        // For some a run ends with the plain name, for others it goes on into what stands behind.
+        names.extend(decoded(field, coded).filter(|other| *other != names[0]));
     }
     names
 }
@@ -186,6 +188,10 @@ mod tests {
         assert_eq!(found, ["attachment.forbidden_extension x.rar/evil.exe"]);
         let found = causes("x.rar", &archive(&[file(UNICODE, 0x33, b"evil.exe\0\0\x00a.tx\x00t", b"x")]));
         assert_eq!(found, ["attachment.forbidden_extension x.rar/evil.exe"]);
+        // A run that goes on behind the plain name.
+        let behind = archive(&[file(UNICODE, 0x33, b"a.txt\0\x00\xf0\x03\x80\x2ejs", b"x")]);
+        assert_eq!(tree("x.rar", &behind), ["x.rar", " a.txtjs"]);
+        assert_eq!(causes("x.rar", &behind), ["attachment.forbidden_extension x.rar/a.txt..js"]);
         // A run of the plain name, then one with the high byte, then both bytes.
         let name = decoded(b"ab.txt", b"\x04\xd8\x02\x30\x31\x32\x04\x00");
         assert_eq!(name.as_deref(), Some("ab.t\u{430}\u{3231}\u{4}"));
