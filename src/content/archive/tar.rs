@@ -47,6 +47,9 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
             if header.kind == b'g' {
                 file(scanner, place, &extended.names, 0, &[])?;
             }
+            if header.has_odd_size {
+                ahead.entry(next(0)).or_default();
+            }
             ahead.entry(next(header.size)).or_default().merge(extended);
             continue;
         }
@@ -100,9 +103,7 @@ impl Extended {
                 for (key, value) in pax_records(content) {
                     match key {
                         b"path" | b"GNU.sparse.name" => self.names.push(end_of_name(value).to_vec()),
-                        b"size" => {
-                            self.size = std::str::from_utf8(value).ok().and_then(|size| size.parse().ok())
-                        }
+                        b"size" => self.size = decimal(value),
                         _ => {}
                     }
                 }
@@ -147,6 +148,8 @@ fn pax_records(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 struct Header {
     names: Vec<Vec<u8>>,
     size: u64,
+    /// Whether something follows the digits of the size, for which some take it to be 0.
+    has_odd_size: bool,
     /// `0` a file, `5` a directory, `x` a pax header for the next file, …
     kind: u8,
 }
@@ -172,7 +175,8 @@ impl Header {
         if &block[257..262] == b"ustar" && !prefix.is_empty() {
             names.insert(0, [prefix, b"/", name].concat());
         }
-        Some(Self { names, size: number(&block[124..136]), kind: block[156] })
+        let size = &block[124..136];
+        Some(Self { names, size: number(size), has_odd_size: is_odd(size), kind: block[156] })
     }
 
     /// Whether the header is about the file behind it.
@@ -182,9 +186,9 @@ impl Header {
 
     /// The sizes that unpackers may take the data to have, each once.
     fn sizes(&self, extended: &Extended) -> Vec<u64> {
-        let is_link = matches!(self.kind, b'1'..=b'6');
+        let may_be_none = matches!(self.kind, b'1'..=b'6') || self.has_odd_size;
         let mut sizes = vec![extended.size.unwrap_or(self.size)];
-        for other in [Some(self.size), is_link.then_some(0)].into_iter().flatten() {
+        for other in [Some(self.size), may_be_none.then_some(0)].into_iter().flatten() {
             if !sizes.contains(&other) {
                 sizes.push(other);
             }
@@ -193,18 +197,37 @@ impl Header {
     }
 }
 
-/// A number in octal digits, or in GNU tar's way for large ones: big-endian behind a byte 0x80.
+/// Whether a field has a number in GNU tar's way for large ones: big-endian behind a byte 0x80.
+fn is_binary(field: &[u8]) -> bool {
+    field.first().is_some_and(|byte| byte & 0x80 != 0)
+}
+
+/// A number in octal digits, or in GNU tar's way.
 fn number(field: &[u8]) -> u64 {
-    if field.first().is_some_and(|byte| byte & 0x80 != 0) {
+    if is_binary(field) {
         let tail = field.last_chunk().map_or(0, |tail| u64::from_be_bytes(*tail));
         return tail & (u64::MAX >> 1);
     }
     octal(field).unwrap_or(0)
 }
 
+/// The digits that a value begins with.
+fn decimal(value: &[u8]) -> Option<u64> {
+    let length = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&value[..length]).ok()?.parse().ok()
+}
+
+/// The octal digits in a field, behind spaces and tabs. What follows them some read over.
 fn octal(field: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(names::until_nul(field)).ok()?;
-    u64::from_str_radix(text.trim_matches(' '), 8).ok()
+    let digits = field.trim_ascii_start();
+    let length = digits.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+    u64::from_str_radix(std::str::from_utf8(&digits[..length]).ok()?, 8).ok()
+}
+
+/// Whether a field has something else than spaces around octal digits before its end or a NUL.
+fn is_odd(field: &[u8]) -> bool {
+    let text = names::until_nul(field);
+    !is_binary(field) && text.iter().any(|byte| !matches!(byte, b' ' | b'0'..=b'7'))
 }
 
 #[cfg(test)]
@@ -273,6 +296,7 @@ pub(super) mod tests {
             // The header says that the hidden one is data, the pax header that it is not, and the other way round.
             [pax(&[("size", "0")]), file("a.txt", &hidden)].concat(),
             [pax(&[("size", &length)]), entry("a.txt", b'0', 0, b""), hidden.clone()].concat(),
+            [pax(&[("size", "0;")]), file("a.txt", &hidden)].concat(),
             [entry("link", b'2', hidden.len() as u64, b""), hidden.clone()].concat(),
             [entry("dir", b'5', hidden.len() as u64, b""), hidden.clone()].concat(),
             // Behind the end, and behind damage.
@@ -281,6 +305,21 @@ pub(super) mod tests {
         ] {
             let expected = "attachment.forbidden_extension x.tar/evil.exe".to_owned();
             assert!(causes("x.tar", &archive).contains(&expected));
+        }
+        // Not all read a number that something else than digits is in.
+        for size in [*b"0000000024;\0", *b"\t0000000024\0", *b"0000000024x\0"] {
+            let odd = |name: &str, kind: u8, data: &[u8]| {
+                let mut entry = entry(name, kind, data.len() as u64, data);
+                entry[124..136].copy_from_slice(&size);
+                entry
+            };
+            let first = file("readme.txt", b"hello");
+            let pax = odd("pax", b'x', b"16 path=evil.js\n    ");
+            let named = [first.clone(), pax, file("a.txt", b"x")].concat();
+            assert_eq!(causes("x.tar", &named), ["attachment.forbidden_extension x.tar/evil.js"]);
+            let nested = [first, odd("b.zip", b'0', b"PK\x03\x04, but cut short.")].concat();
+            assert_eq!(tree("x.tar", &nested), ["x.tar", " readme.txt", " b.zip", " b.zip"]);
+            assert_eq!(causes("x.tar", &nested), ["attachment.unreadable_container x.tar/b.zip"]);
         }
         // What all take for data is data.
         let data = [&[b'x'; BLOCK], hidden.as_slice()].concat();
