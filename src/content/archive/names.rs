@@ -2,6 +2,8 @@
 
 use encoding_rs::WINDOWS_1252;
 
+use crate::content::filename::end_of_name;
+
 /// What the code page of the first PCs makes of the bytes from 0x80 on: the encoding of names in zips that do not say
 /// theirs (APPNOTE.TXT appendix D), and of most archivers of that time.
 static CP437: [char; 128] = [
@@ -27,6 +29,24 @@ pub(super) fn readings(name: &[u8]) -> Vec<String> {
 pub(in crate::content) fn utf16(bytes: &[u8]) -> String {
     let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+}
+
+/// The end of a name of two bytes a character, as far as a NUL, which ends it for most; where more is behind that, the end of
+/// all, too.
+pub(super) fn utf16_ended(bytes: &[u8]) -> Vec<String> {
+    let mut units = bytes.chunks_exact(2);
+    let first = units.position(|unit| unit == [0, 0]).unwrap_or(bytes.len() / 2);
+    let last = bytes.chunks_exact(2).rposition(|unit| unit != [0, 0]).map_or(0, |at| at + 1);
+    let lengths = [Some(first), (last > first).then_some(last)];
+    lengths.into_iter().flatten().map(|length| utf16(end_of_name(&bytes[..2 * length]))).collect()
+}
+
+/// The same of a name of one byte a character, in its [`readings`].
+pub(super) fn readings_ended(bytes: &[u8]) -> Vec<String> {
+    let first = until_nul(bytes).len();
+    let last = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    let lengths = [Some(first), (last > first).then_some(last)];
+    lengths.into_iter().flatten().flat_map(|length| readings(end_of_name(&bytes[..length]))).collect()
 }
 
 fn cp437(name: &[u8]) -> String {
@@ -56,6 +76,13 @@ mod tests {
         );
         assert_eq!(cp437(b"\x7f\x80\xff"), "\u{7f}\u{c7}\u{a0}");
         assert_eq!(utf16(b"a\0.\0\x20\x20x"), "a.\u{2020}");
+        let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+        assert_eq!(utf16_ended(&wide("a.js\0\0")), ["a.js"]);
+        assert_eq!(utf16_ended(&wide("a.js\0b.txt")), ["a.js", "a.js\0b.txt"]);
+        assert_eq!(readings_ended(b"a.js\0b.txt\0"), ["a.js", "a.js\0b.txt"]);
+        assert_eq!(readings_ended(b"\0\0"), [""]);
+        let long = [wide(&"d/".repeat(600)), wide("a.js\0"), wide(&"\0".repeat(600)), vec![0]].concat();
+        assert!(matches!(&utf16_ended(&long)[..], [name] if name.ends_with("d/a.js") && name.len() == 512));
         assert_eq!((until_nul(b"a\0b"), until_nul(b"ab")), (&b"a"[..], &b"ab"[..]));
     }
 }

@@ -14,7 +14,7 @@ use super::entry::{self, Entry};
 use super::names;
 use crate::content::View;
 use crate::content::budget::{Exceeded, contained};
-use crate::content::filename::{MAX_NAME, end_of_name};
+use crate::content::filename::end_of_name;
 use crate::content::scanner::{Place, Scanner};
 use crate::reason::Reason;
 
@@ -83,8 +83,8 @@ struct Found {
 /// The streams of an attachment of a message. Recipients have names, too, but nothing else that is looked for.
 #[derive(Default)]
 struct Attachment {
-    /// By their place in [`NAMES`].
-    names: BTreeMap<usize, PathBuf>,
+    /// By their place in [`NAMES`]; one property may be there as text of either kind.
+    names: BTreeMap<usize, Vec<PathBuf>>,
     data: Option<PathBuf>,
 }
 
@@ -117,7 +117,8 @@ impl<'d> Document<'d> {
             let Some(property) = name.strip_prefix(PROPERTY) else { continue };
             let storage = entry.path().parent().map(Path::to_path_buf).unwrap_or_default();
             if let Some(at) = NAMES.iter().position(|id| property.starts_with(id)) {
-                found.attachments.entry(storage).or_default().names.insert(at, path());
+                let attachment = found.attachments.entry(storage).or_default();
+                attachment.names.entry(at).or_default().push(path());
             } else if property == DATA {
                 found.attachments.entry(storage).or_default().data = Some(path());
             }
@@ -134,12 +135,14 @@ impl<'d> Document<'d> {
         // What has no data of its own is a message, which has a subject, or a recipient; neither names a file.
         let is_file = |at: &usize| attachment.data.is_some() || *at < DISPLAY_NAME;
         let mut names = Vec::new();
-        for (_, path) in attachment.names.iter().filter(|(at, _)| is_file(at)) {
+        for path in attachment.names.iter().filter(|(at, _)| is_file(at)).flat_map(|(_, paths)| paths) {
             let Some(stream) = self.stream(scanner, path)? else { continue };
-            let name = scanner.budget.inflating(stream).up_to(MAX_NAME as u64)?.bytes;
-            let is_unicode = path.to_string_lossy().to_ascii_uppercase().ends_with("001F");
-            let readings = if is_unicode { vec![names::utf16(&name)] } else { names::readings(&name) };
-            names.extend(readings.iter().map(|name| name.trim_end_matches('\0').to_owned()));
+            let name = scanner.budget.inflating(stream).up_to(u64::MAX)?.bytes;
+            if path.to_string_lossy().to_ascii_uppercase().ends_with("001F") {
+                names.extend(names::utf16_ended(&name));
+            } else {
+                names.extend(names::readings_ended(&name));
+            }
         }
         match &attachment.data {
             Some(path) => match self.stream(scanner, path)? {
@@ -218,7 +221,7 @@ pub(super) fn package(object: &[u8]) -> Option<(Vec<String>, &[u8])> {
 pub(super) mod tests {
     use super::super::tar::tests::file as tar;
     use super::*;
-    use crate::content::archive::tests::{causes, tree};
+    use crate::content::archive::tests::{causes, report, tree};
     use std::io::Write;
 
     /// A compound file of these streams; their storages are made, too.
@@ -262,6 +265,26 @@ pub(super) mod tests {
                 "attachment.forbidden_extension x.msg/evil.scr"
             ]
         );
+    }
+
+    #[test]
+    fn every_spelling_of_a_name_is_judged_to_its_end() {
+        let folder = "d/".repeat(600);
+        let (ansi, wide) = (format!("{folder}evil.js"), utf16(&format!("{folder}evil.js\0")));
+        for (first, second) in [
+            (("3707001E", &b"evil.js"[..]), ("3707001F", &utf16("a.txt")[..])),
+            (("3704001E", b"evil.js"), ("3704001F", &utf16("a.txt"))),
+            (("3707001E", b"a.txt"), ("3707001F", &utf16("evil.js\0"))),
+            (("3707001E", ansi.as_bytes()), ("3704001E", b"a.txt")),
+            (("3707001F", &wide), ("3704001E", b"a.txt")),
+        ] {
+            let [first, second] = [first, second].map(|(id, name)| (format!("/a/{PROPERTY}{id}"), name));
+            let data = format!("/a/{PROPERTY}{DATA}");
+            let message = compound(&[(&first.0, first.1), (&second.0, second.1), (&data, b"x")]);
+            let report = report("x.msg", &message);
+            let found: Vec<_> = report.found.iter().map(|found| found.extension.as_deref()).collect();
+            assert_eq!(found, [Some("js")], "{}", first.0);
+        }
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
             continue;
         };
         is_tar = true;
+        if extended.has_more_names {
+            // Any of them may be the one that counts.
+            scanner.unreadable_in(place);
+        }
         let content = &data[at + BLOCK..];
         let next = |size: u64| at + BLOCK + (size as usize).min(content.len()).next_multiple_of(BLOCK);
         if header.is_extension() {
@@ -91,6 +95,8 @@ fn file(
 #[derive(Default)]
 struct Extended {
     names: Vec<Vec<u8>>,
+    /// Whether there were more names than are kept.
+    has_more_names: bool,
     size: Option<u64>,
 }
 
@@ -108,26 +114,34 @@ impl Extended {
                     }
                 }
                 // A record whose length is wrong is skipped by some and read by others.
-                for at in memmem::find_iter(content, b" path=").take(MAX_NAMES) {
+                let mut paths = memmem::find_iter(content, b" path=");
+                for at in paths.by_ref().take(MAX_NAMES) {
                     let value = content[at + 6..].split(|byte| *byte == b'\n').next().unwrap_or_default();
                     let value = end_of_name(value).to_vec();
                     if !self.names.contains(&value) {
                         self.names.push(value);
                     }
                 }
+                self.has_more_names |= paths.next().is_some();
             }
             _ => {}
         }
         // The last of several counts, and so is the first to be kept.
         self.names.reverse();
-        self.names.truncate(MAX_NAMES);
+        self.cut_names();
         self
     }
 
     fn merge(&mut self, other: Self) {
         self.names.extend(other.names);
-        self.names.truncate(MAX_NAMES);
+        self.has_more_names |= other.has_more_names;
+        self.cut_names();
         self.size = other.size.or(self.size);
+    }
+
+    fn cut_names(&mut self) {
+        self.has_more_names |= self.names.len() > MAX_NAMES;
+        self.names.truncate(MAX_NAMES);
     }
 }
 
@@ -286,6 +300,36 @@ pub(super) mod tests {
         ] {
             assert_eq!(causes("x.tar", &archive), ["attachment.forbidden_extension x.tar/evil.exe"]);
         }
+    }
+
+    #[test]
+    fn names_without_end_are_not_kept() {
+        let decoys = |count: usize| {
+            let decoys: Vec<_> = (0..count).map(|n| format!("a{n}.txt")).collect();
+            decoys.iter().map(|name| pax(&[("path", name)])).collect::<Vec<_>>().concat()
+        };
+        let archive = |count| [decoys(count), pax(&[("path", "evil.exe")]), file("a.txt", b"x")].concat();
+        assert_eq!(causes("x.tar", &archive(15)), ["attachment.forbidden_extension x.tar/evil.exe"]);
+        let last_ones = [("path", "evil.exe")].into_iter().chain([("path", "a.txt"); 16]).collect::<Vec<_>>();
+        let many = [pax(&last_ones), file("a.txt", b"x")].concat();
+        assert_eq!(causes("x.tar", &many), ["attachment.unreadable_container x.tar"]);
+        // Two headers that lead to the same place, the first with as many names as are kept.
+        let records: Vec<_> = (0..16).map(|n| format!("a{n}.txt")).collect();
+        let records: Vec<_> = records.iter().map(|name| ("path", name.as_str())).collect();
+        let hidden = pax(&[("path", "evil.exe")]);
+        let mut outer = pax(&records);
+        let size = outer.len();
+        outer[124..135].copy_from_slice(format!("{:011o}", size - BLOCK + hidden.len()).as_bytes());
+        let merged = [
+            pax(&[("size", &size.to_string())]),
+            entry("readme.txt", b'0', 0, b""),
+            outer,
+            hidden,
+            file("a.txt", b"x"),
+        ]
+        .concat();
+        let found = causes("x.tar", &merged);
+        assert!(found.contains(&"attachment.unreadable_container x.tar".to_owned()), "{found:?}");
     }
 
     #[test]

@@ -112,21 +112,28 @@ fn is_attribute(bytes: &[u8]) -> bool {
 struct Attachment<'t> {
     names: Vec<String>,
     display_names: Vec<String>,
+    /// Whether there were more of them than are kept.
+    has_more_names: bool,
     data: Vec<&'t [u8]>,
 }
 
 impl<'t> Attachment<'t> {
     fn name(&mut self, name: &[u8], codepage: Option<&'static Encoding>) {
         self.names.extend(readings(name, codepage));
-        self.names.truncate(MAX_NAMES);
+        self.cut_names();
+    }
+
+    fn cut_names(&mut self) {
+        for names in [&mut self.names, &mut self.display_names] {
+            self.has_more_names |= names.len() > MAX_NAMES;
+            names.truncate(MAX_NAMES);
+        }
     }
 
     fn properties(&mut self, data: &'t [u8], codepage: Option<&'static Encoding>) {
         for found in properties::read(data) {
             let text = || match found.kind {
-                properties::UNICODE => {
-                    vec![names::utf16(end_of_name(found.value)).trim_end_matches('\0').to_owned()]
-                }
+                properties::UNICODE => names::utf16_ended(found.value),
                 _ => readings(found.value, codepage),
             };
             match found.id {
@@ -143,12 +150,15 @@ impl<'t> Attachment<'t> {
                 property::DATA => self.data.push(found.value),
                 _ => {}
             }
-            self.names.truncate(MAX_NAMES);
-            self.display_names.truncate(MAX_NAMES);
+            self.cut_names();
         }
     }
 
     fn judge(mut self, scanner: &mut Scanner<'_>, place: &Place) -> Result<(), Exceeded> {
+        if self.has_more_names {
+            // Any of them may be the one that counts.
+            scanner.unreadable_in(place);
+        }
         // The display name of a message is its subject, which names no file.
         if !self.data.iter().any(|data| begins(data)) {
             self.names.append(&mut self.display_names);
@@ -255,6 +265,21 @@ pub(super) mod tests {
         // Code page 932: a character whose second byte is a backslash.
         let japanese = tnef(&[open(), title(b"\x95\x5c.txt\0"), data(b"x")]);
         assert_eq!(tree("winmail.dat", &japanese), ["winmail.dat", " \u{8868}.txt"]);
+    }
+
+    #[test]
+    fn names_without_end_are_not_kept() {
+        let long: Vec<u8> = "evil.exe\0".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let attached = |decoy: &[u8], count: usize| {
+            let last = mapi(0x1f, property::LONG_FILE_NAME, &long);
+            causes("winmail.dat", &tnef(&[open(), decoy.repeat(count), last, data(b"x")]))
+        };
+        assert_eq!(attached(&title(b"a.txt\0"), 63), ["attachment.forbidden_extension winmail.dat/evil.exe"]);
+        let subject = mapi(0x1e, property::DISPLAY_NAME, b"a.txt\0");
+        for (decoy, count) in [(title(b"a.txt\0"), 64), (subject, 65)] {
+            let found = attached(&decoy, count);
+            assert!(found.contains(&"attachment.unreadable_container winmail.dat".to_owned()), "{found:?}");
+        }
     }
 
     #[test]
