@@ -502,14 +502,14 @@ fn other_decodings(
 }
 
 /// Every name a part can have: first as mail-parser decodes it, then as written in any instance of any
-/// `Content-*` field, but for the `location` of a script.
+/// `Content-*` field and its like, but for the `location` of a script.
 fn names(
     scanner: &mut Scanner<'_>,
     part: &MessagePart<'_>,
     location: Option<&str>,
 ) -> Result<Vec<String>, Exceeded> {
     let mut names: Vec<String> = part.attachment_name().map(filename::shown).into_iter().collect();
-    for header in part.headers().iter().filter(|header| raw::is_content_field(header.raw_name().as_bytes())) {
+    for header in part.headers().iter().filter(|header| raw::may_name(header.raw_name().as_bytes())) {
         scanner.budget.work(FIELD + header.raw_value().len() as u64)?;
         if let Some(typed) = header.value().as_content_type() {
             let named = typed.attributes().filter(|(name, _)| name.contains("name"));

@@ -36,8 +36,9 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
     while let Some(line) = next {
         next = lines.next();
         let is_indented = is_folded(line);
-        let field =
-            content_field(line).filter(|_| !is_indented || above.starts_with(b"--") || begins_field(above));
+        let field = content_field(line)
+            .filter(|_| !is_indented || above.starts_with(b"--") || begins_field(above))
+            .or_else(|| folded_before_colon(line, &mut next, &mut lines));
         if !is_indented {
             above = line;
         }
@@ -75,14 +76,17 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
 }
 
 /// Fields whose whole value may be a name.
-const NAMING_FIELDS: [&[u8]; 5] =
-    [b"content-description", b"content-location", b"content-name", b"content-filename", b"content-id"];
+const NAMING_FIELDS: [&[u8]; 3] = [b"content-description", b"content-location", b"content-id"];
+/// Those whose value is nothing else; Thunderbird reads the last of them.
+const FILE_FIELDS: [&[u8]; 3] = [b"content-name", b"content-filename", SUN];
+const SUN: &[u8] = b"x-sun-data-name";
 
-/// The name that a field without parameters gives, where it can be that of a file and is no address on the web, nor the
-/// name of a site. An identifier has a host behind an `@`.
+/// The name that a field without parameters gives, where it can be that of a file. Unless the field is for such a name, it is no
+/// phrase, no address on the web, nor the name of a site. An identifier has a host behind an `@`.
 pub(super) fn name_of_field(name: &[u8], value: &[u8]) -> Option<String> {
     let name = name.trim_ascii();
-    if !NAMING_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field)) {
+    let is_file = FILE_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field));
+    if !is_file && !NAMING_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field)) {
         return None;
     }
     let value = String::from_utf8_lossy(value);
@@ -96,8 +100,8 @@ pub(super) fn name_of_field(name: &[u8], value: &[u8]) -> Option<String> {
         return None;
     }
     let is_site = value.to_ascii_lowercase().ends_with(".com");
-    let is_name = !value.contains([' ', '\t']) && !value.contains("://") && !is_site && !value.is_empty();
-    is_name.then(|| value.to_owned())
+    let is_phrase = value.contains([' ', '\t']) || value.contains("://") || is_site;
+    (!value.is_empty() && (is_file || !is_phrase)).then(|| value.to_owned())
 }
 
 /// A type that is forbidden whatever is in the part. Outside the structure only a field that means it is believed.
@@ -120,6 +124,11 @@ pub(super) fn is_content_field(name: &[u8]) -> bool {
     let is_other =
         name.first().is_some_and(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'c' | b'C'));
     !is_other && (begins_plainly(name, b"content-") || bare(name).take(8).eq(*b"content-"))
+}
+
+/// Whether a field may give the name of a part.
+pub(super) fn may_name(name: &[u8]) -> bool {
+    is_content_field(name) || name.trim_ascii().eq_ignore_ascii_case(SUN)
 }
 
 fn begins_plainly(name: &[u8], word: &[u8]) -> bool {
@@ -148,11 +157,26 @@ fn content_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
         return Some((name, rest));
     }
     let begins = line.iter().find(|byte| byte.is_ascii_graphic());
-    if !begins.is_some_and(|byte| matches!(byte, b'c' | b'C' | b'(')) {
+    if !begins.is_some_and(|byte| matches!(byte, b'c' | b'C' | b'(' | b'x' | b'X')) {
         return None;
     }
     let colon = line.iter().take(MAX_FIELD_NAME).position(|byte| *byte == b':')?;
-    is_content_field(&line[..colon]).then(|| (&line[..colon], &line[colon + 1..]))
+    may_name(&line[..colon]).then(|| (&line[..colon], &line[colon + 1..]))
+}
+
+/// Name and value of a field whose name stands alone in its `line`: a folded line behind it, which is taken, begins with the
+/// colon. Thunderbird reads it so.
+fn folded_before_colon<'t>(
+    line: &'t [u8],
+    next: &mut Option<&'t [u8]>,
+    lines: &mut Lines<'t>,
+) -> Option<(&'t [u8], &'t [u8])> {
+    let is_name = matches!(line.first(), Some(b'c' | b'C' | b'x' | b'X'))
+        && line.len() <= MAX_FIELD_NAME
+        && may_name(line);
+    let value = next.filter(|line| is_name && is_folded(line))?.trim_ascii_start().strip_prefix(b":")?;
+    *next = lines.next();
+    Some((line, value))
 }
 
 /// Where the parameters of a property end, and its value follows: at a colon outside of quotes.
@@ -302,6 +326,15 @@ mod tests {
             " BEGIN\t100644\ta.exe\r\n\r\nM2&5L;&\\\r\n",
         ] {
             assert_eq!(all(text), ["a.exe"], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_for_the_name_of_a_file_may_hold_any() {
+        for field in ["Content-Name", "content-filename", "X-Sun-Data-Name"] {
+            for name in ["invoice 2026.js", "evil.com", "http://x/evil.js"] {
+                assert_eq!(all(&format!("{field}: {name}\r\n")), [name], "{field}");
+            }
         }
     }
 
