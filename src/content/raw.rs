@@ -33,6 +33,8 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
     let mut next = lines.next();
     // The last line that was not indented: a field behind another line than those of a header is a quotation.
     let mut above: &[u8] = b"--";
+    // Files that were begun without data: there may be other lines before it, as some decoders read on to `end`.
+    let mut begun = Vec::new();
     while let Some(line) = next {
         next = lines.next();
         let is_indented = is_folded(line);
@@ -43,10 +45,16 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
             above = line;
         }
         let Some((name, value)) = field else {
-            if let Some(name) = encoded_file(line)
-                && (line.starts_with(b"=") || begins_data(next, &lines))
-            {
-                found(Seen::Name(&String::from_utf8_lossy(&name)))?;
+            if let Some(name) = encoded_file(line) {
+                if line.starts_with(b"=") || begins_data(next, &lines) {
+                    found(Seen::Name(&String::from_utf8_lossy(&name)))?;
+                } else {
+                    begun.push(name);
+                }
+            } else if !begun.is_empty() && decode::is_uuencoded(line) {
+                begun.drain(..).try_for_each(|name| found(Seen::Name(&String::from_utf8_lossy(&name))))?;
+            } else if line == b"end" {
+                begun.clear();
             }
             continue;
         };
@@ -318,6 +326,12 @@ mod tests {
             "content-location:a.exe\r\n",
             "Content-Filename: a.exe",
             "Content-ID: <a.exe>",
+            "X-Sun-Data-Name: a.exe",
+            "Content-Disposition\r\n : attachment; filename=a.exe",
+            "Content-Type\r\n\t:x/y;\r\n name=a.exe\r\n",
+            "X-Sun-Data-Name\n : a.exe",
+            "begin 644 a.exe\r\n`\r\n`\r\n`\r\n#86)C\r\nend",
+            "begin 644 a.exe\r\nA few\r\nwords\r\nbefore\r\n#86)C\r\n`\r\nend",
             "Content-Disposition: attachment;\r\nfilename=a.exe",
             "Content-Disposition: attachment\r\n; filename=a.exe",
             "begin-base64 644 a.exe\r\naGVsbG8=\r\n====",
@@ -347,6 +361,9 @@ mod tests {
             "begin 644",
             "begin 644 a.exe\r\nis how such a file begins",
             "begin 644 a.exe",
+            "begin 644 a.exe\r\n`\r\n`\r\n`\r\nend\r\n#86)C",
+            "begin 644 a.exe\r\nis how such a file begins.\r\n\r\nREGARDS,\r\nBOB\r\n",
+            "X-Sun: a.exe",
             "beginning 644 a.exe",
             "Subject: name=a.exe",
             "Contents: name=a.exe",

@@ -109,9 +109,17 @@ const MAX_CHECKSUM: usize = 2;
 
 /// The lines of uuencode that `text` begins with, decoded, and their length.
 pub(in crate::content) fn uuencoded(text: &[u8]) -> (Vec<u8>, usize) {
-    let digit = |byte: u8| (b' '..=b'`').contains(&byte).then(|| byte.wrapping_sub(b' ') & 63);
     // Spaces are digits here, and those at the end of a line get lost.
-    sized_lines(text, false, digit)
+    sized_lines(text, false, uu_digit)
+}
+
+fn uu_digit(byte: u8) -> Option<u8> {
+    (b' '..=b'`').contains(&byte).then(|| byte.wrapping_sub(b' ') & 63)
+}
+
+/// Whether a line is one of uuencode with all its digits: words in capitals seldom have as many as the first of them says.
+pub(in crate::content) fn is_uuencoded(line: &[u8]) -> bool {
+    !sized_lines(line, true, uu_digit).0.is_empty()
 }
 
 /// The same in the alphabet of xxencode.
@@ -128,14 +136,15 @@ pub(in crate::content) fn xxencoded(text: &[u8]) -> Vec<u8> {
 }
 
 /// Lines whose first digit is the number of bytes in them. None is shorter than that takes, where they are to be full; a
-/// line may go on behind it for a checksum. Empty lines between are none.
+/// line may go on behind it for a checksum. Empty lines between are none, and lines of no bytes end nothing, as for decoders that
+/// read on to `end`.
 fn sized_lines(text: &[u8], is_full: bool, digit: impl Fn(u8) -> Option<u8>) -> (Vec<u8>, usize) {
     let mut out = Vec::new();
     let mut lines = Lines::new(text);
     let mut end = 0;
     while let Some(line) = lines.next() {
         if let Some((&first, digits)) = line.split_first() {
-            let Some(length) = digit(first).map(usize::from).filter(|length| *length > 0) else { break };
+            let Some(length) = digit(first).map(usize::from) else { break };
             let needed = 4 * length.div_ceil(3);
             let used = &digits[..digits.len().min(needed)];
             let is_cut = is_full && used.len() < needed;
@@ -144,6 +153,10 @@ fn sized_lines(text: &[u8], is_full: bool, digit: impl Fn(u8) -> Option<u8>) -> 
                 || used.iter().any(|byte| digit(*byte).is_none())
             {
                 break;
+            }
+            if length == 0 {
+                // Where nothing follows, they are no part of it.
+                continue;
             }
             let start = out.len();
             for group in used.chunks(4) {
@@ -291,7 +304,13 @@ mod tests {
     #[test]
     fn uuencode_and_yenc_are_decoded() {
         assert_eq!(uuencoded(b"#86)C\r\n\r\n#86)C\r\n`\r\nend"), (b"abcabc".to_vec(), 16));
+        assert_eq!(uuencoded(b"`\n \n#86)C\n`\n#86)C\n`\nend"), (b"abcabc".to_vec(), 18));
+        assert_eq!(uuencoded(b" begin 644 a\n#86)C"), (vec![], 0));
         assert_eq!(xxencoded(b"1MK7X\n+\nend"), b"abc");
+        assert!(is_uuencoded(b"#86)C") && is_uuencoded(b"M2&5L;&\\".repeat(9).get(..61).unwrap_or_default()));
+        for line in [&b""[..], b"`", b"REGARDS,", b"#86)", b"#86)C!!!!"] {
+            assert!(!is_uuencoded(line), "{}", line.escape_ascii());
+        }
         assert_eq!(yenc(b"\x8b\x8c\r\n\x8d=n"), b"abc\x04");
     }
 
