@@ -243,16 +243,19 @@ impl<'s> Scanner<'s> {
         view: View,
     ) -> Result<bool, Exceeded> {
         let mut judged = Judged::default();
+        let mut is_allowed = false;
         for name in names.iter().filter(|name| filename::may_have_extension(name)) {
             if matches!(view, View::Tree | View::Salvage) {
                 self.judged.insert(name.clone());
             }
             self.budget.work(filename::work(name))?;
-            judged = judged.or(filename::judge(name, content, &self.settings.forbidden_extensions));
-        }
-        let is_allowed = |name: &str| self.is_allowed_name(name);
-        if judged.forbidden.as_ref().is_some_and(|found| is_allowed(&found.name)) {
-            return Ok(false);
+            let of_name = filename::judge(name, content, &self.settings.forbidden_extensions);
+            // It excuses the content, but no other name.
+            if of_name.forbidden.as_ref().is_some_and(|found| self.is_allowed_name(&found.name)) {
+                is_allowed = true;
+            } else {
+                judged = judged.or(of_name);
+            }
         }
         let misleading = [
             (judged.class_id, Reason::AttachmentClsidName),
@@ -265,10 +268,10 @@ impl<'s> Scanner<'s> {
                 self.found(Reason::AttachmentForbiddenExtension, path, Some(found.extension), view);
                 true
             }
-            (None, Content::Known { prefix, .. }) => {
+            (None, Content::Known { prefix, .. }) if !is_allowed => {
                 self.file_type(names.first().map_or("", String::as_str), prefix, place, view)
             }
-            (None, Content::Unknown) => false,
+            (None, _) => false,
         };
         for (name, reason) in misleading {
             if let Some(name) = name {

@@ -28,11 +28,15 @@ fn a_name_may_be_allowed() {
     for name in ["acme-setup.exe", "evil.exe", "acme-setup-1.exe.scr"] {
         assert_eq!(causes(&settings, name, b"x"), [Reason::AttachmentForbiddenExtension], "{name}");
     }
-    // Another name of the same part is not excused by this one.
-    let part = "Content-Type: application/x; name=report.js\r\nContent-Disposition: attachment; \
-        filename=evil.exe\r\n\r\nx";
-    let report = scan_with(&mail(&[part.to_owned()]), &settings);
-    assert_eq!(found(&report), [(Reason::AttachmentForbiddenExtension, "evil.exe")]);
+    // Another name of the same part is not excused by this one, whichever comes first.
+    for (kind, disposition) in [("report.js", "evil.exe"), ("evil.exe", "report.js")] {
+        let part = format!(
+            "Content-Type: application/x; name={kind}\r\nContent-Disposition: attachment; \
+             filename={disposition}\r\n\r\nx"
+        );
+        let report = scan_with(&mail(&[part]), &settings);
+        assert_eq!(found(&report), [(Reason::AttachmentForbiddenExtension, "evil.exe")]);
+    }
 }
 
 #[test]
