@@ -37,7 +37,7 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
     while let Some(header) = header(&mut rest) {
         scanner.budget.work(HEADER)?;
         headers += 1;
-        if header.kind == MAIN {
+        if header.kind == MAIN && headers == 1 {
             continue;
         }
         let (mut content, after) = rest.split_at((header.packed_size as usize).min(rest.len()));
@@ -137,6 +137,13 @@ mod tests {
         ]);
         assert_eq!(tree("x.arj", &outer), ["x.arj", " a.txt", " b.arj", "  evil.exe"]);
         assert_eq!(causes("x.dat", &outer), ["attachment.forbidden_extension x.dat/b.arj/evil.exe"]);
+    }
+
+    #[test]
+    fn only_the_first_header_is_the_archive_s_own() {
+        let second = [plain(0, 0, MAIN, "evil.bat", 4), b"data".to_vec()].concat();
+        let found = causes("x.arj", &archive(&[second]));
+        assert_eq!(found, ["attachment.forbidden_extension x.arj/evil.bat"]);
     }
 
     #[test]
