@@ -119,9 +119,8 @@ impl<'s> Scanner<'s> {
         if !is_forbidden && part.data.len() > archive::PREFIX {
             self.file_type(name, part.data, place, place.view());
         }
-        if kind == Kind::File {
-            self.names_in_pdf(name, part.data, place)?;
-        }
+        // Also where what is attached to it makes it look like an archive.
+        self.names_in_pdf(name, part.data, place)?;
         let before = self.is_salvaging;
         self.is_salvaging |= place.is_salvaged;
         let result = self.open(kind, part.names, part.data, place);

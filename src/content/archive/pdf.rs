@@ -52,7 +52,7 @@ fn string(text: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::MAX_NAME;
-    use crate::content::archive::tests::{causes, report};
+    use crate::content::archive::tests::{causes, report, zip};
 
     #[test]
     fn attached_files_are_judged_by_their_names() {
@@ -76,6 +76,20 @@ mod tests {
             causes("a.pdf", b"%PDF-1.7 /EmbeddedFile /F /UF(x.xml) /F(http://example.com) /F<</F("),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn attached_archives_hide_no_name_and_are_no_damage() {
+        let document = |name: &str, count: usize| {
+            let archive = zip(&[("[Content_Types].xml", b"<Types/>"), ("word/document.xml", b"<w/>")]);
+            let attached = format!("<< /F({name}) /Type/EmbeddedFile >> stream\n");
+            let attached = [attached.as_bytes(), &archive, b"\nendstream\n"].concat();
+            [b"%PDF-1.7\n", &attached.repeat(count)[..], b"%%EOF\n"].concat()
+        };
+        assert_eq!(causes("a.pdf", &document("a.docx", 2)), [""; 0]);
+        assert_eq!(causes("a.zip", &document("a.docx", 2)), ["attachment.zip_inconsistent a.zip"]);
+        let expected = ["attachment.forbidden_extension a.pdf/evil.js"];
+        assert_eq!(causes("a.pdf", &document("evil.js", 1)), expected);
     }
 
     #[test]

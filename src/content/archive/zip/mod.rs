@@ -91,11 +91,13 @@ pub(super) fn scan(
     if archive.has_macros {
         found(Reason::AttachmentMacros);
     }
+    // A document may have several zips in it, and none of them is its own.
+    let is_zip = begins(data) || super::kind_of_name(name) == Some(Kind::Zip);
     if archive.is_masked {
         found(Reason::AttachmentEncryptedHeader);
-    } else if is_listed && archive.consistency.is_inconsistent {
+    } else if is_listed && archive.consistency.is_inconsistent && is_zip {
         found(Reason::AttachmentZipInconsistent);
-    } else if !is_listed && !is_found && (begins(data) || super::kind_of_name(name) == Some(Kind::Zip)) {
+    } else if !is_listed && !is_found && is_zip {
         found(Reason::AttachmentUnreadableContainer);
     }
     Ok(())
