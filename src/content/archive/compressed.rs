@@ -259,7 +259,7 @@ fn gzip_name(data: &[u8]) -> Option<Vec<u8>> {
         let (length, after) = rest.split_first_chunk()?;
         rest = after.get(usize::from(u16::from_le_bytes(*length))..)?;
     }
-    let name = names::until_nul(&rest[..rest.len().min(filename::MAX_NAME)]);
+    let name = filename::end_of_name(names::until_nul(rest));
     (header[3] & 8 != 0 && !name.is_empty()).then(|| name.to_vec())
 }
 
@@ -379,6 +379,12 @@ pub(super) mod tests {
         }
         assert_eq!(tree("a.csv.gz", &gzip("b.csv", b"1,2")), ["a.csv.gz", " a.csv"]);
         assert_eq!(causes("a.csv.gz", &gzip("b.csv", b"1,2")), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_name_inside_is_judged_by_its_end() {
+        let found = causes("a.gz", &gzip(&format!("{}evil.js", "d/".repeat(600)), b"x"));
+        assert!(matches!(&found[..], [found] if found.ends_with("/d/evil.js")), "{found:?}");
     }
 
     #[test]
