@@ -34,7 +34,8 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, data: &[u8], place: &Place) -> Res
     let mut is_empty = true;
     let is_whole = loop {
         if !is_empty && (rest.is_empty() || rest[0] == 0) {
-            break true;
+            // Behind a header whose length is wrong there is a zero of its file, and more files.
+            break rest.iter().all(|byte| *byte == 0);
         }
         scanner.budget.work(START)?;
         let Some(Ok(Some(header))) = contained(|| LhaHeader::read(&mut rest)) else { break false };
@@ -118,6 +119,10 @@ mod tests {
         for cut in 0..unknown.len() {
             causes("x.lzh", &unknown[..cut]);
         }
+        let ended = |end: &[u8]| [&entry("-lh0-", b"a.txt", b"text"), end].concat();
+        assert_eq!(causes("x.lzh", &ended(&[0; 100])), [""; 0]);
+        let hidden = ended(&[&[0], &entry("-lh0-", b"evil.js", b"text")[..], &[0]].concat());
+        assert_eq!(causes("x.lzh", &hidden), ["attachment.unreadable_container x.lzh"]);
         let broken = [entry("-lh0-", b"a.txt", b"text"), b"junk".to_vec()].concat();
         assert_eq!(causes("x.lzh", &broken), ["attachment.unreadable_container x.lzh"]);
     }
