@@ -18,15 +18,21 @@ const TRAILER: &[u8] = b"TRAILER!!!";
 /// Bits of a file's mode that tell a directory.
 const TYPE: u64 = 0o170_000;
 const DIRECTORY: u64 = 0o040_000;
+const REGULAR: u64 = 0o100_000;
+const PERMISSIONS: u64 = 0o7777;
 
 /// Whether a file begins as an ar archive.
 pub(super) fn is_ar(data: &[u8]) -> bool {
     data.starts_with(AR)
 }
 
-/// Whether a file begins with the header of a cpio archive in one of its formats.
+/// Whether a file begins with the header of a cpio archive in one of its formats, which digits in a text may look like. A NUL
+/// ends the name in it; where that is missing or not at hand, the first file must be a regular one.
 pub(super) fn is_cpio(data: &[u8]) -> bool {
-    CpioHeader::read(data).is_some()
+    CpioHeader::read(data).is_some_and(|header| {
+        let end = header.length.saturating_add(header.name_size);
+        header.name_size > 0 && data.get(end - 1) == Some(&0) || header.mode & !PERMISSIONS == REGULAR
+    })
 }
 
 /// A file in such an archive, and where the next header stands.
@@ -245,6 +251,22 @@ mod tests {
                 causes("x", &archive[..cut]);
             }
         }
+    }
+
+    #[test]
+    fn digits_are_no_cpio() {
+        let digits = "1234567890".repeat(12);
+        for mark in ["070701", "070702", "070707"] {
+            assert_eq!(causes("hash.csv", format!("{mark}{digits}\r\n").repeat(5).as_bytes()), [""; 0]);
+            assert_eq!(causes("a.csv", format!("{mark}{}", "0".repeat(500)).as_bytes()), [""; 0]);
+        }
+        // Not all that read cpio want the NUL.
+        let without_nul = String::from_utf8(cpio("070701", &[("evil.js", b"x")])).unwrap();
+        let without_nul = without_nul.replacen("evil.js\0", "/evil.js", 1);
+        assert_eq!(
+            causes("a.dat", without_nul.as_bytes()),
+            ["attachment.forbidden_extension a.dat//evil.js"]
+        );
     }
 
     #[test]
