@@ -350,7 +350,8 @@ impl<'m> Tree<'m> {
         let is_message =
             (main_type == "message" && !REPORTS.contains(&subtype)) || is_of_digest(part, header);
         let is_message = is_message && !data.trim_ascii().is_empty();
-        let of_type = names.is_empty().then(|| content_type.and_then(name_of_type)).flatten();
+        let of_type =
+            content_type.filter(|_| names.is_empty()).and_then(|kind| name_of_type(kind, is_attached(part)));
         let names = of_type.as_slice().iter().chain(names).cloned().collect::<Vec<_>>();
         let is_intact = problems.is_empty() && !is_padded_inside(part);
         let named = Part { names: &names, data: &data, is_message };
@@ -422,8 +423,15 @@ fn is_cut_in_bounce(part: &MessagePart<'_>) -> bool {
     is_cut && returned_in.is_some_and(|parent| parent.is_content_type("multipart", "report"))
 }
 
-/// The name that mail programs give a part without one, where its type is registered for programs.
-fn name_of_type(content_type: ContentType<'_>) -> Option<String> {
+/// Whether a part is offered as a file, and belongs to no page.
+fn is_attached(part: &MessagePart<'_>) -> bool {
+    part.content_disposition().is_some_and(|disposition| disposition.is_attachment())
+        && !part.parent().is_some_and(|parent| parent.is_content_type("multipart", "related"))
+}
+
+/// The name that mail programs give a part without one, where its type is registered for programs. Those that pages are made of
+/// count where the part `is_attached`.
+fn name_of_type(content_type: ContentType<'_>, is_attached: bool) -> Option<String> {
     let main = content_type.ctype();
     let mut full = [main, "/", content_type.subtype().unwrap_or_default()].concat();
     full.make_ascii_lowercase();
@@ -447,6 +455,8 @@ fn name_of_type(content_type: ContentType<'_>) -> Option<String> {
         "application/x-ms-shortcut" => "lnk",
         "text/vbscript" | "application/vbscript" | "text/vbs" | "application/x-vbs" => "vbs",
         "text/scriptlet" => "sct",
+        "text/javascript" | "application/javascript" | "application/x-javascript" if is_attached => "js",
+        "application/internet-shortcut" if is_attached => "url",
         "application/java-archive" => "jar",
         "application/x-java-jnlp-file" => "jnlp",
         _ => return None,

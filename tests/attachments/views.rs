@@ -426,6 +426,20 @@ fn a_part_without_a_name_has_that_of_its_type() {
         let found: Vec<_> = report.found.iter().map(|found| (found.reason, found.path.as_str())).collect();
         assert_eq!(found, [(Reason::AttachmentForbiddenExtension, name)]);
     }
+    for (kind, name) in [
+        ("text/javascript", "unnamed.js"),
+        ("application/JavaScript", "unnamed.js"),
+        ("application/internet-shortcut", "unnamed.url"),
+    ] {
+        let scan_as = |disposition: &str| {
+            let part = format!("Content-Type: {kind}\r\nContent-Disposition: {disposition}\r\n\r\nx");
+            scan(mixed("boundary=B", &part).as_bytes()).found
+        };
+        let found = scan_as("attachment");
+        let found: Vec<_> = found.iter().map(|found| (found.reason, found.path.as_str())).collect();
+        assert_eq!(found, [(Reason::AttachmentForbiddenExtension, name)]);
+        assert_eq!(scan_as("inline"), []);
+    }
     let named = "Content-Type: application/x-msdownload; name=report.pdf\r\n\r\nx";
     assert_eq!(scan(mixed("boundary=B", named).as_bytes()).found, []);
 }
