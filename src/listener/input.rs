@@ -112,10 +112,10 @@ impl Input {
         timeout_at(began + patience, read_some(stream, buffer, room)).await.ok().transpose()
     }
 
-    /// Lends the memory to whoever reads next, if all that was in it is taken and nobody holds any of it. To be called when all is
-    /// answered.
+    /// Lends the memory to whoever reads next, if all that was in it is taken and there is room for a read: all of it where nobody holds
+    /// what was taken, and else what lies behind that. To be called when all is answered.
     pub fn release(&mut self) {
-        if self.buffer.is_empty() && self.buffer.try_reclaim(1) {
+        if self.buffer.is_empty() && self.buffer.try_reclaim(MIN_ROOM) {
             leave_spare(std::mem::take(&mut self.buffer));
         }
     }
@@ -278,6 +278,24 @@ mod tests {
         let all: Vec<_> = (0..MOST_SPARE).map(|_| lent()).collect();
         assert_eq!(all, released[..MOST_SPARE].iter().rev().copied().collect::<Vec<_>>());
         assert_eq!(SPARE.take(), [] as [BytesMut; 0]);
+    }
+
+    #[test]
+    fn what_is_left_of_a_buffer_is_lent_where_it_is_worth_a_read() {
+        let released = |taken: usize, is_held: bool| {
+            let mut input = Input { buffer: BytesMut::with_capacity(4096), ..Input::default() };
+            input.buffer.resize(taken, 0);
+            let held = input.buffer.split_to(taken);
+            let _held = is_held.then_some(held);
+            input.release();
+            SPARE.take().pop().map(|mut spare| {
+                make_room(&mut spare, 4096);
+                spare.capacity()
+            })
+        };
+        assert_eq!(released(4096 - MIN_ROOM, true), Some(MIN_ROOM));
+        assert_eq!(released(4096 - MIN_ROOM + 1, true), None);
+        assert_eq!(released(4096 - MIN_ROOM + 1, false), Some(4096));
     }
 
     #[test]
