@@ -15,9 +15,10 @@ use crate::checks::attachments::findings;
 use crate::cli::progress::Progress;
 use crate::content::{self, Cancel, Node, Report};
 use crate::facts::Message;
+use crate::policy::Mode;
 use crate::verdict::{Action, Finding, Verdict};
 
-/// Show what is inside messages and files, and whether the attachment check would refuse them.
+/// Show what is inside messages and files, and whether the attachment check would refuse them, by its mode in the policy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -43,8 +44,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Exit> {
     let Some(policy) = load_or_report(args.policies.as_deref(), errors)? else { return Ok(Exit::Config) };
     let progress = Progress::new("scanning");
-    let mut run =
-        Run { settings: &policy.base().attachments, json: args.json, progress, out, forbidden: false };
+    let settings = &policy.base().attachments;
+    let mut run = Run { settings, json: args.json, progress, out, forbidden: false };
     let mut unreadable = false;
     for file in &args.files {
         if let Err(error) = run.file(file)? {
@@ -130,9 +131,14 @@ impl Run<'_> {
     }
 }
 
+/// What the check decides by its mode, as the daemon would.
 fn verdict(report: &Report, settings: &AttachmentSettings) -> Verdict {
     let mut verdict = Verdict::default();
-    verdict.add(findings(report, settings));
+    match settings.mode {
+        Mode::Enforce => verdict.add(findings(report, settings)),
+        Mode::Monitor => verdict.would = findings(report, settings),
+        Mode::Off => {}
+    }
     verdict
 }
 
@@ -143,6 +149,9 @@ fn write_text(out: &mut dyn Write, title: &str, report: &Report, verdict: &Verdi
     }
     for Finding { reason, outcome, detail } in &verdict.findings {
         writeln!(out, "  {reason} -> {}: {}", outcome.action().name(), printable(detail))?;
+    }
+    for Finding { reason, outcome, detail } in &verdict.would {
+        writeln!(out, "  {reason} -> {} (monitored only): {}", outcome.action().name(), printable(detail))?;
     }
     match verdict.reply() {
         Some(reply) => writeln!(out, "  reply: {reply}"),
@@ -178,10 +187,12 @@ fn as_json(file: &str, message: Option<u64>, report: &Report, verdict: &Verdict)
             "reasons": node.reasons.iter().map(|reason| reason.code()).collect::<Vec<_>>(),
         })
     });
+    let would = verdict.would.iter().map(|finding| finding.outcome.action()).max();
     json!({
         "file": file,
         "message": message,
         "action": verdict.action().name(),
+        "would": would.map(Action::name),
         "reply": verdict.reply().map(ToString::to_string),
         "found": found.collect::<Vec<_>>(),
         "tree": tree.collect::<Vec<_>>(),
@@ -197,14 +208,24 @@ mod tests {
         Content-Disposition: attachment; filename=evil.exe\r\n\r\nMZ\r\n--b--\r\n";
 
     fn scanned(files: &[(&str, &[u8])], json: bool) -> (Exit, String, String) {
+        scanned_by(None, files, json)
+    }
+
+    /// By these settings of attachments.toml.
+    fn scanned_by(settings: Option<&str>, files: &[(&str, &[u8])], json: bool) -> (Exit, String, String) {
+        let policies = settings.map(|settings| {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::write(directory.path().join("attachments.toml"), settings).unwrap();
+            directory
+        });
         let directory = tempfile::tempdir().unwrap();
         for (name, data) in files {
             std::fs::write(directory.path().join(name), data).unwrap();
         }
         let files = files.iter().map(|(name, _)| directory.path().join(name)).collect();
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let args = Args { files, policies: None, json };
-        let outcome = run(&args, &mut out, &mut errors).unwrap();
+        let policies = policies.as_ref().map(|directory| directory.path().to_owned());
+        let outcome = run(&Args { files, policies, json }, &mut out, &mut errors).unwrap();
         let place = format!("{}/", directory.path().display());
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&place, "");
         (outcome, text(out), text(errors))
@@ -223,6 +244,20 @@ mod tests {
             remove it and send again\n"
         );
         assert_eq!(outcome, Exit::Findings);
+    }
+
+    #[test]
+    fn what_is_found_counts_by_the_mode_of_the_check() {
+        let tree = "a.scr: accept\n  a.scr (file, 1 bytes) attachment.forbidden_extension\n";
+        let would = "  attachment.forbidden_extension -> reject (monitored only): a.scr (tree)\n";
+        let scan = |mode: &str, json| scanned_by(Some(&format!("mode = {mode:?}")), &[("a.scr", b"x")], json);
+        assert_eq!(scan("monitor", false), (Exit::Success, format!("{tree}{would}"), String::new()));
+        assert_eq!(scan("off", false), (Exit::Success, tree.to_owned(), String::new()));
+        assert_eq!(scan("enforce", false).0, Exit::Findings);
+        for (mode, would) in [("monitor", json!("reject")), ("off", Value::Null)] {
+            let found: Value = serde_json::from_str(&scan(mode, true).1).unwrap();
+            assert_eq!((&found["action"], &found["would"]), (&json!("accept"), &would), "{mode}");
+        }
     }
 
     #[test]
