@@ -54,6 +54,25 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_unit_lets_threads_give_way() {
+        let unit = include_str!("../../../deploy/systemd/greylag.service");
+        // Of lines in a row, the later one wins.
+        let filters: Vec<_> =
+            unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")).collect();
+        assert_eq!(filters, ["@system-service", "~@privileged @resources", "setpriority"]);
+    }
+
+    #[test]
+    fn the_shipped_unit_starts_where_no_passwords_are() {
+        let unit = include_str!("../../../deploy/systemd/greylag.service");
+        let passwords = unit.lines().filter_map(|line| line.strip_prefix("LoadCredential="));
+        // A path behind a name would have to be there.
+        assert_eq!(passwords.collect::<Vec<_>>(), ["greylag-store-password", "greylag-sentinel-password"]);
+        let readme = include_str!("../../../README.md");
+        assert!(readme.contains("?password_file=/run/credentials/greylag.service/greylag-store-password\""));
+    }
+
+    #[test]
     fn the_shipped_unit_tries_a_start_that_fails_until_it_succeeds() {
         let unit = include_str!("../../../deploy/systemd/greylag.service");
         let (head, service) = unit.split_once("[Service]").unwrap();
