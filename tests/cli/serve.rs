@@ -130,6 +130,22 @@ fn warnings_of_the_policy_are_events_of_the_log() {
 }
 
 #[test]
+fn warnings_of_the_configuration_are_events_of_the_log() {
+    let greylag = Greylag::start(Setup {
+        configuration: "log_format = \"json\"\nmilter = [\"127.0.0.1:1\", \"127.0.0.1:1\"]\n",
+        ..Setup::default()
+    });
+    let lines = greylag.log_lines(&[]);
+    let events: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).expect("one line an event")).collect();
+    let warnings: Vec<_> = events.iter().filter(|event| event["level"] == "WARN").collect();
+    assert_eq!(warnings.len(), 1, "{lines:?}");
+    assert_eq!(warnings[0]["message"], "the configuration has warnings");
+    let problem = warnings[0]["problems"].as_str().unwrap().rsplit_once("greylag.toml:").unwrap().1;
+    assert_eq!(problem, "2:26: 127.0.0.1:1 is listed twice: already in this list");
+}
+
+#[test]
 fn a_signal_to_reload_that_comes_early_ends_nothing() {
     let dir = temp_dir();
     let pipe = dir.path().join("greylag.toml");

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::Exit;
-use super::configuration::read_configuration;
+use super::configuration::configuration_and_warnings;
 use super::policies::report;
 use crate::admin::control::Control;
 use crate::admin::{Admin, Part, Readiness};
@@ -88,10 +88,13 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
     let runtime = runtime::build().map_err(|error| failed(errors, &error))?;
     // Before anything is read, which may take its time: a signal that comes early is not lost, and SIGHUP ends nothing.
     let signals = runtime.block_on(async { Signals::new() }).map_err(|error| failed(errors, &error))?;
-    let (config, directory) = configuration(args, errors)?;
+    let Configured { config, warnings, directory } = configuration(args, errors)?;
     let metrics = metrics::install().map_err(|error| failed(errors, &error))?;
     // After the metrics, which count what the log does not take.
     log::init(config.log_format.into(), config.log_level.into()).map_err(|error| failed(errors, &error))?;
+    if !warnings.is_empty() {
+        warn!(problems = %warnings.join("; "), "the configuration has warnings");
+    }
     let url = args.store.clone().unwrap_or_else(|| config.store_url(&Environment::current()));
     let url: StoreUrl = url.parse().map_err(|error| wrong(errors, &error))?;
     let (policy, fingerprint) = policy(directory.as_deref(), errors)?;
@@ -149,11 +152,21 @@ fn failed(errors: &mut dyn Write, error: &dyn std::fmt::Display) -> Exit {
     Exit::Failure
 }
 
-/// The configuration with what the command line says over it, and the directory of the policies.
-fn configuration(args: &Args, errors: &mut dyn Write) -> Result<(Config, Option<PathBuf>), Exit> {
+/// What the daemon is started with.
+struct Configured {
+    /// The configuration, with what the command line says over it.
+    config: Config,
+    /// Its warnings, as lines for the log.
+    warnings: Vec<String>,
+    /// The directory of the policies.
+    directory: Option<PathBuf>,
+}
+
+fn configuration(args: &Args, errors: &mut dyn Write) -> Result<Configured, Exit> {
     let path = args.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));
     let missing_is_fine = args.config.is_none() && is_missing(path);
-    let mut config = if missing_is_fine { Config::default() } else { read_configuration(path, errors)? };
+    let (mut config, warnings) =
+        if missing_is_fine { Default::default() } else { configuration_and_warnings(path, errors)? };
     let replace = |setting: &mut ListenAddresses, given: &[ListenAddress]| {
         if !given.is_empty() {
             *setting = given.iter().cloned().collect();
@@ -168,8 +181,8 @@ fn configuration(args: &Args, errors: &mut dyn Write) -> Result<(Config, Option<
     if !args.dns.is_empty() {
         config.dns = DnsServers::Servers(args.dns.clone());
     }
-    let policies = args.policies.clone().or_else(|| config.policies.directory(path));
-    Ok((config, policies))
+    let directory = args.policies.clone().or_else(|| config.policies.directory(path));
+    Ok(Configured { config, warnings, directory })
 }
 
 /// The policy in `directory`, or the built-in one, and the fingerprint of what was read. Its warnings are logged, as after a reload.
