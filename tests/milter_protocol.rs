@@ -8,11 +8,13 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use greylag::milter::Limits;
 use greylag::milter::server::ListenerOptions;
+use greylag::milter::{Limits, MessageMemory};
+use greylag::reason::Check;
 use greylag::telemetry::TraceQuery;
+use serde_json::json;
 use support::milter::{Agreed, EndOfMessage, Mta, OFFER, Offer, Reply, Server, cstrs, options, packet};
-use support::{accepting_driver, driver_with_checks_off};
+use support::{accepting_driver, driver_of, driver_with_checks_off};
 use tokio::sync::Semaphore;
 
 const CLIENT: &str = "192.0.2.1:4242";
@@ -388,9 +390,44 @@ async fn a_message_too_large_to_keep_is_deferred_where_its_body_is_read() {
     let logged = &mail.steps.last().unwrap().decision;
     let said = ["stage", "action", "reason", "reply"].map(|key| logged[key].as_str().unwrap_or_default());
     assert_eq!(said, ["end_of_message", "defer", "content.too_large", reply]);
-    assert_eq!(logged["recipients"], serde_json::json!(["bob@read.test"]));
+    assert_eq!(logged["recipients"], json!(["bob@read.test"]));
     deliver(&mut mta).await;
     mta.quit().await;
+}
+
+/// What is answered where every check only watches: to a message that is too large by its body, and to one that finds no room at all.
+#[tokio::test]
+async fn monitor_mode_changes_nothing_of_a_message_too_large_to_keep() {
+    let file = |check: Check| (format!("{}.toml", check.name()), "mode = \"monitor\"\n".to_owned());
+    let large = format!("X-Greylag: tag\r\nSubject: large\r\n\r\n{}", "x\r\n".repeat(80_000));
+    for (message_bytes, all) in [(100 << 10, 100 << 20), (100 << 10, 0)] {
+        let driver = driver_of(Check::ALL.map(file).into());
+        let limits = Limits { message_bytes, memory: MessageMemory::new(all) };
+        let server = Server::tcp(Arc::clone(&driver), ListenerOptions { limits, ..options() }).await;
+        let mut mta = server.negotiated().await;
+        greet(&mut mta).await;
+        mta.mail("<a@b.test>").await;
+        mta.rcpt("<bob@example.test>").await;
+        mta.data().await;
+        assert_eq!(mta.content(&large).await, EndOfMessage::unchanged(), "{all}");
+        let [mail] =
+            driver.trace().find(&TraceQuery { last: 1, ..TraceQuery::default() }).try_into().unwrap();
+        let logged = &mail.steps.last().unwrap().decision;
+        assert_eq!(
+            (&logged["stage"], &logged["action"]),
+            (&json!("end_of_message"), &json!("accept")),
+            "{all}"
+        );
+        let finding = json!({
+            "check": "content",
+            "reason": "content.too_large",
+            "action": "defer",
+            "mode": "monitor",
+            "detail": "",
+        });
+        assert_eq!(logged["findings"], json!([finding]), "{all}");
+        mta.quit().await;
+    }
 }
 
 #[tokio::test]

@@ -48,9 +48,10 @@ crate::settings! {
         /// Connections by the policy delegation protocol at one time, over all its listeners; further ones wait. Counted apart, so
         /// that a mail server that asks by both protocols never waits for itself.
         max_policy_connections: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999),
-        /// What one message may take in memory; a larger one is deferred, but for one whose body is what is too large and read by nobody.
+        /// What one message may take in memory. A larger one is deferred where a check that reads the rest is enforced, and else judged
+        /// without it.
         message_memory: ByteSize = ByteSize::mib(64),
-        /// What all messages together may take in memory.
+        /// What all messages together may take in memory; one that there is no room for is treated as one too large.
         total_message_memory: ByteSize = ByteSize::mib(512),
         /// What the last decisions may take in memory, for `greylag explain --recent`; 4 MiB are some 10,000 of them, "0B" keeps none.
         trace_memory: ByteSize = ByteSize::mib(4),

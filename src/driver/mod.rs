@@ -21,11 +21,10 @@ use crate::dns::Resolver;
 use crate::facts::{Client, Facts, Stage};
 use crate::filter::{self, Known, Lookups, Step};
 use crate::policy::Policy;
-use crate::reason::Reason;
 use crate::store::{Answer, Attempt, Store, Timestamp};
 use crate::telemetry::Trace;
 use crate::telemetry::nat::NatWatch;
-use crate::verdict::{Code, Finding, Outcome, Reply, Verdict};
+use crate::verdict::{Finding, Outcome, Verdict};
 use adopt::Adopted;
 pub use clock::Clock;
 use late::{LateMail, LateSpf};
@@ -269,23 +268,6 @@ impl Driver {
             verdict.add(transaction.tags.drain(..));
         }
         Judged::Anew(verdict)
-    }
-
-    /// Defers a message that was too large to be kept, whatever the policy says of its content: nobody looked into it.
-    pub fn defer_unkept(&self, facts: &Facts, transaction: &Transaction) -> Verdict {
-        let began = Instant::now();
-        let text = "Message too large to be checked now, try again later";
-        let finding = Finding {
-            reason: Reason::ContentTooLarge,
-            outcome: Outcome::Defer(Reply::new(Code::C451, (3, 4), text)),
-            detail: String::new(),
-        };
-        let verdict = Verdict { findings: vec![finding], ..Verdict::default() };
-        if self.is_live {
-            let when = (self.clock.now(), began.elapsed());
-            record::decision(Stage::EndOfMessage, facts, transaction, &verdict, when, &self.trace);
-        }
-        verdict
     }
 
     /// Whether the filter would say again what it said of this regular.

@@ -28,10 +28,23 @@ pub struct HeaderField {
 #[derive(Clone, Debug, Default)]
 pub struct Message(Arc<Parts>);
 
+/// What is kept of a message that came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Envelope and header: with its body it takes more memory than it may.
+    Header,
+    /// Nothing: it takes more than it may even without a body. Recipients may be missing too.
+    Nothing,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Parts {
     headers: Vec<HeaderField>,
     exact: bool,
+    kept: Kept,
     /// Of these header fields; made when the body begins, or somebody asks.
     text: OnceLock<Text>,
 }
@@ -53,7 +66,7 @@ impl Text {
 impl Message {
     /// The message of these header fields and this body. [`Self::is_exact`] tells of `exact`.
     pub fn new(headers: Vec<HeaderField>, body: &[u8], exact: bool) -> Self {
-        let mut message = Self(Arc::new(Parts { headers, exact, text: OnceLock::new() }));
+        let mut message = Self(Arc::new(Parts { headers, exact, ..Parts::default() }));
         message.push_body(body);
         message
     }
@@ -78,6 +91,18 @@ impl Message {
     pub fn set_exact(&mut self, exact: bool) {
         if self.is_exact() != exact {
             self.change_header(|parts| parts.exact = exact);
+        }
+    }
+
+    /// What there is of it.
+    pub fn kept(&self) -> Kept {
+        self.0.kept
+    }
+
+    /// Says what there is of it.
+    pub(crate) fn set_kept(&mut self, kept: Kept) {
+        if self.kept() != kept {
+            Arc::make_mut(&mut self.0).kept = kept;
         }
     }
 

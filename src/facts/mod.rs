@@ -8,7 +8,7 @@ mod spare;
 pub use address::{Address, Recipient, ReversePath, host_name};
 pub(crate) use address::{assign_host_name, is_plain, without_extension};
 pub use connection::{Client, Connection, Mta};
-pub use message::{HeaderField, Message};
+pub use message::{HeaderField, Kept, Message};
 
 /// Everything known so far about one mail transaction, and the session it is part of.
 #[derive(Clone, Debug, Default)]

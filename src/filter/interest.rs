@@ -63,8 +63,12 @@ impl Interest {
 
 /// Whether the body of this mail is read, for any of its accepted recipients.
 pub fn reads_body(facts: &Facts, policy: &Policy) -> bool {
-    let reads = |settings: &Settings| OF_BODY.iter().any(|check| settings.mode(*check) != Mode::Off);
-    group::of_accepted(facts, policy).iter().any(|settings| reads(settings))
+    group::of_accepted(facts, policy).iter().any(|settings| body_mode(settings) != Mode::Off)
+}
+
+/// The hardest mode of the checks that read the body.
+pub(super) fn body_mode(settings: &Settings) -> Mode {
+    OF_BODY.iter().map(|check| settings.mode(*check)).min().unwrap_or(Mode::Off)
 }
 
 #[cfg(test)]

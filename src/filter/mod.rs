@@ -7,6 +7,7 @@
 //! | | then, where all of them accept: whether it can come in one message with the recipients before it |
 //! | data | recipients |
 //! | end of message | recipients (To, Cc, Bcc) → auth → content → attachments |
+//! | | of a message too large to be kept: recipients where its header was kept, and whether what was not kept had to be read |
 //!
 //! The filter is pure. Where a check wants to know something of the world, the answer is [`Step::Ask`]; the driver
 //! ([`crate::driver`]) fills the slots of [`Known`] and asks again. Every slot that was asked comes back, as an answer or as
@@ -23,9 +24,10 @@ pub use known::{Fault, Known, Lookups, Needs, Slot};
 pub use tags::clean_header;
 
 use crate::checks::{self, address, attachments, auth, greylist, helo, recipients};
-use crate::facts::{Facts, Stage};
+use crate::facts::{Facts, Kept, Message, Stage};
 use crate::policy::{Policy, Settings};
-use crate::verdict::{Action, Verdict};
+use crate::reason::Reason;
+use crate::verdict::{Action, Code, Finding, Outcome, Reply, Verdict};
 use fold::Fold;
 
 /// What the filter says: a question to the world, or the verdict.
@@ -129,7 +131,18 @@ fn data(facts: &Facts, policy: &Policy) -> Step {
 fn content(facts: &Facts, policy: &Policy, known: &Known) -> Step {
     let mut fold = Fold::default();
     let mut edits = Vec::new();
+    let kept = facts.message.as_ref().map_or(Kept::Whole, Message::kept);
+    if kept == Kept::Nothing {
+        // Whom it was for is not known either.
+        fold.add(policy.hardest_mode(), [too_large()]);
+        return Step::Done(fold.verdict());
+    }
     for settings in group::of_accepted(facts, policy) {
+        if kept == Kept::Header {
+            fold.add(settings.recipients.mode, recipients::judge(Stage::EndOfMessage, facts, &settings));
+            fold.add(interest::body_mode(&settings), [too_large()]);
+            continue;
+        }
         let mut needs = auth::needs(Stage::EndOfMessage, facts, &settings, known);
         needs.merge(checks::content::needs(facts, &settings, known));
         needs.merge(attachments::needs(facts, &settings, known));
@@ -145,4 +158,14 @@ fn content(facts: &Facts, policy: &Policy, known: &Known) -> Step {
         }
     }
     Step::Done(Verdict { edits, ..fold.verdict() })
+}
+
+/// Of a message that took too much memory to be kept: nobody looked into it, and there may be room for it later.
+fn too_large() -> Finding {
+    let text = "Message too large to be checked now, try again later";
+    Finding {
+        reason: Reason::ContentTooLarge,
+        outcome: Outcome::Defer(Reply::new(Code::C451, (3, 4), text)),
+        detail: String::new(),
+    }
 }

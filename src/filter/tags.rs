@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU32;
 
-use super::group;
 use crate::facts::{Client, Facts, Message};
 use crate::policy::{Mode, Policy, Settings};
 use crate::reason::{Check, Reason};
@@ -16,14 +15,16 @@ const MAX_REMOVALS: usize = 100;
 /// field, ours, which says all there is to say. One that came from outside is forged, and one that our policy service had Postfix
 /// prepend says what the milter says again.
 ///
-/// A message with too many to remove, of this or any other name, is refused, if any check is enforced for it. Where none is, nothing of
-/// it is changed.
+/// A message with too many to remove, of this or any other name, is refused. Where no check is enforced for a message, nothing of it is
+/// changed.
 pub fn clean_header(facts: &Facts, policy: &Policy, tags: &[Finding], verdict: &mut Verdict) {
     let removals = tag_removals(facts, tags.iter().chain(&verdict.findings));
     let is_removal = |edit: &&HeaderEdit| matches!(edit, HeaderEdit::Remove { .. });
     let count = removals.len() + verdict.edits.iter().filter(is_removal).count();
     if count <= MAX_REMOVALS {
-        verdict.edits.splice(..0, removals);
+        if !removals.is_empty() && is_enforced(facts, policy) {
+            verdict.edits.splice(..0, removals);
+        }
         return;
     }
     verdict.edits.clear();
@@ -33,12 +34,21 @@ pub fn clean_header(facts: &Facts, policy: &Policy, tags: &[Finding], verdict: &
         outcome: Outcome::Reject(Reply::new(Code::C554, (6, 0), text)),
         detail: format!("{count} fields to remove, at most {MAX_REMOVALS} are"),
     };
-    let enforces =
-        |settings: &Settings| Check::ALL.iter().any(|check| settings.mode(*check) == Mode::Enforce);
-    if group::of_accepted(facts, policy).iter().any(|settings| enforces(settings)) {
+    if is_enforced(facts, policy) {
         verdict.insert(finding);
     } else {
         verdict.would.push(finding);
+    }
+}
+
+/// Whether any check is enforced for the message.
+fn is_enforced(facts: &Facts, policy: &Policy) -> bool {
+    let enforces =
+        |settings: &Settings| Check::ALL.iter().any(|check| settings.mode(*check) == Mode::Enforce);
+    let mut accepted = facts.accepted.iter();
+    match facts.accepted.is_empty() {
+        true => enforces(&policy.settings(facts)),
+        false => accepted.any(|recipient| enforces(&policy.settings_for(facts, Some(recipient)))),
     }
 }
 
@@ -146,6 +156,11 @@ mod tests {
             let (edits, verdict) = cleaned(100, &policy(mode), "bob@x.test");
             assert_eq!((edits, verdict.findings.len()), (0, 0), "{mode}");
             assert_eq!(verdict.would[0].reason, Reason::ContentForgedFields, "{mode}");
+            // The two edits there were.
+            let (edits, verdict) = cleaned(99, &policy(mode), "bob@x.test");
+            assert_eq!((edits, verdict.findings.len(), verdict.would.len()), (2, 0, 0), "{mode}");
+            let (edits, _) = cleaned(99, &policy(mode), "bob@safe.test");
+            assert_eq!(edits, 101, "{mode}");
             let (edits, verdict) = cleaned(100, &policy(mode), "bob@safe.test");
             assert_eq!((edits, verdict.findings.len(), verdict.would.len()), (0, 1, 0), "{mode}");
         }

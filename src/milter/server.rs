@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::frame::{self, Frame};
 use super::options::{Transport, Wishes};
 use super::reply::{PROGRESS, Response};
-use super::session::{Limits, Pending, ProtocolError, Session, Step};
+use super::session::{Limits, ProtocolError, Session, Step};
 use crate::driver::{Driver, Judged, Protocol, Transaction};
 use crate::facts::Stage;
 use crate::filter::{self, Interest};
@@ -180,19 +180,18 @@ impl<S: Conversation> Connection<S> {
             match step {
                 Step::Silent => {}
                 Step::Answer(response) => self.answer(&response).await?,
-                Step::JudgeUnlessRead(pending) if self.reads_body() => self.defer_unkept(pending).await?,
-                Step::Judge(pending) | Step::JudgeUnlessRead(pending) => {
+                Step::Judge(pending) => {
                     let verdict = self.judge(pending.stage()).await?;
                     let response = self.session.on_verdict(pending, &verdict);
                     self.answer(&response).await?;
                 }
-                Step::Defer(pending) => self.defer_unkept(pending).await?,
                 Step::JudgeUnheard(unheard) => {
                     let verdict = self.judge(unheard.stage()).await?;
                     self.session.on_unheard(unheard, &verdict);
                 }
                 Step::WeighBody(pending) => {
-                    let response = self.session.on_body_weighed(pending, self.reads_body());
+                    let reads_body = filter::reads_body(self.session.facts(), &self.transaction.policy);
+                    let response = self.session.on_body_weighed(pending, reads_body);
                     self.answer(&response).await?;
                 }
                 Step::Quit => {
@@ -210,17 +209,6 @@ impl<S: Conversation> Connection<S> {
             0 => Ok(()),
             received => Err(ProtocolError::Truncated { received }.into()),
         }
-    }
-
-    /// Whether anybody reads the body of the open message.
-    fn reads_body(&self) -> bool {
-        filter::reads_body(self.session.facts(), &self.transaction.policy)
-    }
-
-    async fn defer_unkept(&mut self, pending: Pending) -> io::Result<()> {
-        let verdict = self.driver.defer_unkept(self.session.facts(), &self.transaction);
-        let response = self.session.on_verdict(pending, &verdict);
-        self.answer(&response).await
     }
 
     async fn judge(&mut self, stage: Stage) -> io::Result<Judged> {

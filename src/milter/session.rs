@@ -13,7 +13,7 @@ use super::options::{NegotiationError, Options, Wishes};
 use super::reply::{Refusal, Response};
 use super::state::{CommandKind, State};
 use super::{path, peer, render};
-use crate::facts::{Facts, Message, Recipient, ReversePath, Stage, is_plain};
+use crate::facts::{Facts, Kept, Message, Recipient, ReversePath, Stage, is_plain};
 use crate::filter::Interest;
 use crate::verdict::Verdict;
 
@@ -24,9 +24,9 @@ const PACKET_OVERHEAD: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Memory for one message, in bytes: its recipients, header and body, and the packets between them. A
-    /// larger message is not kept and is deferred at its end; it is never judged by a part, unless nobody reads the rest.
+    /// larger message is not kept: where a check that would read the rest is enforced, it is deferred at its end, never judged by a part.
     pub message_bytes: usize,
-    /// Memory for the messages of all connections that share it. A message it has no room for is deferred too.
+    /// Memory for the messages of all connections that share it. A message it has no room for is treated alike.
     pub memory: MessageMemory,
 }
 
@@ -50,6 +50,7 @@ pub struct Session {
     memory: Share,
     /// What the open message had taken when its body began.
     memory_before_body: usize,
+    /// What is kept of the open message.
     kept: Kept,
     /// Whether its body is read; `None` until that was asked, which is done only where the MTA lets us decline it.
     reads_body: Option<bool>,
@@ -61,17 +62,6 @@ pub struct Session {
     wishes: Wishes,
 }
 
-/// What is kept of the open message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
-    /// All of it.
-    Whole,
-    /// Envelope and header: with its body it takes more than it may.
-    Header,
-    /// Nothing: it takes more than it may even without a body.
-    Nothing,
-}
-
 /// What to do after a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -81,11 +71,6 @@ pub enum Step {
     Answer(Response),
     /// Judge the facts, then give the verdict to [`Session::on_verdict`], which has the answer.
     Judge(Pending),
-    /// The message was too large to be kept, so that there is nothing to judge: its deferral goes to [`Session::on_verdict`], which has
-    /// the answer.
-    Defer(Pending),
-    /// The body was too large to be kept. Where it is read, this is as [`Self::Defer`], and else as [`Self::Judge`].
-    JudgeUnlessRead(Pending),
     /// Judge the facts, then give the verdict to [`Session::on_unheard`]: the MTA goes on without an answer.
     JudgeUnheard(Unheard),
     /// Say to [`Session::on_body_weighed`], which has the answer, whether the body of this mail is read.
@@ -404,14 +389,11 @@ impl Session {
 
     fn on_end_of_message(&mut self) -> Step {
         self.learn_queue_id(MacroStage::EndOfMessage);
-        // The one stage that is always answered.
-        let pending = Pending(Stage::EndOfMessage);
-        if self.kept == Kept::Nothing {
-            return Step::Defer(pending);
-        }
         self.message.set_exact(self.options.exact_headers());
+        self.message.set_kept(self.kept);
         self.facts.message = Some(std::mem::take(&mut self.message));
-        if self.kept == Kept::Header { Step::JudgeUnlessRead(pending) } else { Step::Judge(pending) }
+        // The one stage that is always answered.
+        Step::Judge(Pending(Stage::EndOfMessage))
     }
 
     /// Sendmail has a queue id at MAIL, Postfix from the second RCPT or DATA on. What came with earlier commands of the message was

@@ -90,6 +90,11 @@ impl Policy {
         self.reaches.of(check)
     }
 
+    /// The hardest mode that any check has for anybody.
+    pub const fn hardest_mode(&self) -> Mode {
+        self.reaches.hardest_mode()
+    }
+
     /// The smallest cap on recipients of one message that anybody has: no message with fewer has too many.
     pub const fn smallest_cap(&self) -> usize {
         self.smallest_cap

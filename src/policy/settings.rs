@@ -183,8 +183,8 @@ macro_rules! settings {
     };
 }
 
-/// Whether a check decides, only watches, or does nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// Whether a check decides, only watches, or does nothing; the hardest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Mode {
     /// Findings count.
     #[default]

@@ -21,6 +21,7 @@ pub mod sink;
 pub mod smtp;
 pub mod tap;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::greylag::dns::Zone;
@@ -39,8 +40,12 @@ pub fn driver_with_checks_off(exceptions: &str) -> Arc<Driver> {
     // Off for everybody by scopes, so that what is negotiated is what the shipped policies need.
     let off: String = Check::ALL.map(|check| format!("set.{}.mode = \"off\"\n", check.name())).concat();
     let scope = |tls: bool| format!("[[scope]]\nname = \"tls {tls}\"\ntls = {tls}\n{off}");
-    let scopes = ("scopes.toml".to_owned(), scope(true) + &scope(false) + exceptions);
-    let (policy, _) = Policy::load(&[scopes].into()).expect("every check can be switched off");
+    driver_of([("scopes.toml".to_owned(), scope(true) + &scope(false) + exceptions)].into())
+}
+
+/// A driver with these policy files, whose DNS knows nothing.
+pub fn driver_of(files: BTreeMap<String, String>) -> Arc<Driver> {
+    let (policy, _) = Policy::load(&files).expect("a policy");
     let store = MemoryStore::new(1_000).expect("a store in memory");
     Arc::new(Driver::new(policy, Arc::new(Zone::default()), Arc::new(store), Scanner::new(1)))
 }

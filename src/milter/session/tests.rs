@@ -59,9 +59,7 @@ impl Mta {
         match self.session.on_command(command) {
             Step::Silent => None,
             Step::Answer(response) => Some(response),
-            Step::Judge(pending) | Step::JudgeUnlessRead(pending) | Step::Defer(pending) => {
-                Some(self.session.on_verdict(pending, verdict))
-            }
+            Step::Judge(pending) => Some(self.session.on_verdict(pending, verdict)),
             Step::JudgeUnheard(unheard) => {
                 self.session.on_unheard(unheard, verdict);
                 None
@@ -426,7 +424,7 @@ fn letter(step: &Step) -> char {
         Step::Answer(Response::Negotiated(_)) => 'o',
         Step::Answer(Response::Continue) => 'c',
         Step::Answer(_) => '?',
-        Step::Judge(_) | Step::JudgeUnlessRead(_) | Step::Defer(_) => 'j',
+        Step::Judge(_) => 'j',
         Step::JudgeUnheard(_) => 'u',
         Step::WeighBody(_) => 'w',
         Step::Quit => 'q',
@@ -486,7 +484,7 @@ proptest! {
             match session.on_command(command(kind, offer)) {
                 Step::Silent => prop_assert!(silent, "{kind} was not answered"),
                 Step::Answer(_) => prop_assert!(!silent, "{kind} was answered"),
-                Step::Judge(pending) | Step::JudgeUnlessRead(pending) | Step::Defer(pending) => {
+                Step::Judge(pending) => {
                     prop_assert!(!silent, "{kind} was answered");
                     let response = session.on_verdict(pending, &verdict);
                     let held = matches!(kind, CommandKind::Connect | CommandKind::Helo);

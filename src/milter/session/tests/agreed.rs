@@ -69,8 +69,9 @@ fn a_body_that_nobody_reads_is_declined() {
     let mut large = begun(true);
     assert_eq!(large.accept(body()), Some(Response::Continue));
     large.session.charge(1001, State::Body);
-    assert_eq!(large.accept(body()), Some(Response::SkipBody), "what is deferred anyway need not come");
-    assert!(matches!(large.session.on_command(end()), Step::JudgeUnlessRead(_)));
+    assert_eq!(large.accept(body()), Some(Response::SkipBody), "what cannot be kept need not come");
+    assert!(matches!(large.session.on_command(end()), Step::Judge(_)));
+    assert_eq!(large.facts().message.as_ref().map(Message::kept), Some(Kept::Header));
 
     // The next message is asked about anew.
     skipped.reads_body = true;

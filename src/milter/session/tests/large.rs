@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_message_too_large_is_deferred_and_not_judged() {
+fn of_a_message_with_too_large_a_header_nothing_is_kept() {
     let mut mta = Mta::with(OFFER, Limits { message_bytes: 1000, ..Limits::default() });
     for command in [connect(), mail(), rcpt("bob"), Command::Data] {
         mta.accept(command);
@@ -16,7 +16,8 @@ fn a_message_too_large_is_deferred_and_not_judged() {
     assert!(mta.session.message.is_empty(), "nothing is kept");
 
     let step = mta.session.on_frame(Frame { code: b'E', payload: Bytes::new() });
-    let Step::Defer(pending) = step else { panic!("{step:?}") };
+    let Step::Judge(pending) = step else { panic!("{step:?}") };
+    assert_eq!(mta.facts().message.as_ref().map(Message::kept), Some(Kept::Nothing));
     assert_eq!(mta.accepted(), ["bob@x.test"], "as the log names them");
     assert!(matches!(mta.session.on_verdict(pending, &refusing()), Response::Refuse(_)));
     assert!(mta.accepted().is_empty());
@@ -27,7 +28,7 @@ fn a_message_too_large_is_deferred_and_not_judged() {
 }
 
 #[test]
-fn a_message_whose_body_is_too_large_is_judged_where_nobody_reads_it() {
+fn of_a_message_with_too_large_a_body_the_header_is_kept() {
     let memory = MessageMemory::new(100_000);
     let limits = Limits { message_bytes: 1000, memory: memory.clone() };
     let mut mta = Mta::with(OFFER, limits);
@@ -43,8 +44,9 @@ fn a_message_whose_body_is_too_large_is_judged_where_nobody_reads_it() {
     assert!(memory.share().take(100_000 - header) && !memory.share().take(100_001 - header));
 
     let step = mta.session.on_frame(Frame { code: b'E', payload: Bytes::from_static(b"end") });
-    let Step::JudgeUnlessRead(pending) = step else { panic!("{step:?}") };
+    let Step::Judge(pending) = step else { panic!("{step:?}") };
     let message = mta.facts().message.as_ref().unwrap();
+    assert_eq!(message.kept(), Kept::Header);
     assert_eq!(message.text(), b"Subject:hi\r\n\r\n");
     assert_eq!(mta.accepted(), ["bob@x.test"]);
     assert_eq!(mta.session.on_verdict(pending, &Verdict::default()), Response::Deliver(Vec::new()));
@@ -52,7 +54,7 @@ fn a_message_whose_body_is_too_large_is_judged_where_nobody_reads_it() {
 }
 
 #[test]
-fn a_message_that_others_left_no_room_for_is_deferred_until_they_are_done() {
+fn a_message_that_others_left_no_room_for_is_not_kept_until_they_are_done() {
     let limits = Limits { message_bytes: 1000, memory: MessageMemory::new(1200) };
     let (mut one, mut other) = (Mta::with(OFFER, limits.clone()), Mta::with(OFFER, limits));
     for mta in [&mut one, &mut other] {
@@ -63,7 +65,8 @@ fn a_message_that_others_left_no_room_for_is_deferred_until_they_are_done() {
     one.silent_frame(b'B', &[b'x'; 500]);
     other.silent_frame(b'B', &[b'x'; 500]);
     let step = other.session.on_frame(Frame { code: b'E', payload: Bytes::new() });
-    let Step::JudgeUnlessRead(pending) = step else { panic!("{step:?}") };
+    let Step::Judge(pending) = step else { panic!("{step:?}") };
+    assert_eq!(other.facts().message.as_ref().map(Message::kept), Some(Kept::Header));
     assert!(matches!(other.session.on_verdict(pending, &refusing()), Response::Refuse(_)));
     assert_eq!(one.accept(end()), Some(Response::Deliver(Vec::new())));
     other.accept(mail());
