@@ -22,7 +22,8 @@ crate::settings! {
         mode: Mode = Mode::Enforce,
         /// Extensions no attachment may end in, wherever it is: in archives, in attached messages, under any encoding of its name.
         /// Beside the core list there are "file:lists/attachments-macros.txt" (documents with macros) and
-        /// "file:lists/attachments-strict.txt" (web pages, scripts of programmers, older archives).
+        /// "file:lists/attachments-strict.txt" (web pages, scripts of programmers, older archives). What a file is by its content is
+        /// forbidden where its usual extension is listed; programs of every system are where "exe" is.
         forbidden_extensions: Extensions = ["file:lists/attachments-core.txt"].into_iter().collect(),
         /// Names of files that are accepted though their extension is forbidden or their content of a forbidden type.
         allowed_names: FileNames = FileNames::default(),
@@ -34,7 +35,8 @@ crate::settings! {
         allowed_senders: AddressPatterns = AddressPatterns::default(),
         /// An attachment's name ends in a forbidden extension.
         forbidden_extension: Action = Action::Reject,
-        /// The content of an attachment is a program or another forbidden type, whatever its name says.
+        /// The content of an attachment is that of a type which `forbidden_extensions` lists, whatever its name says: a program, of
+        /// whatever system, where that lists "exe"; a shortcut where it lists "lnk".
         forbidden_type: Action = Action::Reject,
         /// A forbidden extension stands behind that of a document or picture, such as "invoice.pdf.exe". It counts beside
         /// `forbidden_extension`: the harder action wins.

@@ -56,7 +56,8 @@ crate::settings! {
         own_names: HeloNames = HeloNames::default(),
         /// Accept an address literal that is the client's own address.
         allow_own_literal: bool = false,
-        /// Only tag, whatever the cause, when the client's address has a verified host name (FCrDNS), or SPF passes the mail.
+        /// Only tag, whatever the cause, when the client's address has a verified host name (FCrDNS), or SPF passes the mail. A pass
+        /// that anyone gets, as by "+all", is none. Where SPF cannot be told now (temperror, no answer), a rejection is a deferral.
         unless_verified: bool = false,
     }
     conflicts = conflicts;

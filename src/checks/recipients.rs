@@ -28,7 +28,8 @@ crate::settings! {
         too_many_in_header_inbound: Action = Action::Tag,
         /// (1) Recipients at DATA beyond the cap, where only the policy service sees them.
         too_many_at_data: EnvelopeAction = EnvelopeAction::REJECT,
-        /// (3) Recipients whose settings for content differ (the header cap above, attachments): one message has one verdict.
+        /// (3) Recipients whose settings for content differ (those of recipients, auth, content, attachments): one message has one
+        /// verdict.
         /// "split": those that differ from the first recipient get 452, and so come again in a message of their own, where each
         /// is judged by its own settings; at most 10 in a session. "strictest": all come in one message, and the hardest verdict
         /// counts for all; so it does where nothing is split any more. The settings of the first recipient decide which.

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use toml::Table;
 
 use super::test::Mail;
+use crate::config::{Config, DEFAULT_PATH};
 use crate::policy::{CheckSettings, KeyDoc, Mode, RuleSettings, Settings, When, embedded};
 use crate::reason::{Check, Reason};
 use crate::verdict::Action;
@@ -49,6 +50,7 @@ fn sections(out: &mut String) -> std::fmt::Result {
     scopes(out)?;
     lists(out)?;
     transcripts(out)?;
+    configuration(out)?;
     cookbook(out)
 }
 
@@ -65,7 +67,8 @@ fn contents(out: &mut String) -> std::fmt::Result {
     writeln!(out, "| [`lists/*.txt`](#lists) | long lists, one entry on a line |")?;
     writeln!(
         out,
-        "| [`tests/*.toml`](#transcripts) | what is to be decided of which mail, for `greylag test` |\n"
+        "| [`tests/*.toml`](#transcripts) | what is to be decided of which mail, for `greylag test` |\n\n\
+         The daemon's own settings, which are in no file here, stand under [greylag.toml](#greylagtoml).\n"
     )
 }
 
@@ -210,6 +213,17 @@ fn cookbook(out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
+/// The settings that are none of the policy, so that every setting there is stands in one place.
+fn configuration(out: &mut String) -> std::fmt::Result {
+    writeln!(
+        out,
+        "## greylag.toml\n\n{} It is no file of this directory: `greylag serve` reads `{DEFAULT_PATH}`, or the one that `--config` \
+         names, once at its start. Without it the defaults hold.\n",
+        prose(Config::ABOUT)
+    )?;
+    settings(out, Config::KEYS, &Config::default().entries())
+}
+
 /// Documentation without the space that comments begin with, its lines joined but for empty ones.
 fn prose(doc: &str) -> String {
     let lines: Vec<&str> = doc.lines().map(str::trim).collect();
@@ -256,6 +270,9 @@ mod tests {
             for key in Settings::keys(check) {
                 assert!(text.contains(&format!("\n| `{}` | ", key.key)), "{}", key.key);
             }
+        }
+        for key in Config::KEYS {
+            assert!(text.contains(&format!("\n| `{}` | ", key.key)), "{}", key.key);
         }
         for reason in Reason::ALL {
             assert!(text.contains(&format!("| `{}` | ", reason.code())), "{reason}");

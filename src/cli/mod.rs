@@ -46,7 +46,7 @@ Examples:
   greylag greylist show --sender a@example.org     # what its greylist holds about somebody
 
 Exit codes: 0 fine, 1 something was found, 64 wrong usage, 66 a file cannot be read,
-69 the daemon cannot run, 78 wrong configuration or policy.";
+69 the daemon cannot run or be asked, 78 wrong configuration or policy.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
