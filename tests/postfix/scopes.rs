@@ -104,11 +104,7 @@ fn the_address_rule_is_enforced_where_a_scope_says_so() {
                 . neither first nor last nor doubled";
     assert_eq!(smtp.rcpt("bob-@example.net"), format!("550 5.1.3 <bob-@example.net>... {text}"));
     assert_eq!(smtp.rcpt("o'brien@example.net"), format!("550 5.1.3 <o'brien@example.net>... {text}"));
-    let passing = [
-        "bob+tag@example.net",
-        "srs0=hhh=tt=orig.example=al@example.net",
-        "o'brien@example.org",
-    ];
+    let passing = ["bob+tag@example.net", "srs0=hhh=tt=orig.example=al@example.net", "o'brien@example.org"];
     for recipient in passing {
         assert_eq!(smtp.rcpt(recipient), "250 2.1.5 Ok", "{recipient}");
     }
