@@ -10,9 +10,14 @@ const MAX_AUTHORS: usize = 4;
 
 /// The domains of all From addresses, each once, in their order. A mailbox without one names nobody, and does not hide the others.
 pub(super) fn author_domains(message: &AuthenticatedMessage<'_>) -> Vec<String> {
-    let from = from_fields(message);
+    let fields = from_fields(message);
+    let plainly = fields.as_deref().map(AuthenticatedMessage::parse);
+    let addresses = match &plainly {
+        None => message.from_addresses(),
+        Some(read) => read.as_ref().map_or(&[][..], AuthenticatedMessage::from_addresses),
+    };
     let mut domains = Vec::new();
-    for address in AuthenticatedMessage::parse(&from).iter().flat_map(AuthenticatedMessage::from_addresses) {
+    for address in addresses {
         // White space may stand on both sides of a dot.
         let domain =
             address.rsplit_once('@').map(|(_, domain)| domain.split_whitespace().collect::<String>());
@@ -27,17 +32,21 @@ pub(super) fn author_domains(message: &AuthenticatedMessage<'_>) -> Vec<String> 
     domains
 }
 
-/// A message of the From fields alone.
-fn from_fields(message: &AuthenticatedMessage<'_>) -> Vec<u8> {
-    let mut fields = Vec::new();
-    for (name, value) in message.headers() {
-        if name.trim_ascii().eq_ignore_ascii_case(b"from") {
-            fields.extend_from_slice(b"From:");
-            fields.extend(plain(value));
-            fields.extend_from_slice(b"\r\n");
-        }
+/// A message of the From fields alone, as all read them; `None` where there is one, and nothing in it to read in another way.
+fn from_fields(message: &AuthenticatedMessage<'_>) -> Option<Vec<u8>> {
+    let is_from = |(name, _): &(&[u8], &[u8])| name.trim_ascii().eq_ignore_ascii_case(b"from");
+    let mut values = message.headers().iter().copied().filter(is_from).map(|(_, value)| value);
+    let (first, second) = (values.next()?, values.next());
+    if second.is_none() && !first.trim_ascii_end().iter().any(|byte| b"(\"\r\n".contains(byte)) {
+        return None;
     }
-    fields
+    let mut fields = Vec::new();
+    for value in [first].into_iter().chain(second).chain(values) {
+        fields.extend_from_slice(b"From:");
+        fields.extend(plain(value));
+        fields.extend_from_slice(b"\r\n");
+    }
+    Some(fields)
 }
 
 /// The domain in `text` as the DNS writes it. The sender chooses how long the text is, so that is looked at first; no character of

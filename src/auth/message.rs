@@ -187,7 +187,8 @@ pub async fn message(
 ) -> Result<MessageAuth, MessageAuthError> {
     let header = message.header_text();
     let Some(read) = parse(header) else { return Ok(MessageAuth::default()) };
-    let mut answers = look_up(questions(&read, spf), resolver).await?;
+    let authors = author_domains(&read);
+    let mut answers = look_up(questions(&read, spf, &authors), resolver).await?;
     for signature in read.dkim_signatures().iter().map(|field| &field.header) {
         // mail-auth asks for U-labels as they stand.
         let called = signature.domain_key();
@@ -197,11 +198,11 @@ pub async fn message(
     }
     if read.dkim_signatures().is_empty() {
         // DMARC is about the header alone.
-        return verify_at_once(&read, spf, &answers);
+        return verify_at_once(&read, &authors, spf, &answers);
     }
     let (message, spf) = (message.clone(), spf.clone());
     let verify_all = move || match parse(message.text()) {
-        Some(read) => verify_at_once(&read, &spf, &answers),
+        Some(read) => verify_at_once(&read, &authors, &spf, &answers),
         None => Ok(MessageAuth::default()),
     };
     tokio::task::spawn_blocking(verify_all).await?
@@ -209,19 +210,23 @@ pub async fn message(
 
 /// Every name whose records may matter: the keys of the signatures, and the policies of the author's domain and of those that may
 /// be aligned with it.
-fn questions(message: &AuthenticatedMessage<'_>, spf: &SpfOutcome) -> BTreeSet<(String, Purpose)> {
+fn questions(
+    message: &AuthenticatedMessage<'_>,
+    spf: &SpfOutcome,
+    authors: &[String],
+) -> BTreeSet<(String, Purpose)> {
     let signatures = || message.dkim_signatures().iter().map(|field| &field.header);
     let keys = signatures().filter_map(key_name).map(|name| (name, Purpose::Key));
     let mut questions: BTreeSet<(String, Purpose)> = keys.collect();
     let signers = signatures().filter_map(|signature| domain_name(&signature.d));
     let others: Vec<String> = signers.chain(domain_name(&spf.domain)).collect();
-    for author in author_domains(message) {
-        let related = others.iter().filter(|domain| registrable(domain) == registrable(&author));
-        for domain in related.chain([&author]) {
+    for author in authors {
+        let related = others.iter().filter(|domain| registrable(domain) == registrable(author));
+        for domain in related.chain([author]) {
             let policies = ancestors(domain).map(|name| ["_dmarc.", name].concat());
             questions.extend(policies.filter(|name| is_name(name)).map(|name| (name, Purpose::Policy)));
         }
-        questions.insert((author, Purpose::Existence));
+        questions.insert((author.clone(), Purpose::Existence));
     }
     questions
 }
@@ -269,24 +274,25 @@ async fn look_up(
 /// Every answer is in hand, so there is nothing to wait for, nor room to be taken for that.
 fn verify_at_once(
     message: &AuthenticatedMessage<'_>,
+    authors: &[String],
     spf: &SpfOutcome,
     answers: &Answers,
 ) -> Result<MessageAuth, MessageAuthError> {
-    at_once(verify(message, spf, answers)).ok_or(MessageAuthError::Waited)?
+    at_once(verify(message, authors, spf, answers)).ok_or(MessageAuthError::Waited)?
 }
 
 async fn verify(
     message: &AuthenticatedMessage<'_>,
+    authors: &[String],
     spf: &SpfOutcome,
     answers: &Answers,
 ) -> Result<MessageAuth, MessageAuthError> {
     let verifier = verifier().map_err(MessageAuthError::NoVerifier)?;
     let dkim = verifier.verify_dkim(Parameters::new(message).with_cache(answers)).await;
     let spf_output = SpfOutput::new(spf.domain.to_string()).with_result(spf_result(spf.result));
-    let authors = author_domains(message);
     let mut outcomes = Vec::with_capacity(authors.len());
     let mut strict = false;
-    for author in &authors {
+    for author in authors {
         // As we read From, which has more than one reading.
         let from = format!("From: a@{author}\r\n\r\n");
         let Some(from) = AuthenticatedMessage::parse(from.as_bytes()) else { continue };
@@ -296,7 +302,7 @@ async fn verify(
         outcomes.push(dmarc_outcome(&dmarc));
     }
 
-    let aligned = |domain: &str| match &authors[..] {
+    let aligned = |domain: &str| match authors {
         [author] => domain == author || (!strict && registrable(domain) == registrable(author)),
         _ => false,
     };

@@ -61,13 +61,13 @@ fn with_byte_order_mark(bytes: &[u8]) -> Option<String> {
 /// UTF-8 where there is a character of it beyond ASCII, whatever stands between them, else windows-1252, which has a character for
 /// every byte.
 pub(super) fn guess(bytes: &[u8]) -> String {
+    // Most fields and many bodies.
+    if bytes.is_ascii() {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
     let text = String::from_utf8_lossy(bytes);
     let is_utf8 = text.chars().any(|c| !c.is_ascii() && c != char::REPLACEMENT_CHARACTER);
-    if is_utf8 || bytes.is_ascii() {
-        text.into_owned()
-    } else {
-        Charset::Windows1252.decode(bytes).into_owned()
-    }
+    if is_utf8 { text.into_owned() } else { Charset::Windows1252.decode(bytes).into_owned() }
 }
 
 /// The guess, and the other one where bytes speak against it.
