@@ -60,7 +60,7 @@ fn read(path: &str) -> String {
     let (local, domain) = at.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])));
     let is_plain = |symbol: &Symbol| match symbol {
         Symbol::Plain(_) => true,
-        Symbol::Quoted(c) => !DOMAIN_SIGNS.contains(c) && !c.is_whitespace() && !"\"\\".contains(*c),
+        Symbol::Quoted(c) => !DOMAIN_SIGNS.contains(c) && !c.is_whitespace() && !"\"\\<>".contains(*c),
     };
     let mut mailbox = String::new();
     if local.iter().all(is_plain) {
@@ -185,6 +185,18 @@ mod tests {
         assert_eq!(mailbox("postmaster@<bob%school.test>", named, &postfix), "bob@school.test");
         assert_eq!(mailbox("<;>", Some(String::new()), &postfix), "");
         assert_eq!(mailbox("<b(x)ob@school.test>", None, &postfix), "<b(x)ob@school.test>");
+    }
+
+    #[test]
+    fn brackets_that_are_quoted_stay_so() {
+        for (path, local) in [
+            ("<\"<postmaster\"@school.test>", "<postmaster"),
+            ("<\\<postmaster@school.test>", "<postmaster"),
+            ("<\"postmaster>\"@school.test>", "postmaster>"),
+        ] {
+            let mailbox = Address::parse(&mailbox(path, Some("bob".to_owned()), &sendmail()));
+            assert_eq!((mailbox.local(), mailbox.domain()), (local, Some("school.test")), "{path}");
+        }
     }
 
     /// Each as Sendmail 8.17.1 has it, which says only to whom it is local: `info`, or `john.private` who reads what comes for it.
