@@ -25,7 +25,8 @@ crate::settings! {
         /// "file:lists/attachments-strict.txt" (web pages, scripts of programmers, older archives). What a file is by its content is
         /// forbidden where its usual extension is listed; programs of every system are where "exe" is.
         forbidden_extensions: Extensions = ["file:lists/attachments-core.txt"].into_iter().collect(),
-        /// Names of files that are accepted though their extension is forbidden or their content of a forbidden type.
+        /// Names of files that are accepted though their extension is forbidden or their content of a forbidden type. Where a file
+        /// has several names, one that is allowed excuses those with the same extension.
         allowed_names: FileNames = FileNames::default(),
         /// SHA-256 of decoded attachments that are accepted whatever they are, and not looked into. Of what is in an archive no
         /// sum is taken: give that of the archive.

@@ -241,21 +241,29 @@ impl<'s> Scanner<'s> {
         place: &Place,
         view: View,
     ) -> Result<bool, Exceeded> {
-        let mut judged = Judged::default();
-        let mut is_allowed = false;
+        let mut found = Vec::new();
         for name in names.iter().filter(|name| filename::may_have_extension(name)) {
             if matches!(view, View::Tree | View::Salvage) {
                 self.judged.insert(name.clone());
             }
             self.budget.work(filename::work(name))?;
             let of_name = filename::judge(name, content, &self.settings.forbidden_extensions);
-            // It excuses the content, but no other name.
-            if of_name.forbidden.as_ref().is_some_and(|found| self.is_allowed_name(&found.name)) {
-                is_allowed = true;
-            } else {
-                judged = judged.or(of_name);
+            if of_name != Judged::default() {
+                found.push(of_name);
             }
         }
+        // An allowed name excuses the content, and other names that end alike: most are spellings of it, for older programs.
+        let names_allowed = found.iter().filter_map(|of_name| of_name.forbidden.as_ref());
+        let allowed: Vec<String> = names_allowed
+            .filter(|found| self.is_allowed_name(&found.name))
+            .map(|found| found.extension.clone())
+            .collect();
+        let is_allowed = !allowed.is_empty();
+        let is_excused = |of_name: &Judged| {
+            of_name.forbidden.as_ref().is_some_and(|found| allowed.contains(&found.extension))
+        };
+        let judged =
+            found.into_iter().filter(|of_name| !is_excused(of_name)).fold(Judged::default(), Judged::or);
         let misleading = [
             (judged.class_id, Reason::AttachmentClsidName),
             (judged.bidi, Reason::AttachmentBidiName),

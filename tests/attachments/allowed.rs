@@ -28,14 +28,24 @@ fn a_name_may_be_allowed() {
     for name in ["acme-setup.exe", "evil.exe", "acme-setup-1.exe.scr"] {
         assert_eq!(causes(&settings, name, b"x"), [Reason::AttachmentForbiddenExtension], "{name}");
     }
-    // Another name of the same part is not excused by this one, whichever comes first.
-    for (kind, disposition) in [("report.js", "evil.exe"), ("evil.exe", "report.js")] {
+    let named = |kind: &str, disposition: &str| {
         let part = format!(
             "Content-Type: application/x; name={kind}\r\nContent-Disposition: attachment; \
-             filename={disposition}\r\n\r\nx"
+             {disposition}\r\n\r\nx"
         );
-        let report = scan_with(&mail(&[part]), &settings);
-        assert_eq!(found(&report), [(Reason::AttachmentForbiddenExtension, "evil.exe")]);
+        scan_with(&mail(&[part]), &settings)
+    };
+    // A name that ends otherwise is not excused by it, whichever comes first.
+    for (kind, disposition) in [("report.js", "filename=evil.exe"), ("evil.exe", "filename=report.js")] {
+        assert_eq!(found(&named(kind, disposition)), [(Reason::AttachmentForbiddenExtension, "evil.exe")]);
+    }
+    // Another spelling for older programs is.
+    for (kind, disposition) in [
+        ("\"=?utf-8?Q?acme-setup-=C3=9C.exe?=\"", "filename*=UTF-8''acme-setup-%C3%9C.exe"),
+        ("ACME-S~1.EXE", "filename=acme-setup-2026.exe"),
+        ("acme-setup-2026.exe", "filename=x\r\nContent-Description: ACME.exe\r\nContent-ID: <ii_acme.exe>"),
+    ] {
+        assert_eq!(found(&named(kind, disposition)), [], "{kind} {disposition}");
     }
 }
 

@@ -183,9 +183,8 @@ pub(super) fn scan(
     data: &[u8],
     place: &Place,
 ) -> Result<(), Exceeded> {
-    let name = names.first().map_or("", String::as_str);
     scanner.budget.work(data.len() as u64)?;
-    read(scanner, kind, name, data, place)?;
+    read(scanner, kind, names, data, place)?;
     type IsIn = fn(&[u8]) -> bool;
     let others: [(Kind, IsIn); 3] =
         [(Kind::Zip, zip::is_embedded), (Kind::SevenZ, sevenz::is_embedded), (Kind::Rar, rar::is_embedded)];
@@ -193,12 +192,12 @@ pub(super) fn scan(
         let rest = behind(kind, other, names, data);
         scanner.budget.work(rest.len() as u64)?;
         if is_in(rest) {
-            scanner.leniently(|scanner| read(scanner, other, name, rest, place))?;
+            scanner.leniently(|scanner| read(scanner, other, names, rest, place))?;
         }
     }
     for other in readings(kind, names, data) {
         scanner.budget.work(data.len() as u64)?;
-        scanner.leniently(|scanner| read(scanner, other, name, data, place))?;
+        scanner.leniently(|scanner| read(scanner, other, names, data, place))?;
     }
     Ok(())
 }
@@ -206,14 +205,15 @@ pub(super) fn scan(
 fn read(
     scanner: &mut Scanner<'_>,
     kind: Kind,
-    name: &str,
+    names: &[String],
     data: &[u8],
     place: &Place,
 ) -> Result<(), Exceeded> {
+    let name = names.first().map_or("", String::as_str);
     match kind {
         Kind::File => Ok(()),
         Kind::Message => message::scan(scanner, data, place),
-        Kind::Zip => zip::scan(scanner, name, data, place),
+        Kind::Zip => zip::scan(scanner, names, data, place),
         Kind::Tar => tar::scan(scanner, data, place),
         Kind::SevenZ => sevenz::scan(scanner, data, place),
         Kind::Rar => rar::scan(scanner, data, place),
@@ -388,6 +388,17 @@ pub(super) mod tests {
         let outlook =
             ole::tests::compound(&[("/__substg1.0_007D001E", b"\r\nContent-Type: x/y; name=evil.js\r\n")]);
         assert_eq!(causes("a.msg", &outlook), [""; 0]);
+    }
+
+    #[test]
+    fn a_zip_behind_other_data_is_ambiguous_whatever_it_is_called() {
+        let mut archive = zip(&[("a.txt", b"x")]);
+        let at = memchr::memmem::rfind(&archive, b"a.txt").unwrap();
+        archive[at] = b'b';
+        let data = [b"JUNK", &archive[..]].concat();
+        for name in ["a.dat", "a.docx", "a.zip"] {
+            assert_eq!(causes(name, &data), [format!("attachment.zip_inconsistent {name}")]);
+        }
     }
 
     #[test]

@@ -13,10 +13,15 @@ const EMBEDDED: &[u8] = b"/EmbeddedFile";
 /// Where the mark of a PDF stands at the latest: viewers look no further.
 const MAX_MARK: usize = 1024;
 
+/// Whether a file begins as such documents do.
+pub(super) fn begins(data: &[u8]) -> bool {
+    MARK.find(&data[..data.len().min(MAX_MARK)]).is_some()
+}
+
 /// The names of attached files in the document `data`, nothing where it is another file: one for each string that may hold a
 /// name, `None` where it holds none.
 pub(super) fn names(data: &[u8]) -> impl Iterator<Item = Option<String>> {
-    let is_pdf = MARK.find(&data[..data.len().min(MAX_MARK)]).is_some();
+    let is_pdf = begins(data);
     let has_files = is_pdf && memmem::find(data, EMBEDDED).is_some();
     let keys = memchr::memchr_iter(b'F', if has_files { data } else { &[] }).filter(|at| {
         let before = &data[..*at];

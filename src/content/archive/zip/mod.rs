@@ -21,7 +21,7 @@ use zip::{CompressionMethod, ZipReadOptions};
 use self::consistency::Consistency;
 use self::inflater::Inflater;
 use self::raw::{Header, Origin};
-use super::{entry, names, sevenz};
+use super::{entry, names, pdf, sevenz};
 use crate::content::budget::{Exceeded, MAX_DICTIONARY};
 use crate::content::filename::{self, Content};
 use crate::content::scanner::{Place, Scanner};
@@ -64,10 +64,10 @@ pub(super) fn end(data: &[u8]) -> usize {
     memmem::rfind(data, b"PK\x05\x06").map_or(data.len(), |at| at + raw::END_SIZE)
 }
 
-/// Looks into the zip `data`, a file called `name`, whose entries are in `place`.
+/// Looks into the zip `data`, a file with these `names`, whose entries are in `place`.
 pub(super) fn scan(
     scanner: &mut Scanner<'_>,
-    name: &str,
+    names: &[String],
     data: &[u8],
     place: &Place,
 ) -> Result<(), Exceeded> {
@@ -91,11 +91,12 @@ pub(super) fn scan(
     if archive.has_macros {
         found(Reason::AttachmentMacros);
     }
-    // A document may have several zips in it, and none of them is its own.
-    let is_zip = begins(data) || super::kind_of_name(name) == Some(Kind::Zip);
+    let is_zip = begins(data) || names.iter().any(|name| super::kind_of_name(name) == Some(Kind::Zip));
+    // A document may have several zips attached, and none of them is its own.
+    let is_ambiguous = archive.consistency.is_inconsistent && (is_zip || !pdf::begins(data));
     if archive.is_masked {
         found(Reason::AttachmentEncryptedHeader);
-    } else if is_listed && archive.consistency.is_inconsistent && is_zip {
+    } else if is_listed && is_ambiguous {
         found(Reason::AttachmentZipInconsistent);
     } else if !is_listed && !is_found && is_zip {
         found(Reason::AttachmentUnreadableContainer);
