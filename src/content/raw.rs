@@ -51,7 +51,7 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
                 } else {
                     begun.push(name);
                 }
-            } else if !begun.is_empty() && decode::is_uuencoded(line) {
+            } else if !begun.is_empty() && is_data(line, next) {
                 begun.drain(..).try_for_each(|name| found(Seen::Name(&String::from_utf8_lossy(&name))))?;
             } else if line == b"end" {
                 begun.clear();
@@ -81,6 +81,13 @@ pub(super) fn seen<E>(text: &[u8], mut found: impl FnMut(Seen<'_>) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Whether a line is uuencoded, and no heading that looks so: most are of full length, or have another or the end behind them.
+fn is_data(line: &[u8], next: Option<&[u8]>) -> bool {
+    const FULL: usize = 61;
+    let goes_on = |next: &[u8]| decode::is_uuencoded(next) || matches!(next, b"end" | b"`" | b" " | b"");
+    decode::is_uuencoded(line) && (line.len() >= FULL || next.is_some_and(goes_on))
 }
 
 /// Fields whose whole value may be a name.
@@ -363,6 +370,7 @@ mod tests {
             "begin 644 a.exe",
             "begin 644 a.exe\r\n`\r\n`\r\n`\r\nend\r\n#86)C",
             "begin 644 a.exe\r\nis how such a file begins.\r\n\r\nREGARDS,\r\nBOB\r\n",
+            "begin 644 a.exe\r\nis how it begins.\r\nNext comes\r\n# FOO\r\nwhich is a heading.\r\n",
             "X-Sun: a.exe",
             "beginning 644 a.exe",
             "Subject: name=a.exe",
