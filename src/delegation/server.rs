@@ -393,6 +393,24 @@ mod tests {
             let answer = connection.ask(&driver, &forwarded).await;
             assert!(answer.starts_with(expected), "{instance}: {answer}");
         }
+        // Nor does it wait where a scope may let the milter judge it otherwise, or where the milter is gone.
+        let ask = async |connection: &mut Connection<_>, instance| {
+            let request = request("RCPT", instance, 0, "alice", 7);
+            connection
+                .ask(&driver, &request.replace("client_address=192.0.2.1", "client_address=198.51.100.1"))
+                .await
+        };
+        let scope = "[[scope]]\nname = \"s\"\npolicy_context = [\"mx\"]\nset.helo.mode = \"off\"\n";
+        let shipped = driver.policy();
+        let files =
+            [("scopes.toml", scope), ("helo.toml", "mode = \"off\""), ("greylist.toml", "mode = \"off\"")];
+        let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
+        driver.set_policy(Policy::load(&files).map(|(policy, _)| policy).unwrap());
+        assert!(ask(&mut connection, "apart").await.starts_with(refused));
+        driver.set_policy(Policy::clone(&shipped));
+        assert!(ask(&mut connection, "alike").await.starts_with("action=DUNNO"));
+        drop(milter);
+        assert!(ask(&mut connection, "gone").await.starts_with(refused));
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //! count or log line.
 
 use std::net::IpAddr;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
@@ -28,10 +29,14 @@ struct Key {
 #[derive(Debug)]
 pub(super) struct Adopted {
     verdicts: Cache<Key, (Verdict, Instant)>,
-    /// Clients that a milter told of lately, by address and port. Of others nothing need be kept: a milter hears of the client before
-    /// it names a recipient.
-    clients: Cache<(IpAddr, u16), ()>,
+    /// Clients that a milter told of lately, by address and port, each for as long as it may ask. Of others nothing need be kept: a
+    /// milter hears of the client before it names a recipient.
+    clients: Cache<(IpAddr, u16), Weak<Told>>,
 }
+
+/// A milter that told of a client keeps it for as long as it may ask about its mail.
+#[derive(Debug)]
+pub(super) struct Told;
 
 impl Default for Adopted {
     fn default() -> Self {
@@ -41,12 +46,11 @@ impl Default for Adopted {
 
 impl Adopted {
     /// A client is met.
-    pub(super) fn meet(&self, client: (Client, u16), protocol: Protocol) {
-        if protocol == Protocol::Milter
-            && let Some(client) = session(client)
-        {
-            self.clients.insert(client, ());
-        }
+    pub(super) fn meet(&self, client: (Client, u16), protocol: Protocol) -> Option<Arc<Told>> {
+        let client = session(client).filter(|_| protocol == Protocol::Milter)?;
+        let told = Arc::new(Told);
+        self.clients.insert(client, Arc::downgrade(&told));
+        Some(told)
     }
 
     /// The verdict of the policy service on the recipient the milter asks about.
@@ -60,7 +64,8 @@ impl Adopted {
 
     /// Whether a milter told of this client: what is said of its recipients has to be kept.
     pub(super) fn is_wanted(&self, client: (Client, u16)) -> bool {
-        session(client).is_some_and(|client| self.clients.contains_key(&client))
+        let told = session(client).and_then(|client| self.clients.get(&client));
+        told.is_some_and(|told| told.strong_count() > 0)
     }
 
     /// Keeps a verdict of the policy service.
@@ -111,12 +116,13 @@ mod tests {
     #[test]
     fn a_verdict_is_kept_where_a_milter_will_ask_for_it() {
         let adopted = Adopted::default();
-        adopted.meet(client(1), Protocol::Milter);
-        adopted.meet(client(2), Protocol::Policy);
-        let kept = [1, 2].map(|port| {
+        let told = adopted.meet(client(1), Protocol::Milter);
+        assert!(told.is_some() && adopted.meet(client(2), Protocol::Policy).is_none());
+        drop(adopted.meet(client(3), Protocol::Milter));
+        let kept = [1, 2, 3].map(|port| {
             adopted.remember(Stage::Rcpt, &facts(port), Protocol::Policy, &Verdict::default());
             adopted.verdict(Stage::Rcpt, &facts(port), Protocol::Milter)
         });
-        assert_eq!(kept, [Some(Verdict::default()), None]);
+        assert_eq!(kept, [Some(Verdict::default()), None, None]);
     }
 }

@@ -25,7 +25,7 @@ use crate::store::{Answer, Attempt, Store, Timestamp};
 use crate::telemetry::Trace;
 use crate::telemetry::nat::NatWatch;
 use crate::verdict::{Finding, Outcome, Verdict};
-use adopt::Adopted;
+use adopt::{Adopted, Told};
 pub use clock::Clock;
 use late::{LateMail, LateSpf};
 pub use regulars::{Again, Regular};
@@ -94,6 +94,8 @@ pub struct Transaction {
     number: u64,
     /// Address and port of the client of this session.
     client: Option<(Client, u16)>,
+    /// Held by a milter that told of this client.
+    told: Option<Arc<Told>>,
     /// The HELO name that `known.helo` is about.
     helo: Option<String>,
     /// What takes this mail's attempts until SPF answers after all.
@@ -188,6 +190,7 @@ impl Driver {
             policy: self.policy.load_full(),
             known: Known::default(),
             client: None,
+            told: None,
             helo: None,
             late_spf: None,
             regular: None,
@@ -199,8 +202,7 @@ impl Driver {
     /// by that of the last mail otherwise.
     pub fn begin_next(&self, transaction: &mut Transaction, serves: impl FnOnce(&Policy) -> bool) {
         // Of the HELO name nothing is known any more, whichever it is: it stays, to be compared with the next one.
-        let Transaction { protocol: _, policy, known, number, client: _, helo: _, late_spf, regular, tags } =
-            transaction;
+        let Transaction { policy, known, number, late_spf, regular, tags, .. } = transaction;
         *number = self.mails.fetch_add(1, Ordering::Relaxed);
         // Mostly it is the one there is: to count it up and down for each mail, all threads would write to one place.
         let in_force = self.policy.load();
@@ -213,9 +215,11 @@ impl Driver {
         tags.clear();
     }
 
-    /// Whether a milter was told of this client, so that it asks about a mail after the policy service.
+    /// Whether a milter was told of this client, so that it asks about a mail after the policy service, and judges it by the same
+    /// settings.
     pub fn milter_follows(&self, facts: &Facts) -> bool {
-        self.adopted.is_wanted((facts.connection.client, facts.connection.client_port))
+        !self.policy.load().tells_hooks_apart()
+            && self.adopted.is_wanted((facts.connection.client, facts.connection.client_port))
     }
 
     /// Judges what is known at `stage`: asks the world what the filter needs, each question under its deadline, until there is a
@@ -224,7 +228,7 @@ impl Driver {
         let began = Instant::now();
         let client = (facts.connection.client, facts.connection.client_port);
         if transaction.meet(client) {
-            self.adopted.meet(client, transaction.protocol);
+            transaction.told = self.adopted.meet(client, transaction.protocol);
             if self.is_live {
                 self.watch_nat(client, began);
             }

@@ -100,6 +100,12 @@ impl Policy {
         self.smallest_cap
     }
 
+    /// Whether the milter and the policy service may judge one mail by different settings, as a scope names a listener or a
+    /// `policy_context`.
+    pub fn tells_hooks_apart(&self) -> bool {
+        self.scopes.tell_hooks_apart()
+    }
+
     /// The settings in force for `facts.recipient`, or for the whole mail where no recipient is judged.
     ///
     /// The same scopes give the same `Arc`, and so do equal settings of one check.

@@ -115,11 +115,14 @@ pub(super) struct Scopes {
     by_recipient: AddressMap<Vec<usize>>,
     by_sender: AddressMap<Vec<usize>>,
     others: Vec<usize>,
+    /// Whether any names what the milter and the policy service are told differently.
+    tell_hooks_apart: bool,
 }
 
 impl Scopes {
     pub(super) fn new(scopes: Vec<Scope>) -> Self {
-        let mut all = Self::default();
+        let names_hook = |scope: &Scope| scope.when.listener.is_some() || scope.when.policy_context.is_some();
+        let mut all = Self { tell_hooks_apart: scopes.iter().any(names_hook), ..Self::default() };
         for (index, scope) in scopes.iter().enumerate() {
             let (map, patterns) = match (&scope.when.recipient, &scope.when.sender) {
                 (Some(patterns), _) if patterns.len() <= INDEXED => (&mut all.by_recipient, patterns),
@@ -132,6 +135,11 @@ impl Scopes {
             patterns.patterns().for_each(|pattern| map.entry(&pattern).0.push(index));
         }
         Self { scopes, ..all }
+    }
+
+    /// Whether the milter and the policy service may judge one mail by different settings.
+    pub(super) const fn tell_hooks_apart(&self) -> bool {
+        self.tell_hooks_apart
     }
 
     /// The scopes that hold for `recipient` of the mail `facts` are about, by their place in the file.
