@@ -37,7 +37,8 @@ fn from_fields(message: &AuthenticatedMessage<'_>) -> Option<Vec<u8>> {
     let is_from = |(name, _): &(&[u8], &[u8])| name.trim_ascii().eq_ignore_ascii_case(b"from");
     let mut values = message.headers().iter().copied().filter(is_from).map(|(_, value)| value);
     let (first, second) = (values.next()?, values.next());
-    if second.is_none() && !first.trim_ascii_end().iter().any(|byte| b"(\"\r\n".contains(byte)) {
+    let is_usual = message.headers().iter().any(|(name, _)| name.eq_ignore_ascii_case(b"from"));
+    if is_usual && second.is_none() && !first.trim_ascii_end().iter().any(|byte| b"(\"\r\n".contains(byte)) {
         return None;
     }
     let mut fields = Vec::new();
