@@ -86,8 +86,9 @@ pub(super) fn run(args: &Args, errors: &mut dyn Write) -> Exit {
 
 fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
     let runtime = runtime::build().map_err(|error| failed(errors, &error))?;
-    // Before anything is read, which may take its time: a signal that comes early is not lost, and SIGHUP ends nothing.
-    let signals = runtime.block_on(async { Signals::new() }).map_err(|error| failed(errors, &error))?;
+    // Before anything is read, which may take its time: one that comes early is not lost, and ends nothing.
+    let hang_up = runtime.block_on(async { signal(SignalKind::hangup()) });
+    let hang_up = hang_up.map_err(|error| failed(errors, &error))?;
     let Configured { config, warnings, directory } = configuration(args, errors)?;
     let metrics = metrics::install().map_err(|error| failed(errors, &error))?;
     // After the metrics, which count what the log does not take.
@@ -98,6 +99,8 @@ fn start(args: &Args, errors: &mut dyn Write) -> Result<Exit, Exit> {
     let url = args.store.clone().unwrap_or_else(|| config.store_url(&Environment::current()));
     let url: StoreUrl = url.parse().map_err(|error| wrong(errors, &error))?;
     let (policy, fingerprint) = policy(directory.as_deref(), errors)?;
+    let signals =
+        runtime.block_on(async { Signals::new(hang_up) }).map_err(|error| failed(errors, &error))?;
     runtime.block_on(async {
         let readiness = Arc::new(Readiness::default());
         let store =
@@ -191,6 +194,7 @@ fn policy(directory: Option<&Path>, errors: &mut dyn Write) -> Result<(Policy, u
     let (policy, warnings) = read.load().map_err(|problems| {
         // Nobody is left to tell when standard error is closed.
         let _ = report(&problems, &read, directory, errors);
+        log::flush();
         Exit::Config
     })?;
     if !warnings.is_empty() {
@@ -239,11 +243,11 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    fn new(hang_up: Signal) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
+            hang_up,
         })
     }
 }
