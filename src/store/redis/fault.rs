@@ -217,12 +217,12 @@ pub(super) fn is_from_server(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
-/// Whether the server refused user and password, or wants none; its other refusals may pass by themselves. Servers before Redis 6 have
+/// Whether the server refused user and password, wants none, or talks to its own host only; its other refusals may pass by themselves. Servers before Redis 6 have
 /// no code of their own for it.
 pub(super) fn is_about_login(error: &RedisError) -> bool {
     let says = |word: &str| error.detail().is_some_and(|detail| detail.to_ascii_lowercase().contains(word));
     match error.code() {
-        Some("WRONGPASS" | "NOAUTH" | "NOPERM") => true,
+        Some("WRONGPASS" | "NOAUTH" | "NOPERM" | "DENIED") => true,
         Some("ERR") => says("auth") || says("password"),
         _ => false,
     }
@@ -292,6 +292,7 @@ mod tests {
             ("NOPERM this user has no permissions to run the 'auth' command", true),
             ("ERR AUTH <password> called without any password configured for the default user.", true),
             ("ERR invalid password", true),
+            ("DENIED Redis is running in protected mode", true),
             ("ERR wrong number of arguments for 'auth' command", true),
             ("ERR max number of clients reached", false),
             ("LOADING Redis is loading the dataset in memory", false),

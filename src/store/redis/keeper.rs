@@ -298,7 +298,10 @@ impl Shared {
         let probe = timeout(self.answer_within, layout::probe(&link.connection)).await;
         match probe.unwrap_or(Err(RedisFault::Timeout(self.answer_within))) {
             // A Cluster may have lost the node of this slot, which says nothing of the others.
-            Err(fault) if self.endpoint.is_cluster() && !matches!(fault, RedisFault::Refused(_)) => {}
+            Err(RedisFault::Refused(text)) if !text.starts_with("CLUSTERDOWN") => {
+                return Err(RedisFault::Refused(text));
+            }
+            Err(_) if self.endpoint.is_cluster() => {}
             probe => probe?,
         }
         if hash_key != link.hash_key {
@@ -341,6 +344,8 @@ async fn dial(shared: &Shared) {
             Permit::Pass | Permit::Probe => match shared.connect().await {
                 Ok(link) => {
                     shared.link.send_replace(Some(Arc::new(link)));
+                    // It was just examined whether it takes writes.
+                    shared.refusing.store(false, Ordering::Relaxed);
                     shared.succeeded();
                     return;
                 }
