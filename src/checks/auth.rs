@@ -21,7 +21,8 @@ use crate::verdict::{Action, Code, Finding, HeaderEdit, HeaderName, Outcome, Rep
 crate::settings! {
     /// SPF, DKIM and DMARC: whether the mail comes from who it says it does. The results are written into an
     /// Authentication-Results field, and fields of that name that pretend to be ours are removed; more than 100 of them are a reason
-    /// to refuse (content.forged_fields). A failing DNS is never one. Mail to postmaster and abuse is tagged at most.
+    /// to refuse (content.forged_fields). A failing DNS is never one. Mail to postmaster and abuse alone is tagged at most by SPF and
+    /// DMARC.
     pub struct AuthSettings {
         /// Whether the check decides ("enforce"), only counts and logs what it would have done ("monitor"), or is not run
         /// ("off").

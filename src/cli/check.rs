@@ -120,7 +120,13 @@ fn policy_directory(path: &Path) -> Source {
 /// where they meet the checks for strangers.
 fn forgotten_users(policy: &Policy) -> Option<Problem> {
     let runs = [Check::Helo, Check::Auth].iter().any(|check| policy.base().mode(*check) != Mode::Off);
-    let has_scope = policy.has_scope(|when| when.authenticated == Some(true) || when.login.is_some());
+    // Submission may be told by where it comes in, too.
+    let has_scope = policy.has_scope(|when| {
+        when.authenticated == Some(true)
+            || when.login.is_some()
+            || when.listener.is_some()
+            || when.policy_context.is_some()
+    });
     (runs && !has_scope).then(|| Problem {
         severity: Severity::Warning,
         file: "scopes.toml".to_owned(),

@@ -99,9 +99,8 @@ fn setting(
     let value = value(check, key, &policy.settings_for(facts, recipient))?;
     let place = policy.place(facts, recipient, check, key);
     let is_role = check == Check::Auth && key != "mode" && recipient.is_some_and(Recipient::is_role);
-    let in_scope = place.as_ref().is_some_and(|place| place.scope.is_some());
-    // No line says so.
-    let why = if is_role && !in_scope { ", for postmaster and abuse" } else { "" };
+    // No line says so, and one may say otherwise.
+    let why = if is_role { " (mail to postmaster and abuse is tagged at most)" } else { "" };
     Some(Decider::new(place, check, format!("{key} = {value}{why}")))
 }
 

@@ -60,7 +60,7 @@ impl NatWatch {
             self.public.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        // Nobody waits to be counted: who comes while another is counted is not, as a sample has the same shares.
+        // Nobody waits to be counted: who comes while another is counted is not, which is as if fewer had come.
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::Poisoned(state)) => state.into_inner(),

@@ -63,7 +63,8 @@ crate::settings! {
         network_cap: NetworkCap = NetworkCap(10_000),
         /// Mail with the null sender <>, such as bounces: "greylist" it like any other, or "exempt" it.
         null_sender: NullSender = NullSender::Greylist,
-        /// When the greylist store fails: "accept" the recipient, or "defer" it.
+        /// When the greylist store fails: "accept" the recipient, or "defer" it. A Redis that refuses writes has failed for senders
+        /// it knows, too.
         on_store_failure: OnStoreFailure = OnStoreFailure::Accept,
     }
     conflicts = conflicts;
