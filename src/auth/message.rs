@@ -293,10 +293,11 @@ async fn verify(
     let mut outcomes = Vec::with_capacity(authors.len());
     let mut strict = false;
     for author in authors {
-        // As we read From, which has more than one reading.
-        let from = format!("From: a@{author}\r\n\r\n");
-        let Some(from) = AuthenticatedMessage::parse(from.as_bytes()) else { continue };
-        let parameters = DmarcParameters::new(&from, &dkim, &spf.domain, &spf_output);
+        // As we read From, which may have more than one reading.
+        let from = (!names(message, author)).then(|| format!("From: a@{author}\r\n\r\n"));
+        let anew = from.as_ref().and_then(|from| AuthenticatedMessage::parse(from.as_bytes()));
+        let parameters =
+            DmarcParameters::new(anew.as_ref().unwrap_or(message), &dkim, &spf.domain, &spf_output);
         let dmarc = verifier.verify_dmarc(Parameters::new(parameters).with_cache(answers)).await;
         strict |= dmarc.record().is_some_and(|record| record.adkim == Alignment::Strict);
         outcomes.push(dmarc_outcome(&dmarc));
@@ -312,6 +313,12 @@ async fn verify(
         ignored_signatures: message.has_dkim_errors(),
         dmarc: most_strict(outcomes),
     })
+}
+
+/// Whether `author` is the one domain that mail-auth reads in From, too.
+fn names(message: &AuthenticatedMessage<'_>, author: &str) -> bool {
+    let [address] = message.from_addresses() else { return false };
+    address.split_once('@').is_some_and(|(_, domain)| domain == author)
 }
 
 /// Reads the message, and leaves it the signatures that count. Those that cover only the beginning of the body (`l=`) do not, as
