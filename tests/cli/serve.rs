@@ -111,6 +111,16 @@ fn too_few_threads_are_69_and_not_a_daemon_that_does_nothing() {
     assert!(found.errors.contains("ERROR policies can no longer be reloaded"), "{}", found.errors);
 }
 
+/// The warning in a log in JSON.
+fn the_one_warning(greylag: &Greylag) -> serde_json::Value {
+    let lines = greylag.log_lines(&[]);
+    let events = lines.iter().map(|line| serde_json::from_str(line).expect("one line an event"));
+    let mut warnings: Vec<serde_json::Value> =
+        events.filter(|event: &serde_json::Value| event["level"] == "WARN").collect();
+    assert_eq!(warnings.len(), 1, "{lines:?}");
+    warnings.remove(0)
+}
+
 #[test]
 fn warnings_of_the_policy_are_events_of_the_log() {
     let greylag = Greylag::start(Setup {
@@ -118,15 +128,11 @@ fn warnings_of_the_policy_are_events_of_the_log() {
         configuration: "log_format = \"json\"\n",
         ..Setup::default()
     });
-    let lines = greylag.log_lines(&[]);
-    let events: Vec<serde_json::Value> =
-        lines.iter().map(|line| serde_json::from_str(line).expect("one line an event")).collect();
-    let warnings: Vec<_> = events.iter().filter(|event| event["level"] == "WARN").collect();
-    assert_eq!(warnings.len(), 1, "{lines:?}");
-    assert_eq!(warnings[0]["message"], "the policy has warnings");
+    let warning = the_one_warning(&greylag);
+    assert_eq!(warning["message"], "the policy has warnings");
     let problems = "helo.toml:1:27: \"a.test\" is listed twice: already in this list; \
                     notes.txt:1:1: notes.txt is not read: only *.toml, lists/*.txt and tests/*.toml are";
-    assert_eq!(warnings[0]["problems"], problems);
+    assert_eq!(warning["problems"], problems);
 }
 
 #[test]
@@ -135,13 +141,9 @@ fn warnings_of_the_configuration_are_events_of_the_log() {
         configuration: "log_format = \"json\"\nmilter = [\"127.0.0.1:1\", \"127.0.0.1:1\"]\n",
         ..Setup::default()
     });
-    let lines = greylag.log_lines(&[]);
-    let events: Vec<serde_json::Value> =
-        lines.iter().map(|line| serde_json::from_str(line).expect("one line an event")).collect();
-    let warnings: Vec<_> = events.iter().filter(|event| event["level"] == "WARN").collect();
-    assert_eq!(warnings.len(), 1, "{lines:?}");
-    assert_eq!(warnings[0]["message"], "the configuration has warnings");
-    let problem = warnings[0]["problems"].as_str().unwrap().rsplit_once("greylag.toml:").unwrap().1;
+    let warning = the_one_warning(&greylag);
+    assert_eq!(warning["message"], "the configuration has warnings");
+    let problem = warning["problems"].as_str().unwrap().rsplit_once("greylag.toml:").unwrap().1;
     assert_eq!(problem, "2:26: 127.0.0.1:1 is listed twice: already in this list");
 }
 

@@ -183,6 +183,22 @@ set.greylist.mode = \"off\"
 }
 
 #[test]
+fn a_client_without_any_of_the_identities_is_accepted_on_its_retry() {
+    let only_spf = ("greylist.toml", "min_delay = \"2s\"\nclient_identity = [\"spf\"]\n");
+    for hook_up in [HookUp::Milter, HookUp::Policy] {
+        let site = Site::start(hook_up, &[only_spf, ("auth.toml", "mode = \"off\"\n")]);
+        let sender = "alice@sender.example";
+        let first = nameless(&site, "198.18.3.26", sender);
+        assert!(first.contains("Greylisted, try again in 2 seconds"), "{first}");
+        sleep(LITTLE_MORE_THAN_2S);
+        assert_eq!(nameless(&site, "198.18.3.26", sender), ACCEPTED, "{hook_up:?}");
+        let lines = site.greylag.log_lines(&["reason=greylist.matured"]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains(" identities=network:198.18.3.0/24 "), "{}", lines[0]);
+    }
+}
+
+#[test]
 fn an_spf_answer_that_comes_after_the_reply_counts_from_the_attempt_on() {
     // The record includes another one, so that SPF takes two answers, longer than a recipient may wait.
     let dns = Dns::start();

@@ -2,7 +2,7 @@ use super::*;
 use crate::auth::{SpfIdentity, SpfOutcome, SpfResult};
 use crate::dns::HeloResolution;
 use crate::facts::{Client, Recipient};
-use crate::store::{Identity, IdentityKind, MemoryStore, Promotion, Rules, Store as _, Timestamp};
+use crate::store::{Identity, IdentityKind, Promotion, Rules};
 use smallvec::smallvec;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -233,21 +233,6 @@ fn a_client_without_any_of_the_identities_is_known_by_its_network() {
         let known = Known { spf: spf(SpfResult::None, false), ..Known::default() };
         assert_eq!(ladder(&mail, &settings, &known), "network:192.0.2.0/24", "{kinds:?}");
     }
-}
-
-#[tokio::test]
-async fn a_client_without_any_of_the_identities_matures() {
-    let settings = with(|settings| {
-        settings.client_identity = ClientIdentities::new(vec![IdentityKind::Spf]).unwrap();
-    });
-    let mail = facts("192.0.2.1", "a@b.test", "r@example.test");
-    let known = Known { spf: spf(SpfResult::None, false), ..Known::default() };
-    let attempt = needs(&mail, &settings, &known).unwrap();
-    let (store, wait) = (MemoryStore::new(100).unwrap(), Duration::from_secs(120));
-    let first = store.attempt(&attempt, Timestamp::EPOCH).await.unwrap();
-    assert_eq!(first, Answer::FirstSeen { wait });
-    let retry = store.attempt(&attempt, Timestamp::EPOCH.plus(wait)).await.unwrap();
-    assert_eq!(retry, Answer::Matured { waited: wait, identity: IdentityKind::Network });
 }
 
 #[test]
